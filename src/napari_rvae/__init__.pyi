@@ -1,0 +1,82 @@
+"""The public names, in the order in which the data go."""
+
+from .analysis.maps import latent_map
+from .analysis.tracks import link_sites
+from .analysis.units import Units, find_units
+from .config import CropConfig, DetectConfig, RVAEConfig, TrackConfig, UnitConfig
+from .crops import Crops, concat_crops, extract_crops
+from .detect import detect_atoms, iter_detect_atoms, sample_grid
+from .errors import (
+    Cancelled,
+    InputError,
+    ModelFileError,
+    NapariRvaeError,
+    NoLatticeWarning,
+    NotFittedError,
+    ReadError,
+)
+from .frames import Frames, as_frames
+from .io import read_frames
+from .layers import (
+    add_layers,
+    image_layer,
+    manifold_layer,
+    points_layer,
+    tracks_layer,
+    vectors_layer,
+)
+from .preprocess import analyse_frames
+from .runs import Run, load_run, save_run
+from .synthetic import Simulation, simulate_graphene, simulate_perovskite
+from .tables import concat_sites, fold_angle, join_latents, neighbour_distance
+from .vae import RVAE, EpochRecord, FitProgress
+
+__version__: str
+
+__all__ = [
+    "RVAE",
+    "Cancelled",
+    "CropConfig",
+    "Crops",
+    "DetectConfig",
+    "EpochRecord",
+    "FitProgress",
+    "Frames",
+    "InputError",
+    "ModelFileError",
+    "NapariRvaeError",
+    "NoLatticeWarning",
+    "NotFittedError",
+    "RVAEConfig",
+    "ReadError",
+    "Run",
+    "Simulation",
+    "TrackConfig",
+    "UnitConfig",
+    "Units",
+    "add_layers",
+    "analyse_frames",
+    "as_frames",
+    "concat_crops",
+    "concat_sites",
+    "detect_atoms",
+    "extract_crops",
+    "find_units",
+    "fold_angle",
+    "image_layer",
+    "iter_detect_atoms",
+    "join_latents",
+    "latent_map",
+    "link_sites",
+    "load_run",
+    "manifold_layer",
+    "neighbour_distance",
+    "points_layer",
+    "read_frames",
+    "sample_grid",
+    "save_run",
+    "simulate_graphene",
+    "simulate_perovskite",
+    "tracks_layer",
+    "vectors_layer",
+]

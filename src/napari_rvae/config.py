@@ -1,0 +1,302 @@
+"""The options of every step, as frozen dataclasses that are checked when they are made.
+
+One object drives the call, the form, the command line and the saved run. A field carries its
+help text, unit and range in its metadata (see :func:`option`), so that none of them needs a
+second list of the options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from dataclasses import dataclass, field
+from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+
+from napari_rvae.errors import InputError
+
+__all__ = [
+    "Config",
+    "CropConfig",
+    "DetectConfig",
+    "RVAEConfig",
+    "TrackConfig",
+    "UnitConfig",
+    "option",
+]
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    unit: str = "",
+    advanced: bool = False,
+) -> Any:
+    """Make a dataclass field that knows its help text, range, unit and place in a form.
+
+    Parameters
+    ----------
+    default
+        Value when the user says nothing.
+    text
+        One sentence of help.
+    low, high
+        Allowed range, both ends included; None means open.
+    choices
+        Allowed words, for text options.
+    unit
+        Physical unit, for display.
+    advanced
+        True hides the option behind "advanced" in forms.
+    """
+    metadata = {
+        "help": text,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "unit": unit,
+        "advanced": advanced,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    """Whether `value` is of the annotated type `hint` (int counts as float, bool never as int)."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_matches(value, part) for part in get_args(hint))
+    if hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of the step configurations: checks itself, and goes to and from JSON."""
+
+    def __post_init__(self) -> None:
+        """Check the type, the range and the choice of every field."""
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):
+            self._check(item, hints[item.name])
+
+    def _check(self, item: dataclasses.Field[Any], hint: Any) -> None:
+        value, meta = getattr(self, item.name), item.metadata
+        where = f"{type(self).__name__}.{item.name}"
+        if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+            value = value.item()  # a NumPy number is as good as Python's own
+            object.__setattr__(self, item.name, value)
+        if not _matches(value, hint):
+            named = getattr(hint, "__name__", str(hint))
+            raise InputError(f"{where} = {value!r} is not of type {named}: give one of that type.")
+        if value is None:
+            return
+        choices = meta["choices"]
+        if choices and value not in choices:
+            raise InputError(f"{where} = {value!r} is unknown: choose one of {', '.join(choices)}.")
+        low, high = meta["low"], meta["high"]
+        if isinstance(value, float) and math.isnan(value):
+            raise InputError(f"{where} is NaN: give a number.")
+        if isinstance(value, float) and math.isinf(value):
+            raise InputError(f"{where} = {value} is out of range: give a finite number.")
+        if (low is not None and value < low) or (high is not None and value > high):
+            ends = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+            raise InputError(f"{where} = {value!r} is out of range: choose from {ends}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as a dictionary of JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make a configuration from a dictionary; an unknown key is an error."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(
+                f"{cls.__name__} has no option {', '.join(unknown)}: "
+                f"its options are {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Return the options as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Make a configuration from JSON text; an unknown key is an error."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{cls.__name__}: this is no JSON ({error}); mend the file.") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{cls.__name__}: the JSON must be an object of options.")
+        return cls.from_dict(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig(Config):
+    """Options of :func:`napari_rvae.detect_atoms`; the defaults need no tuning."""
+
+    contrast: str = option(
+        "bright",
+        "Atoms are bright (ADF, HAADF) or dark (ABF) on their background.",
+        choices=("bright", "dark"),
+    )
+    neighbour_distance: float | None = option(
+        None, "Expected nearest-neighbour distance; empty: measured.", low=2.0, unit="px"
+    )
+    sigma: float | None = option(
+        None,
+        "Width (standard deviation) of an atom's image; empty: measured.",
+        low=0.4,
+        unit="px",
+        advanced=True,
+    )
+    min_snr: float = option(
+        5.0,
+        "An atom this many times above the noise needs no lattice to be believed.",
+        low=1.0,
+        high=100.0,
+    )
+    min_lattice_snr: float = option(
+        2.5,
+        "A weaker one, down to this, is kept where the lattice expects it.",
+        low=0.5,
+        high=100.0,
+        advanced=True,
+    )
+    min_lattice_support: float = option(
+        0.35,
+        "Share of the lattice's neighbours a weak atom must have.",
+        low=0.0,
+        high=1.0,
+        advanced=True,
+    )
+    device: str = option("cpu", "Where the atoms are fitted: auto, cpu, cuda or mps.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig(Config):
+    """Options of :func:`napari_rvae.extract_crops`."""
+
+    window_nd: float = option(
+        3.5,
+        "Side of a crop in nearest-neighbour distances.",
+        low=0.5,
+        high=50.0,
+        unit="neighbour distances",
+    )
+    window: float | None = option(
+        None, "Side of a crop in frame pixels; overrides the one above.", low=2.0, unit="px"
+    )
+    pixels: int = option(
+        32, "Side of the grid a crop is resampled to.", low=8, high=256, unit="px", advanced=True
+    )
+    content: str = option(
+        "frame",
+        "What a crop shows: the frame, or Gaussians rendered at the fitted atoms.",
+        choices=("frame", "rendered"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RVAEConfig(Config):
+    """Options of :class:`napari_rvae.RVAE`: the model's and the training's together."""
+
+    n_latents: int = option(4, "Number of latent variables.", low=1, high=8)
+    shifts: bool = option(
+        False, "Let the model move crops; for sites that are not well centred."
+    )
+    epochs: int = option(30, "Passes over the training crops.", low=1, high=10_000)
+    max_crops: int = option(
+        10_000, "Train on at most so many crops, drawn at random.", low=16, advanced=True
+    )
+    batch_size: int = option(256, "Crops in one step.", low=2, high=65_536, advanced=True)
+    learning_rate: float = option(
+        2e-3, "Step size of the optimiser at its peak.", low=1e-6, high=1.0, advanced=True
+    )
+    hidden: int = option(
+        128, "Width of the hidden layers.", low=8, high=4096, advanced=True
+    )
+    beta: float = option(
+        1.0, "Weight of the prior on the latents.", low=0.0, high=100.0, advanced=True
+    )
+    band_limit: float = option(
+        0.6,
+        "Highest spatial frequency kept, as a share of the grid's Nyquist frequency.",
+        low=0.1,
+        high=1.0,
+        advanced=True,
+    )
+    max_shift_nd: float = option(
+        0.25,
+        "Largest shift of a crop; keeps it from hopping to the next atom.",
+        low=0.0,
+        high=0.5,
+        unit="neighbour distances",
+        advanced=True,
+    )
+    seed: int = option(0, "Start of the random numbers.", low=0, advanced=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitConfig(Config):
+    """Options of :func:`napari_rvae.find_units`."""
+
+    n_features: int = option(
+        24, "Principal components of the features that are kept.", low=1, high=256, advanced=True
+    )
+    n_components: int = option(
+        24, "Components of the over-fitted mixture.", low=1, high=200, advanced=True
+    )
+    max_units: int = option(12, "Merge the closest units down to this many.", low=1, high=100)
+    outlier_level: float = option(
+        1e-3,
+        "Chance at which a host site is taken for something else.",
+        low=1e-9,
+        high=0.5,
+        advanced=True,
+    )
+    min_sites: int = option(10, "A unit needs this many sites.", low=1)
+    min_tracks: int = option(
+        3, "A unit needs this many different lattice sites.", low=1, advanced=True
+    )
+    max_rare: int = option(
+        2, "Units on fewer lattice sites that are kept all the same.", low=0, advanced=True
+    )
+    seed: int = option(0, "Start of the random numbers.", low=0, advanced=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackConfig(Config):
+    """Options of :func:`napari_rvae.link_sites`."""
+
+    max_step_nd: float = option(
+        0.35,
+        "A site moves at most this far between frames, drift removed.",
+        low=0.01,
+        high=0.5,
+        unit="neighbour distances",
+    )
+    max_gap: int = option(
+        2, "A site may be missing for this many frames.", low=0, high=1000, unit="frames"
+    )
+    max_hop_nd: float = option(
+        2.2,
+        "A dopant hops at most this far between frames.",
+        low=0.1,
+        high=10.0,
+        unit="neighbour distances",
+        advanced=True,
+    )

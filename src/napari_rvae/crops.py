@@ -1,0 +1,430 @@
+"""Crops: windows around sites, resampled to one canonical grid and made comparable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from napari_rvae.config import CropConfig
+from napari_rvae.errors import Cancelled, InputError
+from napari_rvae.frames import Frames, as_frames, as_region
+from napari_rvae.preprocess.noise import fill_missing, noise_level
+from napari_rvae.render import render_gaussians
+from napari_rvae.tables import group_rows, neighbour_distance, validate_sites
+
+__all__ = ["Crops", "concat_crops", "extract_crops"]
+
+#: The host's amplitude is averaged over this many neighbour distances.
+_HOST_REACH = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Windows around sites.
+
+    Parameters
+    ----------
+    images
+        Array (N, C, S, S), float32; may be a dask array chunked along N.
+    site_id
+        Which site each crop belongs to (N,), int64.
+    frame
+        Frame that each crop was cut from (N,), int64; 0 when left out.
+    source
+        Movie that each crop was cut from (N,), str; "" when left out.
+    window_px
+        Side of the window in frame pixels; S when left out.
+    window_nd
+        Side of the window in nearest-neighbour distances; NaN when unknown.
+    noise_sd
+        Standard deviation of the white noise of one frame pixel in the units of `images`; NaN
+        when unknown.
+    channels
+        Names of the channels.
+    lags
+        Frame lags that the channels stand for.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit or a site occurs twice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import Crops
+    >>> len(Crops(images=np.zeros((3, 1, 32, 32), np.float32), site_id=np.arange(3)))
+    3
+    """
+
+    images: Any
+    site_id: NDArray[np.int64]
+    frame: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    source: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
+    window_px: float = math.nan
+    window_nd: float = math.nan
+    noise_sd: float = math.nan
+    channels: tuple[str, ...] = ()
+    lags: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        """Fill in what was left out and check the shapes."""
+        shape = tuple(self.images.shape)
+        if len(shape) != 4 or shape[2] != shape[3] or shape[2] < 4 or shape[1] < 1:
+            raise InputError(f"Crops of shape {shape}: give (N, C, S, S) with S of 4 or more.")
+        count = shape[0]
+        site_id = np.asarray(self.site_id, np.int64)
+        if site_id.shape != (count,) or np.unique(site_id).size != count:
+            raise InputError("site_id must hold one number for each crop, none of them twice.")
+        frame = np.asarray(self.frame, np.int64)
+        source = np.asarray(self.source, np.str_)
+        object.__setattr__(self, "site_id", site_id)
+        object.__setattr__(self, "frame", frame if frame.size else np.zeros(count, np.int64))
+        object.__setattr__(self, "source", source if source.size else np.full(count, ""))
+        if self.frame.shape != (count,) or self.source.shape != (count,):
+            raise InputError(f"frame and source must have one entry for each of {count} crops.")
+        if not math.isfinite(self.window_px):
+            object.__setattr__(self, "window_px", float(shape[2]))
+        names = self.channels or tuple(f"channel {i}" for i in range(shape[1]))
+        if len(names) != shape[1]:
+            raise InputError(f"There are {shape[1]} channels but {len(names)} channel names.")
+        object.__setattr__(self, "channels", tuple(names))
+
+    def __len__(self) -> int:
+        """Return the number of crops."""
+        return int(self.images.shape[0])
+
+    @property
+    def pixels(self) -> int:
+        """Side of a crop on the canonical grid, S."""
+        return int(self.images.shape[2])
+
+    @property
+    def native_pixel(self) -> float:
+        """Size of a frame pixel in pixels of the canonical grid."""
+        return self.pixels / self.window_px
+
+    def read(self, rows: slice | NDArray[Any] = slice(None)) -> NDArray[np.float32]:
+        """Images of some of the crops (n, C, S, S) in memory."""
+        return np.asarray(self.images[rows], np.float32)
+
+    def select(self, rows: ArrayLike) -> Crops:
+        """Return some of the crops, by a mask or by numbers."""
+        index = np.arange(len(self))[np.asarray(rows)]
+        return replace(
+            self,
+            images=self.images[index],
+            site_id=self.site_id[index],
+            frame=self.frame[index],
+            source=self.source[index],
+        )
+
+
+def concat_crops(*crops: Crops) -> Crops:
+    """Put crops together, such as those of several movies.
+
+    Raises
+    ------
+    InputError
+        If their grids or channels differ, or a site is in two of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import Crops, concat_crops
+    >>> one = Crops(images=np.zeros((2, 1, 32, 32), np.float32), site_id=np.array([0, 1]))
+    >>> two = Crops(images=np.zeros((1, 1, 32, 32), np.float32), site_id=np.array([2]))
+    >>> len(concat_crops(one, two))
+    3
+    """
+    if not crops:
+        raise InputError("There are no crops to put together: give one or more.")
+    first = crops[0]
+    for other in crops[1:]:
+        if other.images.shape[1:] != first.images.shape[1:] or other.channels != first.channels:
+            raise InputError("The crops differ in grid or channels: cut them alike.")
+    return replace(
+        first,
+        images=np.concatenate([c.read() for c in crops]),
+        site_id=np.concatenate([c.site_id for c in crops]),
+        frame=np.concatenate([c.frame for c in crops]),
+        source=np.concatenate([c.source for c in crops]),
+        noise_sd=float(np.mean([c.noise_sd for c in crops])),
+        window_px=float(np.mean([c.window_px for c in crops])),
+    )
+
+
+def extract_crops(
+    frames: Any,
+    sites: pd.DataFrame,
+    config: CropConfig | None = None,
+    *,
+    window: float | None = None,
+    pixels: int | None = None,
+    content: Any = None,
+    channels: Sequence[int | str] | None = None,
+    lags: Sequence[int] = (0,),
+    region: Any = None,
+    progress: Callable[[int, int], bool | None] | None = None,
+) -> Crops:
+    """Cut a window around every site and resample it to the canonical grid.
+
+    The window is physical: 3.5 nearest-neighbour distances by default, whatever the pixel size.
+    Pixel (i, j) of a crop samples the frame at y + (i - (S - 1) / 2) * window / S, likewise x.
+    Each crop has its own mean taken off and is divided by the local amplitude of the host
+    (its mean over some five neighbour distances), so that ramps go and heavier stays brighter.
+
+    Parameters
+    ----------
+    frames
+        Frames or array-like (Y, X), (T, Y, X), (T, C, Y, X) of one movie.
+    sites
+        Sites table; the rows of one source.
+    config
+        Options; the defaults when left out.
+    window
+        Side of the window in frame pixels, instead of the config's.
+    pixels
+        Side S of the canonical grid, instead of the config's.
+    content
+        "frame", "rendered" (Gaussians at the fitted atoms), or an array of the frames' shape.
+    channels
+        Which channels to cut; all when left out.
+    lags
+        Frame lags: layers of one crop are the frames t + lag.
+    region
+        Bool (Y, X) or (T, Y, X); sites outside get no crop.
+    progress
+        Called with (frames done, frames in all); returning False cancels.
+
+    Returns
+    -------
+    Crops
+        One for each site whose window lies in the frame and holds no NaN, in order.
+
+    Raises
+    ------
+    InputError
+        If the sites are not usable, or the window is larger than the frame.
+    Cancelled
+        If `progress` returned False.
+
+    Examples
+    --------
+    >>> from napari_rvae import detect_atoms, extract_crops, simulate_graphene
+    >>> movie = simulate_graphene(n_frames=1, size=128).frames
+    >>> extract_crops(movie, detect_atoms(movie)).images.shape[1:]
+    (1, 32, 32)
+    """
+    movie = as_frames(frames)
+    plan = _Plan.make(movie, sites, config, window, pixels, content, channels, lags)
+    mask = as_region(region, movie)
+    images: list[NDArray[np.float32]] = []
+    kept: list[NDArray[np.int64]] = []
+    noise: list[float] = []
+    groups = group_rows(plan.sites)
+    for done, (_, frame, rows) in enumerate(groups, start=1):
+        if 0 <= frame < movie.n_frames:
+            points = plan.points[rows]
+            inside = plan.fits(points, movie.frame_shape) & _in_region(points, mask, frame)
+            cut, level = plan.cut(frame, points[inside], plan.host[rows][inside])
+            whole = np.isfinite(cut).all((1, 2, 3))
+            images.append(cut[whole])
+            kept.append(rows[inside][whole])
+            noise.append(level)
+        if progress is not None and progress(done, len(groups)) is False:
+            raise Cancelled(f"Cutting crops was stopped after {done} of {len(groups)} frames.")
+    order = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    side = plan.config.pixels
+    shape = (0, len(plan.layers), side, side)
+    stack = np.concatenate(images) if images else np.zeros(shape, np.float32)
+    back = np.argsort(order, kind="stable")
+    table = plan.sites.iloc[order[back]]
+    return Crops(
+        images=stack[back],
+        site_id=table["site_id"].to_numpy(np.int64),
+        frame=table["frame"].to_numpy(np.int64),
+        source=table["source"].to_numpy().astype(np.str_),
+        window_px=plan.window,
+        window_nd=plan.window / plan.spacing,
+        noise_sd=float(np.median(noise)) if noise else math.nan,
+        channels=plan.layer_names(movie),
+        lags=tuple(lags),
+    )
+
+
+def _in_region(
+    points: NDArray[np.float64], mask: NDArray[np.bool_] | None, frame: int
+) -> NDArray[np.bool_]:
+    if mask is None:
+        return np.ones(len(points), bool)
+    here = mask if mask.ndim == 2 else mask[frame]
+    index = np.nan_to_num(np.rint(points)).astype(int)
+    inside = ((index >= 0) & (index < here.shape)).all(1)
+    row, column = np.clip(index, 0, np.array(here.shape) - 1).T
+    return inside & here[row, column]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Everything that is the same for all frames of one call."""
+
+    movie: Frames
+    sites: pd.DataFrame
+    config: CropConfig
+    window: float
+    spacing: float
+    layers: tuple[tuple[int, int], ...]
+    points: NDArray[np.float64]
+    host: NDArray[np.float64]
+    content: Any
+
+    @staticmethod
+    def make(
+        movie: Frames,
+        sites: pd.DataFrame,
+        config: CropConfig | None,
+        window: float | None,
+        pixels: int | None,
+        content: Any,
+        channels: Sequence[int | str] | None,
+        lags: Sequence[int],
+    ) -> _Plan:
+        table = validate_sites(sites).reset_index(drop=True)
+        if table["source"].nunique() > 1:
+            raise InputError("The sites come from several movies: cut the crops of one at a time.")
+        config = config or CropConfig()
+        config = replace(
+            config,
+            window=config.window if window is None else float(window),
+            pixels=config.pixels if pixels is None else pixels,
+            content=content if isinstance(content, str) else config.content,
+        )
+        spacing = neighbour_distance(table)
+        side = config.window if config.window is not None else config.window_nd * spacing
+        if not math.isfinite(side):
+            raise InputError(
+                f"{len(table)} sites have no neighbour distance: give the window in pixels."
+            )
+        if side > min(movie.frame_shape):
+            rows, columns = movie.frame_shape
+            raise InputError(
+                f"The window of {side:.1f} px is larger than the frame of {rows} x {columns}: "
+                "make it smaller."
+            )
+        numbers = [movie.channel_index(c) for c in channels or range(movie.n_channels)]
+        layers = tuple((lag, number) for lag in lags for number in numbers)
+        points = table[["y", "x"]].to_numpy(float)
+        drawn = _content_source(movie, table, config, content)
+        host = _host_amplitude(table, points, spacing)
+        return _Plan(movie, table, config, side, spacing, layers, points, host, drawn)
+
+    def layer_names(self, movie: Frames) -> tuple[str, ...]:
+        """Names of the channels of a crop."""
+        return tuple(
+            movie.channels[number] + (f" ({lag:+d} frames)" if lag else "")
+            for lag, number in self.layers
+        )
+
+    def fits(
+        self, points: NDArray[np.float64], shape: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        """Which windows have all their samples in the frame."""
+        half = (self.config.pixels - 1) / 2 * self.window / self.config.pixels
+        with np.errstate(invalid="ignore"):
+            inside = (points - half >= 0) & (points + half <= np.array(shape) - 1)
+        return inside.all(1)
+
+    def cut(
+        self, frame: int, points: NDArray[np.float64], host: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], float]:
+        """Crops (n, C, S, S) of one frame, and their noise level."""
+        side = self.config.pixels
+        step = (np.arange(side) - (side - 1) / 2) * self.window / side
+        out = np.full((len(points), len(self.layers), side, side), np.nan, np.float32)
+        noise = math.nan
+        for number, (lag, channel) in enumerate(self.layers):
+            if not 0 <= frame + lag < self.movie.n_frames:
+                continue  # such crops stay NaN and are dropped
+            image = self.content(frame + lag, channel)
+            out[:, number] = _sample(image, points, step)
+            if number == 0:
+                scale = float(np.median(host)) if host.size else math.nan
+                noise = noise_level(image) / scale if scale else math.nan
+        out -= out.mean(axis=(2, 3), keepdims=True)
+        out /= np.where(host > 0, host, 1.0)[:, None, None, None]
+        return out, noise
+
+
+def _sample(
+    image: NDArray[np.float64], points: NDArray[np.float64], step: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Cubic interpolation of a frame in windows about points; NaN where the frame is."""
+    missing = ~np.isfinite(image)
+    side = step.size
+    shape = (len(points), side, side)
+    yy = np.broadcast_to(points[:, 0, None, None] + step[:, None], shape)
+    xx = np.broadcast_to(points[:, 1, None, None] + step[None, :], shape)
+    full = fill_missing(image)
+    cut = ndimage.map_coordinates(full, [yy, xx], order=3, mode="mirror")
+    if missing.any():
+        touched = ndimage.map_coordinates(missing.astype(float), [yy, xx], order=1)
+        cut[touched > 0] = np.nan
+    return cut.astype(np.float32)
+
+
+def _content_source(
+    movie: Frames, table: pd.DataFrame, config: CropConfig, content: Any
+) -> Callable[[int, int], NDArray[np.float64]]:
+    """Give a function (frame, channel) -> picture to cut from."""
+    if content is not None and not isinstance(content, str):
+        other = as_frames(content)
+        if other.n_frames != movie.n_frames or other.frame_shape != movie.frame_shape:
+            raise InputError(
+                f"content has shape {other.shape}: it must fit the frames {movie.shape}."
+            )
+        return lambda frame, channel: other.frame(frame, min(channel, other.n_channels - 1))
+    if config.content == "frame":
+        return movie.frame
+    table = validate_sites(table, need=("amplitude", "sigma"))
+    atoms = table[(table["kind"] == "atom") & table["sigma"].gt(0)]
+
+    def rendered(frame: int, channel: int) -> NDArray[np.float64]:
+        del channel
+        here = atoms[atoms["frame"] == frame]
+        columns = (here[name].to_numpy(float) for name in ("y", "x", "amplitude", "sigma"))
+        return render_gaussians(*columns, movie.frame_shape)
+
+    return rendered
+
+
+def _host_amplitude(
+    table: pd.DataFrame, points: NDArray[np.float64], spacing: float
+) -> NDArray[np.float64]:
+    """Amplitude of the host about each site (N,): the median of its neighbourhood.
+
+    Without fitted amplitudes it is 1, and the model's own standardisation has to do.
+    """
+    host = np.ones(len(table))
+    if "amplitude" not in table or not math.isfinite(spacing):
+        return host
+    amplitude = table["amplitude"].to_numpy(float)
+    good = np.isfinite(amplitude) & (amplitude > 0) & np.isfinite(points).all(1)
+    neighbours = int(0.8 * math.pi * _HOST_REACH**2)
+    for _, _, rows in group_rows(table):
+        used = rows[good[rows]]
+        if used.size == 0:
+            continue
+        near = cKDTree(points[used]).query(
+            np.nan_to_num(points[rows]), min(neighbours, used.size)
+        )[1]
+        host[rows] = np.median(amplitude[used][near.reshape(len(rows), -1)], axis=1)
+    return host

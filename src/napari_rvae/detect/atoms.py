@@ -1,0 +1,215 @@
+"""Atoms in frames: found without labels, fitted below a pixel, weak ones checked by lattice."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from napari_rvae.config import DetectConfig
+from napari_rvae.detect.fit import AtomFit
+from napari_rvae.detect.scale import measure_scale
+from napari_rvae.detect.search import AtomScale, FrameSearch
+from napari_rvae.device import choose_device
+from napari_rvae.errors import Cancelled, NoLatticeWarning
+from napari_rvae.frames import Frames, as_frames, as_region
+from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
+
+__all__ = ["detect_atoms", "iter_detect_atoms"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def detect_atoms(
+    frames: Any,
+    config: DetectConfig | None = None,
+    *,
+    region: Any = None,
+    progress: Callable[[int, int], bool | None] | None = None,
+    source: str = "",
+    channel: int | str = 0,
+    **overrides: Any,
+) -> pd.DataFrame:
+    """Find the atoms in every frame, without labels and without settings.
+
+    The width of an atom's image is measured on the movie; candidates are the maxima of a Wiener
+    filter for blobs of that width; all are fitted together, neighbours subtracted; a weak one
+    stays if the lattice around it expects it.
+
+    Parameters
+    ----------
+    frames
+        Frames or array-like (Y, X), (T, Y, X), (T, C, Y, X).
+    config
+        Options; the defaults when left out.
+    region
+        Bool (Y, X) or (T, Y, X), True where atoms may lie.
+    progress
+        Called with (frames done, frames in all); returning False cancels.
+    source
+        Name of the movie in the table; the frames' own name when empty.
+    channel
+        Number or name of the channel to look at.
+    **overrides
+        Single options, such as ``min_snr=4``.
+
+    Returns
+    -------
+    DataFrame
+        Sites table of kind "atom" with ``amplitude`` and ``background`` (units of the frames),
+        ``sigma``, ``y_sd``, ``x_sd`` (pixels), ``snr``, and ``lattice_support`` (0 to 1, NaN
+        where there is no lattice).
+
+    Raises
+    ------
+    InputError
+        If the frames or options are not usable.
+    Cancelled
+        If `progress` returned False.
+
+    Warns
+    -----
+    NoLatticeWarning
+        If nothing like a lattice was seen; what was found is returned all the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import detect_atoms
+    >>> from napari_rvae.render import render_gaussians
+    >>> y, x = (g.ravel() for g in np.mgrid[10:90:12, 10:90:12])
+    >>> frame = render_gaussians(y, x, 50.0, 2.5, (96, 96))
+    >>> frame += np.random.default_rng(0).normal(0, 1, frame.shape)
+    >>> len(detect_atoms(frame)) == len(y)
+    True
+    """
+    movie = as_frames(frames)
+    tables = []
+    steps = iter_detect_atoms(
+        movie, config, region=region, source=source, channel=channel, **overrides
+    )
+    for done, table in enumerate(steps, start=1):
+        tables.append(table)
+        if progress is not None and progress(done, movie.n_frames) is False:
+            raise Cancelled(f"Detection was stopped after {done} of {movie.n_frames} frames.")
+    return concat_sites(*tables)
+
+
+def iter_detect_atoms(
+    frames: Any,
+    config: DetectConfig | None = None,
+    *,
+    region: Any = None,
+    source: str = "",
+    channel: int | str = 0,
+    **overrides: Any,
+) -> Iterator[pd.DataFrame]:
+    """Find the atoms frame by frame.
+
+    Takes the same options as :func:`detect_atoms`.
+
+    Yields
+    ------
+    DataFrame
+        Sites table of one frame after the other, each numbered from 0; put them together with
+        :func:`concat_sites`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import iter_detect_atoms, simulate_graphene
+    >>> movie = simulate_graphene(n_frames=2, size=128).frames
+    >>> [int(table["frame"].iloc[0]) for table in iter_detect_atoms(movie)]
+    [0, 1]
+    """
+    movie = as_frames(frames)
+    config = dataclasses.replace(config or DetectConfig(), **overrides)
+    mask, number = as_region(region, movie), movie.channel_index(channel)
+    device = choose_device(config.device)
+    sign = -1.0 if config.contrast == "dark" else 1.0
+    scale = measure_scale(movie, config, number, sign)
+    _LOG.info("sigma %.2f px, neighbours %.2f px", scale.sigma, scale.spacing)
+    any_lattice = False
+    for index in range(movie.n_frames):
+        image = sign * movie.frame(index, number)
+        here = mask if mask is None or mask.ndim == 2 else mask[index]
+        table = _detect_frame(image, scale, config, device, here)
+        any_lattice |= bool(table["lattice_support"].notna().any())
+        if index == movie.n_frames - 1 and not any_lattice:
+            _warn_no_lattice(movie, scale)
+        yield _as_sites(table, index, source or movie.name, sign)
+
+
+def _warn_no_lattice(movie: Frames, scale: AtomScale) -> None:
+    what = "no lattice was seen" if scale.known else "nothing like atoms was seen"
+    warnings.warn(
+        f"{movie.name or 'The frames'}: {what}; look at the points, and set neighbour_distance "
+        "or sigma if atoms are there.",
+        NoLatticeWarning,
+        stacklevel=3,
+    )
+
+
+def _as_sites(table: pd.DataFrame, frame: int, source: str, sign: float) -> pd.DataFrame:
+    columns = {name: table[name].to_numpy() for name in ATOM_COLUMNS}
+    columns["background"] = sign * columns["background"]
+    return make_sites(
+        frame=frame, y=table["y"].to_numpy(), x=table["x"].to_numpy(), source=source, **columns
+    )
+
+
+def _detect_frame(
+    image: NDArray[np.float64],
+    scale: AtomScale,
+    config: DetectConfig,
+    device: torch.device,
+    region: NDArray[np.bool_] | None,
+) -> pd.DataFrame:
+    """Atoms of one frame, bright on dark."""
+    missing = ~np.isfinite(image)
+    if not scale.known or missing.all() or np.nanmin(image) == np.nanmax(image):
+        return _empty()
+    search = FrameSearch(image, scale, device)
+    fit = search.find()
+    keep, support = search.judge(fit, config)
+    keep &= _inside(fit, region, missing)
+    return _table(fit.select(keep), support[keep])
+
+
+def _inside(
+    fit: AtomFit, region: NDArray[np.bool_] | None, missing: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which positions lie in the frame, in the region, and not on missing pixels."""
+    rows, columns = missing.shape
+    keep = (fit.y >= -0.5) & (fit.x >= -0.5) & (fit.y <= rows - 0.5) & (fit.x <= columns - 0.5)
+    row = np.clip(np.rint(fit.y).astype(int), 0, rows - 1)
+    column = np.clip(np.rint(fit.x).astype(int), 0, columns - 1)
+    keep &= ~missing[row, column]
+    return keep if region is None else keep & region[row, column]
+
+
+def _table(fit: AtomFit, support: NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "y": fit.y,
+            "x": fit.x,
+            "amplitude": fit.amplitude,
+            "sigma": fit.sigma,
+            "background": fit.background,
+            "snr": fit.snr,
+            "y_sd": fit.y_sd,
+            "x_sd": fit.x_sd,
+            "lattice_support": support,
+        }
+    )
+
+
+def _empty() -> pd.DataFrame:
+    return pd.DataFrame({name: np.zeros(0) for name in ("y", "x", *ATOM_COLUMNS)})

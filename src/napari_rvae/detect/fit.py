@@ -1,0 +1,307 @@
+"""Fit Gaussians to all atoms of a frame at once, each with its neighbours subtracted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+__all__ = ["AtomFit", "fit_atoms"]
+
+#: The fit sees pixels up to this many sigma from the atom: 97 % of what the picture tells of a
+#: position, without much of the neighbours.
+_FIT_RADIUS = 2.2
+
+#: A neighbour's model is subtracted out to this many sigma.
+_DRAW_RADIUS = 4.0
+
+#: An atom stays within this many sigma of where it was first seen.
+_MAX_MOVE = 0.8
+
+_DAMPING = 1e-3
+
+#: The background about an atom is compared with that of so many neighbours.
+_BACKGROUND_NEIGHBOURS = 24
+
+
+@dataclass(frozen=True)
+class AtomFit:
+    """Fitted Gaussians of one frame; all arrays have shape (N,), positions in pixels."""
+
+    y: NDArray[np.float64]
+    x: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+    background: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    y_sd: NDArray[np.float64]
+    x_sd: NDArray[np.float64]
+    amplitude_sd: NDArray[np.float64]
+
+    @property
+    def snr(self) -> NDArray[np.float64]:
+        """Amplitude divided by its standard deviation."""
+        return self.amplitude / self.amplitude_sd
+
+    def widen(self, factor: float) -> AtomFit:
+        """Return the same values with standard deviations larger by a factor."""
+        return replace(
+            self,
+            y_sd=factor * self.y_sd,
+            x_sd=factor * self.x_sd,
+            amplitude_sd=factor * self.amplitude_sd,
+        )
+
+    def select(self, keep: NDArray[np.bool_]) -> AtomFit:
+        """Return some of the atoms."""
+        return AtomFit(**{name: value[keep] for name, value in vars(self).items()})
+
+
+class _Patches:
+    """Square windows around whole-pixel centres, gathered from a padded frame."""
+
+    def __init__(
+        self, centre: torch.Tensor, half: int, shape: tuple[int, int], pad: int
+    ) -> None:
+        self.offset = torch.arange(-half, half + 1, device=centre.device)
+        width = shape[1] + 2 * pad
+        rows = centre[:, 0, None] + pad + self.offset  # (N, P)
+        columns = centre[:, 1, None] + pad + self.offset
+        self.index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # (N, P*P)
+
+    def gather(self, padded: torch.Tensor) -> torch.Tensor:
+        """Pixels (N, P*P) of the windows."""
+        return padded.flatten()[self.index]
+
+
+def _pad(image: torch.Tensor, pad: int) -> torch.Tensor:
+    return torch.nn.functional.pad(image, (pad, pad, pad, pad))
+
+
+class _Fitter:
+    """State of one fit: parameters amplitude, y, x, background, log sigma (N, 5)."""
+
+    def __init__(
+        self,
+        image: torch.Tensor,
+        weight: torch.Tensor,
+        position: torch.Tensor,
+        sigma: torch.Tensor,
+        *,
+        free_sigma: bool,
+    ) -> None:
+        self.n_free = 5 if free_sigma else 4
+        self.seed = position
+        self.centre = position.round().long()
+        widest = float(sigma.max())
+        half = max(2, round(_FIT_RADIUS * widest))
+        draw = max(half, math.ceil(_DRAW_RADIUS * widest))
+        self.pad = draw
+        shape = (image.shape[0], image.shape[1])
+        self.near = _Patches(self.centre, half, shape, draw)
+        self.far = _Patches(self.centre, draw, shape, draw)
+        self.image, self.shape = _pad(image, draw), shape
+        r2 = self.near.offset[:, None] ** 2 + self.near.offset[None] ** 2
+        disc = (r2 <= (half + 0.5) ** 2).flatten()
+        self.weight = self.near.gather(_pad(weight, draw)) * disc
+        self.low = position - self.centre - _MAX_MOVE * sigma[:, None]
+        self.high = position - self.centre + _MAX_MOVE * sigma[:, None]
+        self.log_sigma_0 = sigma.log()
+        data = self.near.gather(self.image)
+        inside = self.weight > 0
+        filled = torch.where(inside, data, torch.full_like(data, math.inf))
+        k = max(1, filled.shape[1] // 10)
+        base = filled.kthvalue(k, dim=1).values
+        base = torch.where(torch.isfinite(base), base, torch.zeros_like(base))
+        middle = data[:, data.shape[1] // 2]
+        start = (middle - base).clamp_min(0.0)
+        offset = position - self.centre
+        self.p = torch.stack([start, offset[:, 0], offset[:, 1], base, self.log_sigma_0], 1)
+        self.expected = torch.zeros_like(base)  # background, and how sure that is (1/variance)
+        self.sureness = torch.zeros_like(base)
+
+    def _shape_terms(
+        self, p: torch.Tensor, offset: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Unit Gaussian (N, P, P), distances to its centre along y and x, and 1/sigma^2."""
+        inv = torch.exp(-2 * p[:, 4])
+        dy, dx = offset - p[:, 1, None], offset - p[:, 2, None]
+        gy = torch.exp(-0.5 * dy**2 * inv[:, None])
+        gx = torch.exp(-0.5 * dx**2 * inv[:, None])
+        return gy[:, :, None] * gx[:, None, :], dy, dx, inv
+
+    def others(self) -> torch.Tensor:
+        """What the other atoms add to each window (N, P*P)."""
+        shape = self._shape_terms(self.p, self.far.offset.to(self.p.dtype))[0]
+        drawn = (self.p[:, 0, None, None] * shape).flatten(1)
+        total = torch.zeros_like(self.image).flatten()
+        total.index_add_(0, self.far.index.flatten(), drawn.flatten())
+        own = self._model(self.p)[0]
+        return self.near.gather(total) - own
+
+    def _model(self, p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Own Gaussian without background (N, P*P), and the Jacobian (N, n_free, P*P)."""
+        unit, dy, dx, inv = self._shape_terms(p, self.near.offset.to(p.dtype))
+        own = p[:, 0, None, None] * unit
+        scaled = own * inv[:, None, None]
+        parts = [unit, scaled * dy[:, :, None], scaled * dx[:, None, :], torch.ones_like(unit)]
+        if self.n_free == 5:
+            parts.append(scaled * (dy[:, :, None] ** 2 + dx[:, None, :] ** 2))
+        return own.flatten(1), torch.stack([part.flatten(1) for part in parts], 1)
+
+    def _normal(
+        self, p: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Normal matrix (N, F, F), right side (N, F) and cost (N,)."""
+        own, jacobian = self._model(p)
+        rest = target - own - p[:, 3, None]
+        weighted = jacobian * self.weight[:, None]
+        matrix = weighted @ jacobian.transpose(1, 2)
+        right = (weighted @ rest[:, :, None])[..., 0]
+        off = self.expected - p[:, 3]
+        matrix[:, 3, 3] += self.sureness
+        right[:, 3] += self.sureness * off
+        return matrix, right, (self.weight * rest**2).sum(1) + self.sureness * off**2
+
+    def share_background(self) -> None:
+        """Expect of each background what the neighbours' say, as far as they agree.
+
+        An atom's own background is known poorly, since its tails look alike. The scatter of
+        the fitted values beyond their own errors tells how far neighbours may differ
+        (empirical Bayes).
+        """
+        if len(self.p) < 2 * _BACKGROUND_NEIGHBOURS:
+            return
+        self.sureness = torch.zeros_like(self.sureness)
+        matrix = self._normal(self.p, self.near.gather(self.image))[0]
+        value = self.p[:, 3].double().cpu().numpy()
+        ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
+        own = torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].double().cpu().numpy()
+        points = (self.centre + self.p[:, 1:3]).double().cpu().numpy()
+        near = cKDTree(points).query(points, _BACKGROUND_NEIGHBOURS + 1)[1][:, 1:]
+        local = np.median(value[near], axis=1)
+        spread = (1.4826 * np.median(np.abs(value - local))) ** 2
+        between = max(spread - float(np.median(own)), 0.0)
+        # the local median itself is known no better than this
+        between += float(np.median(own)) * 1.6 / _BACKGROUND_NEIGHBOURS
+        self.expected = torch.as_tensor(local, dtype=self.p.dtype, device=self.p.device)
+        self.sureness = torch.full_like(self.sureness, 1 / max(between, 1e-12))
+
+    def improve(self, steps: int) -> None:
+        """Take Levenberg-Marquardt steps with the neighbours held."""
+        target = self.near.gather(self.image) - self.others()
+        damping = torch.full_like(self.p[:, 0], _DAMPING)
+        matrix, right, cost = self._normal(self.p, target)
+        for _ in range(steps):
+            diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
+            damped = matrix + torch.diag_embed(diagonal * damping[:, None] + 1e-20)
+            step = torch.linalg.solve_ex(damped, right[..., None])[0][..., 0]
+            step = torch.nan_to_num(step)
+            trial = self.p.clone()
+            trial[:, : self.n_free] += step
+            trial[:, 0] = trial[:, 0].clamp_min(0.0)
+            trial[:, 1:3] = torch.minimum(torch.maximum(trial[:, 1:3], self.low), self.high)
+            trial[:, 4] = torch.minimum(
+                torch.maximum(trial[:, 4], self.log_sigma_0 - 0.7), self.log_sigma_0 + 0.7
+            )
+            new_matrix, new_right, new_cost = self._normal(trial, target)
+            better = new_cost <= cost
+            self.p = torch.where(better[:, None], trial, self.p)
+            matrix = torch.where(better[:, None, None], new_matrix, matrix)
+            right = torch.where(better[:, None], new_right, right)
+            cost = torch.where(better, new_cost, cost)
+            damping = torch.where(better, damping / 5, damping * 10)
+
+    def result(self) -> AtomFit:
+        """Parameters with their standard deviations from the normal matrix."""
+        matrix = self._normal(self.p, self.near.gather(self.image))[0].double()
+        # an atom of zero height tells nothing of its position
+        ridge = 1e-9 * torch.diagonal(matrix, dim1=1, dim2=2).amax(1) + 1e-30
+        eye = torch.eye(matrix.shape[1], device=matrix.device, dtype=matrix.dtype)
+        inverse = torch.linalg.inv_ex(matrix + ridge[:, None, None] * eye)[0]
+        sd = torch.diagonal(inverse, dim1=1, dim2=2).clamp_min(0).sqrt().cpu().numpy()
+        p = self.p.double().cpu().numpy()
+        centre = self.centre.cpu().numpy()
+        return AtomFit(
+            y=centre[:, 0] + p[:, 1],
+            x=centre[:, 1] + p[:, 2],
+            amplitude=p[:, 0],
+            background=p[:, 3],
+            sigma=np.exp(p[:, 4]),
+            y_sd=sd[:, 1],
+            x_sd=sd[:, 2],
+            amplitude_sd=np.maximum(sd[:, 0], 1e-30),
+        )
+
+
+def fit_atoms(
+    image: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    sigma: float,
+    *,
+    free_sigma: bool = False,
+    rounds: int = 4,
+    device: torch.device | None = None,
+) -> AtomFit:
+    """Fit amplitude, position and background of every atom.
+
+    Weighted least squares by Levenberg-Marquardt, all atoms in one batch; between the rounds
+    each atom's neighbours are subtracted with their newest parameters.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X); NaN pixels get no weight.
+    variance
+        Noise variance of each pixel (Y, X).
+    y, x
+        First guesses (N,) in pixels, inside the frame.
+    sigma
+        Standard deviation of an atom's image in pixels.
+    free_sigma
+        Fit the width of each atom too.
+    rounds
+        How often the neighbours are subtracted anew.
+    device
+        Where to compute; the CPU when left out.
+
+    Returns
+    -------
+    AtomFit
+        Fitted values with standard deviations; a weak atom may have amplitude 0.
+    """
+    device = device or torch.device("cpu")
+    if y.size == 0:
+        return AtomFit(*(np.zeros(0) for _ in range(8)))
+    good = np.isfinite(image)
+    # amplitudes near 1 keep single precision safe whatever the units of the frame
+    level, spread = float(np.median(image[good])), float(np.std(image[good])) or 1.0
+    scaled = np.where(good, (image - level) / spread, 0.0)
+    weight = np.where(good, spread**2 / variance, 0.0)
+    fitter = _Fitter(
+        torch.as_tensor(scaled, dtype=torch.float32, device=device),
+        torch.as_tensor(weight, dtype=torch.float32, device=device),
+        torch.as_tensor(np.stack([y, x], 1), dtype=torch.float32, device=device),
+        torch.full((y.size,), sigma, dtype=torch.float32, device=device),
+        free_sigma=free_sigma,
+    )
+    for number in range(rounds):
+        fitter.improve(3 if number == 0 else 2)
+        if number + 1 < rounds:
+            fitter.share_background()
+    fit = fitter.result()
+    return AtomFit(
+        y=fit.y,
+        x=fit.x,
+        amplitude=fit.amplitude * spread,
+        background=fit.background * spread + level,
+        sigma=fit.sigma,
+        y_sd=fit.y_sd,
+        x_sd=fit.x_sd,
+        amplitude_sd=fit.amplitude_sd * spread,
+    )

@@ -1,0 +1,166 @@
+"""Which candidates does the lattice around them expect?
+
+In every part of a frame the displacements between likely atoms are counted. Those that most atoms
+share are lattice translations; a candidate's support is the share of them that lead to a likely
+atom. An interstitial position or the middle of a ring has atoms about it, but not at lattice
+translations.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+__all__ = ["LatticeView", "lattice_view"]
+
+#: Neighbours looked at, in neighbour distances: two or three lattice translations.
+_REACH = 3.2
+
+#: Side of the parts of a frame, in neighbour distances.
+_TILE = 16.0
+
+#: Tolerance of a displacement, in neighbour distances.
+_TOLERANCE = 0.16
+
+#: An atom this near to the end of a translation stands there, in neighbour distances.
+_HIT = 0.2
+
+#: A displacement is a translation when at least this share of the likely atoms has it.
+_PREVALENCE = 0.3
+
+#: A part of a frame with fewer likely atoms says nothing of a lattice.
+_MIN_ATOMS = 12
+
+
+def _translations(points: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
+    """Displacements (K, 2) that at least `_PREVALENCE` of the points share."""
+    tree = cKDTree(points)
+    pairs = tree.query_pairs(_REACH * spacing, output_type="ndarray")
+    if len(pairs) == 0:
+        return np.zeros((0, 2))
+    steps = points[pairs[:, 1]] - points[pairs[:, 0]]
+    steps = np.concatenate([steps, -steps])
+    cell = _TOLERANCE * spacing / 2
+    half = int(np.ceil(_REACH * spacing / cell)) + 2
+    edges = (np.arange(-half, half + 2) - 0.5) * cell
+    counts = np.histogram2d(steps[:, 0], steps[:, 1], [edges, edges])[0]
+    # how many displacements lie within the tolerance of each cell
+    near = ndimage.uniform_filter(counts, 5) * 25
+    # of a point's possible partners, those beyond the edge of the part are not seen
+    span = np.ptp(points, axis=0) + spacing
+    grid = np.arange(-half, half + 1) * cell
+    seen = np.clip(1 - np.abs(grid[:, None]) / span[0], 0.2, 1) * np.clip(
+        1 - np.abs(grid[None]) / span[1], 0.2, 1
+    )
+    share = near / (len(points) * seen)
+    share[np.hypot(grid[:, None], grid[None]) < 0.4 * spacing] = 0  # a pair cut in two
+    # a step between unlike sites is made by fewer of them than a translation
+    enough = max(_PREVALENCE, 0.6 * float(share.max()))
+    top = (near == ndimage.maximum_filter(near, 7)) & (share >= enough)
+    row, column = np.nonzero(top)
+    found = np.stack([grid[row], grid[column]], 1)
+    return _merge_plateaus(found, _TOLERANCE * spacing)
+
+
+def _merge_plateaus(steps: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """One vector for each group of equal maxima; the null vector dropped."""
+    steps = steps[np.hypot(*steps.T) > 2 * tolerance]
+    kept: list[NDArray[np.float64]] = []
+    for step in steps:
+        if all(np.hypot(*(step - other)) > 1.5 * tolerance for other in kept):
+            kept.append(step)
+    return np.array(kept).reshape(-1, 2)
+
+
+class LatticeView(NamedTuple):
+    """What the lattice says of each point; NaN where there is none. Arrays of shape (N,)."""
+
+    support: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+
+
+def lattice_view(
+    points: NDArray[np.float64],
+    amplitude: NDArray[np.float64],
+    likely: NDArray[np.bool_],
+    spacing: float,
+    shape: tuple[int, ...],
+) -> LatticeView:
+    """Look from each point along the local lattice translations.
+
+    Parameters
+    ----------
+    points
+        Positions (N, 2) of the candidates as (y, x) in pixels.
+    amplitude
+        Their heights (N,).
+    likely
+        Which of them are likely atoms (N,): they make the translations and stand at their ends.
+    spacing
+        Nearest-neighbour distance in pixels.
+    shape
+        Rows and columns of the frame; translations that leave it are not asked for.
+
+    Returns
+    -------
+    LatticeView
+        ``support``: share of the translations that lead to a likely atom, from 0 to 1, where 1
+        is what the upper quarter of the likely atoms about it have; ``amplitude``: lower quartile of the heights
+        of the atoms that they lead to.
+    """
+    view = LatticeView(np.full(len(points), np.nan), np.full(len(points), np.nan))
+    atoms = points[likely]
+    if len(atoms) < _MIN_ATOMS or not np.isfinite(spacing):
+        return view
+    looker = _Looker(atoms, amplitude[likely], spacing, shape)
+    counts = [max(1, round(n / (_TILE * spacing))) for n in shape]
+    size = np.array([shape[i] / counts[i] for i in (0, 1)])
+    tile = np.clip((points / size).astype(int), 0, np.array(counts) - 1)
+    for number in np.ndindex(*counts):
+        here = np.flatnonzero((tile == number).all(1))
+        middle = (np.array(number) + 0.5) * size
+        local = atoms[(np.abs(atoms - middle) <= 0.75 * size).all(1)]
+        if here.size and len(local) >= _MIN_ATOMS:
+            steps = _translations(local, spacing)
+            view.support[here], view.amplitude[here] = looker.look(
+                points[here], likely[here], steps
+            )
+    return view
+
+
+class _Looker:
+    """Follows translations to the likely atoms of one frame."""
+
+    def __init__(
+        self,
+        atoms: NDArray[np.float64],
+        amplitude: NDArray[np.float64],
+        spacing: float,
+        shape: tuple[int, ...],
+    ) -> None:
+        self.tree, self.amplitude = cKDTree(atoms), amplitude
+        self.tolerance, self.shape = _HIT * spacing, np.array(shape)
+
+    def look(
+        self, points: NDArray[np.float64], likely: NDArray[np.bool_], steps: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Support and expected height of some points under one set of translations."""
+        nothing = np.full(len(points), np.nan)
+        if len(steps) < 4:
+            return nothing, nothing
+        target = points[:, None] + steps[None]
+        inside = ((target >= 0) & (target <= self.shape - 1)).all(2)
+        distance, index = self.tree.query(target, distance_upper_bound=self.tolerance)
+        hit = np.isfinite(distance) & inside
+        share = hit.sum(1) / np.maximum(inside.sum(1), 1)
+        usual = np.quantile(share[likely], 0.75) if likely.sum() >= 3 else 1.0
+        height = np.where(hit, np.append(self.amplitude, np.nan)[index], np.nan)
+        expected = nothing.copy()
+        some = hit.any(1)
+        # unlike sites may stand at some of the ends: the fainter ones count
+        expected[some] = np.nanquantile(height[some], 0.25, axis=1)
+        return np.clip(share / max(usual, 0.2), 0, 1), expected

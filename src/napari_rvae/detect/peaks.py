@@ -1,0 +1,83 @@
+"""Candidates: a filter that suits blobs of the measured width, and its local maxima."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+__all__ = ["blob_filter", "local_maxima"]
+
+
+def blob_filter(
+    image: NDArray[np.float64], sigma: float, noise_sd: float, *, density: float
+) -> tuple[NDArray[np.float64], float]:
+    """Wiener filter for Gaussian blobs that lie anywhere, with the slow background removed.
+
+    A blob's spectrum is S = density (2 pi sigma^2 A)^2 exp(-4 pi^2 sigma^2 k^2); white noise
+    has N = noise_sd^2. The filter S / (S + N) smooths no more than the noise asks for. It knows
+    no lattice, so it does not fill vacancies.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN.
+    sigma
+        Standard deviation of a blob in pixels.
+    noise_sd
+        Standard deviation of the noise.
+    density
+        Blobs per square pixel.
+
+    Returns
+    -------
+    filtered : ndarray of shape (Y, X)
+        Filtered frame, zero on the average.
+    noise : float
+        Standard deviation of the noise that is left in it.
+    """
+    pad = int(4 * sigma) + 1
+    padded = np.pad(image, pad, mode="reflect" if min(image.shape) > pad else "edge")
+    shape = [fft.next_fast_len(n, real=True) for n in padded.shape]
+    k2 = fft.fftfreq(shape[0])[:, None] ** 2 + fft.rfftfreq(shape[1])[None] ** 2
+    spectrum = fft.rfft2(padded - padded.mean(), shape)
+    form = np.exp(-4 * np.pi**2 * sigma**2 * k2)
+    background = 1 - np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k2)
+    # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
+    power = max(float(np.var(image)) - noise_sd**2, 0.0) / (density * np.pi * sigma**2)
+    signal = density * power * (2 * np.pi * sigma**2) ** 2 * form
+    gain = signal / (signal + noise_sd**2 + 1e-30) * background
+    filtered = fft.irfft2(spectrum * gain, shape)
+    full = np.concatenate([gain, gain[:, 1 : (shape[1] + 1) // 2]], axis=1)  # both halves
+    left = noise_sd * float(np.sqrt(np.mean(full**2)))
+    return filtered[pad:-pad, pad:-pad][: image.shape[0], : image.shape[1]], left
+
+
+def local_maxima(
+    filtered: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Local maxima of a filtered frame, at least `radius` apart, to a fraction of a pixel.
+
+    Returns
+    -------
+    y, x, height : ndarray of shape (N,)
+        Positions in pixels and the filtered value there.
+    """
+    reach = max(1, int(radius))
+    yy, xx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    top = ndimage.maximum_filter(filtered, footprint=yy**2 + xx**2 <= max(radius, 1.5) ** 2)
+    row, column = np.nonzero((filtered == top) & (filtered > 0))
+    inner_y = np.clip(row, 1, filtered.shape[0] - 2)
+    inner_x = np.clip(column, 1, filtered.shape[1] - 2)
+    dy = _vertex(*(filtered[inner_y + k, column] for k in (-1, 0, 1)))
+    dx = _vertex(*(filtered[row, inner_x + k] for k in (-1, 0, 1)))
+    dy, dx = np.where(row == inner_y, dy, 0.0), np.where(column == inner_x, dx, 0.0)
+    return row + dy, column + dx, filtered[row, column]
+
+
+def _vertex(
+    below: NDArray[np.float64], at: NDArray[np.float64], above: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Offset of a parabola's top from its middle point, at most half a pixel."""
+    bend = np.minimum(below - 2 * at + above, -1e-30)
+    return np.clip((below - above) / (2 * bend), -0.5, 0.5)

@@ -1,0 +1,114 @@
+"""How wide an atom's image is and how far apart the atoms are, for a whole movie."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+from skimage.transform import downscale_local_mean
+
+from napari_rvae.config import DetectConfig
+from napari_rvae.detect.fit import AtomFit
+from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
+from napari_rvae.frames import Frames
+from napari_rvae.preprocess.blur import BlobScale, blob_scale
+from napari_rvae.preprocess.noise import fill_missing
+from napari_rvae.render import render_gaussians
+
+__all__ = ["measure_scale"]
+
+#: A movie's scale is measured on this many frames.
+_SAMPLED_FRAMES = 5
+
+#: On so many of them, and on a part of this side in pixels, the width is refined.
+_REFINED_FRAMES = 3
+_REFINED_SIDE = 400
+
+#: Pixels are binned until the autocorrelation falls within this many of them.
+_BINNED_VALLEY = 8
+
+#: Rounds of finding atoms and measuring their width; the width is settled at this change.
+_ROUNDS = 2
+_SETTLED = 0.03
+
+
+def _middle(image: NDArray[np.float64], side: int, binning: int) -> NDArray[np.float64]:
+    """Middle part of a picture, at most `side` pixels high and wide, binned."""
+    starts = [max(0, (n - side) // 2) for n in image.shape]
+    sizes = [min(n, side) // binning * binning for n in image.shape]
+    part = image[starts[0] : starts[0] + sizes[0], starts[1] : starts[1] + sizes[1]]
+    return np.asarray(downscale_local_mean(part, (binning, binning)), np.float64)
+
+
+def _refine(
+    image: NDArray[np.float64], first: BlobScale, config: DetectConfig
+) -> tuple[float, float]:
+    """Remove from the first width what the order of the atoms did to it.
+
+    The autocorrelation of a frame is hardly touched by noise, but its fit is by the neighbours.
+    So the atoms found are drawn with a trial width and measured in the same way; the trial is
+    right when both measurements agree. With a better width more atoms are told apart, hence
+    the rounds.
+    """
+    binning = max(1, int(first.valley // _BINNED_VALLEY))
+    part = _middle(image, max(_REFINED_SIDE, int(40 * first.valley)), binning)
+    first = BlobScale(first.sigma / binning, first.valley / binning)
+    measured = blob_scale(part, valley=first.valley).sigma
+    scale = AtomScale(first.sigma, 1.3 * first.valley)
+    for _ in range(_ROUNDS):
+        search = FrameSearch(part, scale, torch.device("cpu"))
+        fit = search.find()
+        fit = fit.select(search.judge(fit, config)[0])
+        if fit.y.size < 3 or not math.isfinite(measured):
+            return math.nan, math.nan
+        width = _width_that_looks(measured, first, fit, part.shape)
+        change = abs(width / scale.sigma - 1)
+        scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
+        if change < _SETTLED:
+            break
+    # the mean over a bin widens the picture by the bin's own variance
+    sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
+    return sigma, binning * scale.spacing
+
+
+def _width_that_looks(
+    measured: float, first: BlobScale, fit: AtomFit, shape: tuple[int, ...]
+) -> float:
+    """Width with which the atoms must be drawn to measure as `measured`."""
+
+    def excess(width: float) -> float:
+        drawn = render_gaussians(fit.y, fit.x, fit.amplitude, width, (shape[0], shape[1]))
+        return float(np.nan_to_num(blob_scale(drawn, valley=first.valley).sigma)) - measured
+
+    low, high = 0.7 * first.sigma, 1.6 * first.sigma
+    if excess(low) >= 0:
+        return low
+    if excess(high) <= 0:
+        return high
+    return float(optimize.brentq(excess, low, high, xtol=0.01 * first.sigma))
+
+
+def measure_scale(
+    movie: Frames, config: DetectConfig, channel: int, sign: float
+) -> AtomScale:
+    """Measure the scale of a movie on a few of its frames.
+
+    The autocorrelation gives a first width without finding anything; the atoms found with it
+    tell how their order has biased it.
+    """
+    count = min(_SAMPLED_FRAMES, movie.n_frames)
+    numbers = np.unique(np.linspace(0, movie.n_frames - 1, count).astype(int))
+    images = [sign * fill_missing(movie.frame(int(i), channel)) for i in numbers]
+    images = [image for image in images if np.ptp(image) > 0]
+    first = [(image, blob_scale(image)) for image in images]
+    seen = [(image, blob) for image, blob in first if math.isfinite(blob.sigma)]
+    if len(seen) * 2 < len(images) or not seen:
+        return AtomScale(config.sigma or math.nan, config.neighbour_distance or math.nan)
+    refined = np.array([_refine(*pair, config) for pair in seen[:_REFINED_FRAMES]])
+    widths, spacings = (column[np.isfinite(column)] for column in refined.T)
+    sigma = float(np.median(widths if widths.size else [blob.sigma for _, blob in seen]))
+    spacing = float(np.median(spacings)) if spacings.size else math.nan
+    return AtomScale(config.sigma or sigma, config.neighbour_distance or spacing)

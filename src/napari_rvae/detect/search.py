@@ -1,0 +1,215 @@
+"""The search for atoms in one frame: candidates, fit, a second look, judgement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from napari_rvae.config import DetectConfig
+from napari_rvae.detect.fit import AtomFit, fit_atoms
+from napari_rvae.detect.lattice import lattice_view
+from napari_rvae.detect.peaks import blob_filter, local_maxima
+from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
+from napari_rvae.render import render_gaussians
+
+__all__ = ["MIN_SEPARATION", "AtomScale", "FrameSearch", "nearest_spacing"]
+
+#: A blob fainter than this share of the frame's typical atom is background structure.
+_FAINTEST = 0.1
+
+#: A weak atom has at least this share of the height of its mates, else the site is empty.
+_HALF_THERE = 0.5
+
+#: Off the lattice of a crystal, an atom has at least this share of the usual height.
+_LIKE_OTHERS = 0.7
+
+#: Maxima of the filtered frame are at least this many sigma apart.
+_PEAK_RADIUS = 1.2
+
+#: Atoms nearer than this, in neighbour distances, may be one atom cut in two by noise.
+_CLOSE = 0.65
+
+#: Atoms nearer than this many sigma cannot be told apart by a fit with one width.
+MIN_SEPARATION = 1.9
+
+
+@dataclass(frozen=True)
+class AtomScale:
+    """Width of an atom's image and distance of neighbours, in pixels; NaN where unknown."""
+
+    sigma: float
+    spacing: float
+
+    @property
+    def known(self) -> bool:
+        """Whether blobs were seen at all."""
+        return math.isfinite(self.sigma)
+
+    @property
+    def density(self) -> float:
+        """Atoms per square pixel that a lattice with this spacing has, roughly."""
+        spacing = self.spacing if math.isfinite(self.spacing) else 4.0 * self.sigma
+        return 0.9 / spacing**2
+
+
+def nearest_spacing(points: NDArray[np.float64]) -> float:
+    """Median distance to the nearest other point; NaN below three points."""
+    if len(points) < 3:
+        return math.nan
+    return float(np.median(cKDTree(points).query(points, 2)[0][:, 1]))
+
+
+class FrameSearch:
+    """The search in one frame: candidates, fit, a second look for hidden ones, judgement."""
+
+    def __init__(
+        self,
+        image: NDArray[np.float64],
+        scale: AtomScale,
+        device: torch.device,
+    ) -> None:
+        full = fill_missing(image)
+        self.image, self.full, self.scale, self.device = image, full, scale, device
+        self.separation = max(
+            0.75 * MIN_SEPARATION * scale.sigma, 0.4 * np.nan_to_num(scale.spacing)
+        )
+        self.noise_sd = noise_level(full)
+        self.filtered, self.left = self._filter(full)
+        curve = noise_curve(full)
+        self.variance = curve.variance(self.filtered - self.filtered.mean() + full.mean())
+
+    def _filter(self, picture: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        return blob_filter(picture, self.scale.sigma, self.noise_sd, density=self.scale.density)
+
+    def _fit(self, y: NDArray[np.float64], x: NDArray[np.float64], rounds: int) -> AtomFit:
+        y, x = (np.clip(p, 0, n - 1) for p, n in zip((y, x), self.image.shape, strict=True))
+        return fit_atoms(
+            self.image, self.variance, y, x, self.scale.sigma, rounds=rounds, device=self.device
+        )
+
+    def find(self) -> AtomFit:
+        """Fit the candidates, look again with them subtracted, fit all.
+
+        Real noise is correlated and real atoms are no Gaussians. Both show in what the filter
+        finds when all atoms are taken away; where that is more than white noise would leave,
+        the standard deviations grow by as much.
+        """
+        first, rest = self._first_look()
+        inflation = self._inflation(rest)
+        y2, x2, height2 = local_maxima(rest, _PEAK_RADIUS * self.scale.sigma)
+        new = height2 >= max(self._least_height(), 2.5 * self.left * inflation)
+        if first.y.size:
+            near = cKDTree(np.stack([first.y, first.x], 1)).query(np.stack([y2, x2], 1))[0]
+            new &= near >= self.separation
+        y, x = np.concatenate([first.y, y2[new]]), np.concatenate([first.x, x2[new]])
+        fit = _prune(self._fit(y, x, 3), self.separation)
+        return _prune(self._fit(fit.y, fit.x, 2), self.separation).widen(inflation)
+
+    def _first_look(self) -> tuple[AtomFit, NDArray[np.float64]]:
+        """Fit the filter's maxima; and what the filter finds without them."""
+        y, x, height = local_maxima(self.filtered, _PEAK_RADIUS * self.scale.sigma)
+        self.heights = height
+        worth = height >= 0.3 * self._least_height()
+        fit = _prune(self._fit(y[worth], x[worth], 3), self.separation)
+        model = render_gaussians(
+            fit.y, fit.x, fit.amplitude, self.scale.sigma, (self.full.shape[0], self.full.shape[1])
+        )
+        return fit, self._filter(self.full - model)[0]
+
+    def _inflation(self, rest: NDArray[np.float64]) -> float:
+        """By how much the noise at the scale of an atom exceeds white noise."""
+        spread = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+        return max(1.0, spread / max(self.left, 1e-30))
+
+    def _least_height(self) -> float:
+        """Filtered height below which a maximum is not worth a fit."""
+        typical = np.quantile(self.heights, 0.9) if self.heights.size else 0.0
+        return float(_FAINTEST * typical)
+
+    def judge(
+        self, fit: AtomFit, config: DetectConfig
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which of the fitted candidates are atoms, and how far the lattice supports each."""
+        points, snr = np.stack([fit.y, fit.x], 1), fit.snr
+        least = _least_snr(snr, config)
+        likely = snr >= least
+        spacing = self.scale.spacing
+        if not np.isfinite(spacing):
+            spacing = nearest_spacing(points[likely])
+        for _ in range(2):  # the second time without what the first has refuted
+            view = lattice_view(points, fit.amplitude, likely, spacing, self.full.shape)
+            support = np.nan_to_num(view.support)
+            expected = (support >= config.min_lattice_support) & (
+                fit.amplitude >= _HALF_THERE * np.nan_to_num(view.amplitude)
+            )
+            bright = _as_bright(fit.amplitude, expected & (snr >= least))
+            likely = (snr >= config.min_snr) | ((snr >= least) & (expected | bright))
+            likely &= ~_split_halves(points, support, likely, spacing)
+        typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
+        bright = fit.amplitude >= _FAINTEST * typical
+        return likely & bright & (fit.amplitude > 0), view.support
+
+
+def _least_snr(snr: NDArray[np.float64], config: DetectConfig) -> float:
+    """Least signal-to-noise ratio at which a candidate is considered at all.
+
+    Where correlated noise leaves even typical atoms little more than noise, it is a share of
+    what those have.
+    """
+    if snr.size == 0:
+        return config.min_lattice_snr
+    return min(config.min_lattice_snr, 0.6 * float(np.quantile(snr, 0.75)))
+
+
+def _as_bright(
+    amplitude: NDArray[np.float64], expected: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Candidates as bright as those that the lattice expects, such as at a grain boundary.
+
+    Asks for a crystal: most candidates must be expected.
+    """
+    if expected.sum() <= 0.5 * expected.size:
+        return np.zeros(expected.size, bool)
+    return amplitude >= _LIKE_OTHERS * np.median(amplitude[expected])
+
+
+def _split_halves(
+    points: NDArray[np.float64],
+    support: NDArray[np.float64],
+    likely: NDArray[np.bool_],
+    spacing: float,
+) -> NDArray[np.bool_]:
+    """Noise can cut a blob in two: of a close pair, the one that the lattice does not expect.
+
+    Both halves of a true pair (a dumbbell) are expected, and stay.
+    """
+    halves = np.zeros(len(points), bool)
+    index = np.flatnonzero(likely)
+    if index.size < 2 or not np.isfinite(spacing):
+        return halves
+    tree = cKDTree(points[index])
+    pairs = index[tree.query_pairs(_CLOSE * spacing, output_type="ndarray")]
+    first, second = support[pairs[:, 0]], support[pairs[:, 1]]
+    halves[pairs[:, 0][first < 0.5 * second]] = True
+    halves[pairs[:, 1][second < 0.5 * first]] = True
+    return halves
+
+
+def _prune(fit: AtomFit, separation: float) -> AtomFit:
+    """Drop fits of nothing, and the weaker of two that fell together."""
+    alive = fit.amplitude > 1.0 * fit.amplitude_sd
+    fit = fit.select(alive)
+    if fit.y.size < 2:
+        return fit
+    pairs = cKDTree(np.stack([fit.y, fit.x], 1)).query_pairs(
+        separation, output_type="ndarray"
+    )
+    keep = np.ones(fit.y.size, bool)
+    weaker = np.where(fit.amplitude[pairs[:, 0]] < fit.amplitude[pairs[:, 1]], *pairs.T)
+    keep[weaker] = False
+    return fit.select(keep)

@@ -1,0 +1,308 @@
+"""Frames: a movie or an image with its axes, scale and units, read lazily.
+
+This module opens no file; :mod:`napari_rvae.io` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_rvae.errors import InputError
+
+__all__ = ["FRAME_COLUMNS", "MIN_FRAME_SIDE", "Frames", "as_frames", "as_region"]
+
+#: Columns of the frames table.
+FRAME_COLUMNS = ("frame", "time", "dose", "bias", "keep")
+
+#: A frame with fewer pixels along a side holds nothing that could be analysed.
+MIN_FRAME_SIDE = 8
+
+_DEFAULT_AXES = {2: ("y", "x"), 3: ("t", "y", "x"), 4: ("t", "c", "y", "x")}
+_ALL_AXES = ("t", "c", "y", "x")
+
+
+def _empty_table(n_frames: int) -> pd.DataFrame:
+    table = pd.DataFrame({"frame": np.arange(n_frames, dtype=np.int64)})
+    for name in ("time", "dose", "bias"):
+        table[name] = np.nan
+    table["keep"] = True
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """A movie (T, Y, X), a multichannel movie (T, C, Y, X) or one image (Y, X), read lazily.
+
+    Parameters
+    ----------
+    data
+        Any array-like with ``shape``, ``dtype`` and slicing: NumPy, dask, zarr, memmap.
+    axis_labels
+        One letter an axis, a subset of ("t", "c", "y", "x") in that order; guessed from the
+        number of axes when left out.
+    scale
+        Size of one step along each axis; 1 when left out.
+    units
+        Unit of each axis, "pixel" when left out.
+    channels
+        Name of each channel.
+    table
+        One row per frame: frame, time (s), dose (e/A^2), bias (V), keep; NaN where unknown.
+    name
+        What to call it, usually the file's base name.
+    metadata
+        Anything worth keeping that JSON can hold.
+
+    Raises
+    ------
+    InputError
+        If the axes do not fit the data, or the data are complex, text, or too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.frames import Frames
+    >>> movie = Frames(np.zeros((5, 64, 48)))
+    >>> movie.n_frames, movie.frame_shape
+    (5, (64, 48))
+    """
+
+    data: Any
+    axis_labels: tuple[str, ...] = ()
+    scale: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    name: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fill in what was left out and check that all of it agrees."""
+        shape = _checked_shape(self.data)
+        labels = tuple(self.axis_labels) or _DEFAULT_AXES.get(len(shape), ())
+        self._check_axes(labels, shape)
+        ndim = len(shape)
+        scale = tuple(float(s) for s in self.scale) or (1.0,) * ndim
+        units = tuple(self.units) or ("pixel",) * ndim
+        if len(scale) != ndim or len(units) != ndim:
+            raise InputError(f"scale and units need one entry for each of the {ndim} axes.")
+        if any(not np.isfinite(s) or s <= 0 for s in scale):
+            raise InputError(f"scale = {scale} must be positive and finite along every axis.")
+        n_channels = shape[labels.index("c")] if "c" in labels else 1
+        channels = tuple(self.channels) or tuple(
+            f"channel {i}" if n_channels > 1 else "intensity" for i in range(n_channels)
+        )
+        if len(channels) != n_channels:
+            raise InputError(f"There are {n_channels} channels but {len(channels)} channel names.")
+        n_frames = shape[labels.index("t")] if "t" in labels else 1
+        table = _empty_table(n_frames) if self.table.empty else self.table
+        missing = [c for c in FRAME_COLUMNS if c not in table]
+        if missing or len(table) != n_frames:
+            raise InputError(
+                f"The frames table needs the columns {', '.join(FRAME_COLUMNS)} "
+                f"and one row for each of the {n_frames} frames."
+            )
+        for key, value in (
+            ("axis_labels", labels),
+            ("scale", scale),
+            ("units", units),
+            ("channels", channels),
+            ("table", table),
+            ("metadata", dict(self.metadata)),
+        ):
+            object.__setattr__(self, key, value)
+
+    @staticmethod
+    def _check_axes(labels: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        ordered = tuple(a for a in _ALL_AXES if a in labels)
+        if labels != ordered or labels[-2:] != ("y", "x") or len(labels) != len(shape):
+            raise InputError(
+                f"Data of shape {shape} cannot have the axes {labels}: use a subset of "
+                "('t', 'c', 'y', 'x') in that order, one for each axis."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data, one entry for each axis label."""
+        return tuple(self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        return np.dtype(self.data.dtype)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames, T."""
+        return int(self.shape[0]) if "t" in self.axis_labels else 1
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels, C."""
+        return len(self.channels)
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of one frame, (Y, X)."""
+        rows, columns = self.shape[-2:]
+        return int(rows), int(columns)
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Height and width of a pixel in the units of the y and x axes."""
+        return self.scale[-2], self.scale[-1]
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Height of a pixel divided by its width."""
+        return self.scale[-2] / self.scale[-1]
+
+    def channel_index(self, channel: int | str) -> int:
+        """Index of a channel given by number or name."""
+        if isinstance(channel, str):
+            if channel not in self.channels:
+                raise InputError(
+                    f"There is no channel {channel!r}: choose from {', '.join(self.channels)}."
+                )
+            return self.channels.index(channel)
+        if not -self.n_channels <= channel < self.n_channels:
+            raise InputError(f"There is no channel {channel}: there are {self.n_channels}.")
+        return channel % self.n_channels
+
+    def frame(self, index: int, channel: int | str = 0) -> NDArray[np.float64]:
+        """Read one frame of one channel.
+
+        Parameters
+        ----------
+        index
+            Frame number, from 0.
+        channel
+            Number or name of the channel.
+
+        Returns
+        -------
+        ndarray of shape (Y, X)
+            Values as float64; infinite values become NaN.
+        """
+        if not 0 <= index < self.n_frames:
+            raise InputError(f"There is no frame {index}: there are {self.n_frames}.")
+        key: tuple[int, ...] = (index,) if "t" in self.axis_labels else ()
+        if "c" in self.axis_labels:
+            key = (*key, self.channel_index(channel))
+        else:
+            self.channel_index(channel)
+        with warnings.catch_warnings():
+            # a value beyond float64 (long double) becomes inf, and inf becomes NaN below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            # zarr arrays take no empty key
+            image = np.array(self.data[key] if key else self.data[...], dtype=np.float64)
+        image[~np.isfinite(image)] = np.nan
+        return image
+
+    def select_channel(self, channel: int | str) -> Frames:
+        """Return the frames of one channel, without the channel axis."""
+        number = self.channel_index(channel)
+        if "c" not in self.axis_labels:
+            return self
+        axis = self.axis_labels.index("c")
+        key = tuple(number if i == axis else slice(None) for i in range(len(self.shape)))
+        keep = [i for i in range(len(self.shape)) if i != axis]
+        return Frames(
+            self.data[key],
+            axis_labels=tuple(self.axis_labels[i] for i in keep),
+            scale=tuple(self.scale[i] for i in keep),
+            units=tuple(self.units[i] for i in keep),
+            channels=(self.channels[number],),
+            table=self.table,
+            name=self.name,
+            metadata=self.metadata,
+        )
+
+
+def _checked_shape(data: Any) -> tuple[int, ...]:
+    """Shape of the data, after the checks that need no reading."""
+    if not hasattr(data, "shape") or not hasattr(data, "dtype"):
+        raise InputError(f"{type(data).__name__} is no array: give an array or Frames.")
+    shape = tuple(int(n) for n in data.shape)
+    kind = np.dtype(data.dtype).kind
+    if kind == "c":
+        raise InputError("The frames are complex: give amplitude and phase as two channels.")
+    if kind not in "biuf":
+        raise InputError(f"Frames of type {data.dtype} hold no numbers: give real values.")
+    if len(shape) not in _DEFAULT_AXES:
+        raise InputError(
+            f"Frames of shape {shape} have {len(shape)} axes: give (Y, X), (T, Y, X) "
+            "or (T, C, Y, X)."
+        )
+    if 0 in shape:
+        raise InputError(f"Frames of shape {shape} are empty: there is nothing to analyse.")
+    if shape[-1] in (3, 4) and min(shape[-3:-1]) >= MIN_FRAME_SIDE:
+        raise InputError(
+            f"Frames of shape {shape} look like RGB colours: give grey values, (Y, X) a frame."
+        )
+    if min(shape[-2:]) < MIN_FRAME_SIDE:
+        raise InputError(
+            f"Frames of {shape[-2]} x {shape[-1]} pixels are too small: "
+            f"each side needs {MIN_FRAME_SIDE} or more."
+        )
+    return shape
+
+
+def as_frames(frames: Any, *, name: str = "") -> Frames:
+    """Return `frames` as :class:`Frames`.
+
+    Parameters
+    ----------
+    frames
+        Frames, or an array-like of shape (Y, X), (T, Y, X) or (T, C, Y, X); a bare 3-D array is
+        always a movie. Lists of equal images are stacked.
+    name
+        Name to give it when it has none.
+
+    Raises
+    ------
+    InputError
+        If it cannot be taken for frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.frames import as_frames
+    >>> as_frames(np.zeros((64, 64))).axis_labels
+    ('y', 'x')
+    """
+    if isinstance(frames, Frames):
+        return dataclasses.replace(frames, name=name) if name and not frames.name else frames
+    if isinstance(frames, Sequence):
+        try:
+            frames = np.asarray(frames)
+        except ValueError:
+            raise InputError("The frames differ in shape: give frames of one size.") from None
+    return Frames(frames, name=name)
+
+
+def as_region(region: Any, frames: Frames) -> NDArray[np.bool_] | None:
+    """Check a region: bool (Y, X) or (T, Y, X), True where the data may be used.
+
+    Raises
+    ------
+    InputError
+        If its shape does not fit the frames, or it is not boolean.
+    """
+    if region is None:
+        return None
+    mask = np.asarray(region)
+    if mask.dtype != np.bool_:
+        raise InputError(f"region is of type {mask.dtype}: give a boolean array, True = use.")
+    allowed = (frames.frame_shape, (frames.n_frames, *frames.frame_shape))
+    if mask.shape not in allowed:
+        raise InputError(f"region has shape {mask.shape}: give one of {allowed}.")
+    return mask

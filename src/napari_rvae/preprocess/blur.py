@@ -1,0 +1,112 @@
+"""Width of the blobs in a frame, from the autocorrelation at short distances."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage, optimize
+
+__all__ = ["BlobScale", "blob_scale"]
+
+
+class BlobScale(NamedTuple):
+    """Width of the blobs and the distance at which the next one begins, both in pixels."""
+
+    sigma: float
+    valley: float
+
+
+def _autocorrelation(image: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Mean product of pixels at lags 0..reach (rows) and -reach..reach (columns)."""
+    rows, columns = image.shape
+    shape = [fft.next_fast_len(n + reach, real=True) for n in (rows, columns)]
+    power = np.abs(fft.rfft2(image, shape)) ** 2
+    product = fft.irfft2(power, shape)[: reach + 1]
+    product = np.concatenate([product[:, -reach:], product[:, : reach + 1]], axis=1)
+    lag_y, lag_x = np.arange(reach + 1)[:, None], np.abs(np.arange(-reach, reach + 1))
+    return product / ((rows - lag_y) * (columns - lag_x))
+
+
+def _profile(image: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64], ...]:
+    """Radial mean of the autocorrelation, and the map and distances that it comes from.
+
+    The lags along a row are left out: white noise sits at lag zero only, and the noise of the
+    scan (row offsets, slow detectors) along rows only.
+    """
+    values = _autocorrelation(image, reach)[1:]
+    distance = np.hypot(
+        np.arange(1, reach + 1)[:, None], np.arange(-reach, reach + 1)[None]
+    )
+    ring = np.rint(distance).astype(int)
+    count = np.bincount(ring.ravel(), minlength=reach + 1)[: reach + 1]
+    total = np.bincount(ring.ravel(), values.ravel(), minlength=reach + 1)[: reach + 1]
+    return total / np.maximum(count, 1), values, distance
+
+
+def _smooth(image: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Slow background: two running means, whose cost does not grow with the width."""
+    size = 2 * int(width) + 1
+    return ndimage.uniform_filter(ndimage.uniform_filter(image, size), size)
+
+
+def _first_valley(profile: NDArray[np.float64]) -> int:
+    """Ring of the first minimum (1 when the profile only rises, the last when it only falls)."""
+    smooth = ndimage.gaussian_filter1d(profile[1:], 0.7)
+    rising = np.flatnonzero(np.diff(smooth) > 0)
+    return int(rising[0]) + 1 if rising.size else profile.size - 1
+
+
+def blob_scale(image: NDArray[np.float64], *, valley: float | None = None) -> BlobScale:
+    """Estimate the width of the blobs in a frame.
+
+    Fits A exp(-r^2 / (4 sigma^2)) + B, the autocorrelation of Gaussian blobs, out to where it
+    first stops falling.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN.
+    valley
+        Distance in pixels at which the autocorrelation first stops falling, to measure two
+        pictures over the same distances; found when left out.
+
+    Returns
+    -------
+    BlobScale
+        ``sigma`` and ``valley`` in pixels; NaN when there are no blobs (noise, constant frame).
+    """
+    side = min(image.shape)
+    if valley is None:
+        reach = max(4, side // 6)
+        found = _first_valley(_profile(image - _smooth(image, side / 8), reach)[0])
+        if found < 2:
+            return BlobScale(math.nan, math.nan)
+        # once more, with the background removed at the right scale
+        reach = int(min(side // 3, max(4, 3 * found)))
+        found = _first_valley(_profile(image - _smooth(image, 2.0 * found), reach)[0])
+        if found < 2:
+            return BlobScale(math.nan, math.nan)
+        valley = float(found)
+    reach = int(min(side // 3, max(4, math.ceil(valley))))
+    _, values, distance = _profile(image - _smooth(image, 2.0 * valley), reach)
+    near = distance <= max(2.3, 0.6 * valley)
+    return _fit_width(distance[near] ** 2, values[near], valley)
+
+
+def _fit_width(r2: NDArray[np.float64], y: NDArray[np.float64], valley: float) -> BlobScale:
+    def misfit(log_sigma: float) -> tuple[float, float]:
+        design = np.stack([np.exp(-r2 / (4 * math.exp(2 * log_sigma))), np.ones_like(r2)], 1)
+        coef, *_ = np.linalg.lstsq(design, y, rcond=None)
+        return float(np.sum((design @ coef - y) ** 2)), float(coef[0])
+
+    low, high = math.log(0.4), math.log(max(0.5, 0.8 * valley))
+    best = optimize.minimize_scalar(lambda s: misfit(s)[0], bounds=(low, high), method="bounded")
+    amplitude = misfit(best.x)[1]
+    scatter = math.sqrt(best.fun / max(y.size - 3, 1))
+    # blobs must stand out of the scatter of the map, else it is noise
+    if amplitude <= 4 * scatter:
+        return BlobScale(math.nan, math.nan)
+    return BlobScale(math.exp(best.x), valley)

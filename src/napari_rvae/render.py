@@ -1,0 +1,87 @@
+"""Positions and amplitudes of atoms -> pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_rvae.errors import InputError
+
+__all__ = ["render_gaussians"]
+
+#: Gaussians are drawn out to this many standard deviations (1e-6 of the peak is left out).
+_CUT = 5.3
+
+#: So many pixels are drawn at a time, which bounds the memory.
+_BATCH_PIXELS = 2_000_000
+
+
+def render_gaussians(
+    y: ArrayLike,
+    x: ArrayLike,
+    amplitude: ArrayLike,
+    sigma: ArrayLike,
+    shape: tuple[int, int],
+    *,
+    row_shift: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Draw a sum of Gaussians.
+
+    Parameters
+    ----------
+    y, x
+        Positions (N,) in pixels; the centre of the first pixel is (0, 0). What is not finite
+        is left out.
+    amplitude
+        Peak heights (N,) or one for all.
+    sigma
+        Standard deviations (N,) or one for all, in pixels.
+    shape
+        Rows and columns (Y, X) of the picture.
+    row_shift
+        Horizontal displacement (Y,) of each row in pixels, as a jittering scan makes it.
+
+    Returns
+    -------
+    ndarray of shape (Y, X)
+        The picture, zero where no Gaussian reaches.
+
+    Raises
+    ------
+    InputError
+        If a width is not positive.
+
+    Examples
+    --------
+    >>> from napari_rvae.render import render_gaussians
+    >>> render_gaussians([5], [5], [2.0], [1.5], (11, 11))[5, 5]
+    2.0
+    """
+    rows, columns = shape
+    arrays = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (y, x, amplitude, sigma)))
+    py, px, height, width = (np.ravel(a) for a in arrays)
+    if np.any(~(width > 0)):
+        raise InputError("sigma must be positive: give widths in pixels.")
+    known = np.isfinite(py) & np.isfinite(px) & np.isfinite(height)
+    py, px, height, width = py[known], px[known], height[known], width[known]
+    picture = np.zeros(rows * columns)
+    if py.size == 0:
+        return picture.reshape(shape)
+    half = int(np.ceil(_CUT * width.max())) + 1
+    jitter = np.zeros(rows) if row_shift is None else np.asarray(row_shift, dtype=float)
+    offsets = np.arange(-half, half + 1)
+    batch = max(1, _BATCH_PIXELS // (2 * half + 1) ** 2)
+    for start in range(0, py.size, batch):
+        part = slice(start, start + batch)
+        yi = np.rint(py[part]).astype(np.int64)[:, None] + offsets
+        xi = np.rint(px[part]).astype(np.int64)[:, None] + offsets
+        inside_y, inside_x = (yi >= 0) & (yi < rows), (xi >= 0) & (xi < columns)
+        safe_y, safe_x = np.clip(yi, 0, rows - 1), np.clip(xi, 0, columns - 1)
+        twice = 2 * width[part, None] ** 2
+        column = np.exp(-((yi - py[part, None]) ** 2) / twice) * inside_y
+        dx = xi[:, None, :] - px[part, None, None] - jitter[safe_y][:, :, None]
+        row = np.exp(-(dx**2) / twice[..., None]) * inside_x[:, None, :]
+        values = height[part, None, None] * column[:, :, None] * row
+        index = safe_y[:, :, None] * columns + safe_x[:, None, :]
+        picture += np.bincount(index.ravel(), values.ravel(), minlength=rows * columns)
+    return picture.reshape(shape)

@@ -1,0 +1,335 @@
+"""Tables: column names and types, validation, joins, distances and angles.
+
+Tables are pandas DataFrames whose index means nothing; everything joins on ``site_id``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from napari_rvae.errors import InputError
+
+__all__ = [
+    "ATOM_COLUMNS",
+    "LATENT_COLUMNS",
+    "SITE_COLUMNS",
+    "SITE_KINDS",
+    "concat_sites",
+    "fold_angle",
+    "group_rows",
+    "join_latents",
+    "latent_names",
+    "make_sites",
+    "neighbour_distance",
+    "validate_sites",
+]
+
+#: Columns that every sites table has, with their types.
+SITE_COLUMNS = {
+    "site_id": "int64",
+    "source": "str",
+    "frame": "int64",
+    "y": "float64",
+    "x": "float64",
+    "kind": "str",
+}
+
+#: Columns that atoms add, all float64.
+ATOM_COLUMNS = (
+    "amplitude",
+    "sigma",
+    "background",
+    "snr",
+    "y_sd",
+    "x_sd",
+    "lattice_support",
+)
+
+#: Columns of a latents table beside ``site_id`` and z0, z0_sd, z1, ...; all float64.
+LATENT_COLUMNS = ("angle", "angle_sd", "shift_y", "shift_x", "residual", "lattice_angle")
+
+#: What a site can be.
+SITE_KINDS = ("atom", "vacancy", "wall", "grid")
+
+_ORDER = ["source", "frame", "y", "x"]
+
+
+def make_sites(
+    *,
+    frame: ArrayLike,
+    y: ArrayLike,
+    x: ArrayLike,
+    kind: str = "atom",
+    source: str = "",
+    **columns: ArrayLike,
+) -> pd.DataFrame:
+    """Make a sites table, sorted by (source, frame, y, x), with fresh ``site_id``.
+
+    Parameters
+    ----------
+    frame
+        Frame number (N,), or one for all.
+    y, x
+        Positions (N,) in pixels.
+    kind
+        What the sites are: "atom", "vacancy", "wall" or "grid".
+    source
+        Name of the movie that they come from.
+    **columns
+        Further columns (N,).
+
+    Examples
+    --------
+    >>> from napari_rvae.tables import make_sites
+    >>> make_sites(frame=0, y=[2.0, 1.0], x=[3.0, 4.0])["y"].tolist()
+    [1.0, 2.0]
+    """
+    rows, cols = np.atleast_1d(np.asarray(y, float)), np.atleast_1d(np.asarray(x, float))
+    if rows.shape != cols.shape or rows.ndim != 1:
+        raise InputError(f"y and x have shapes {rows.shape} and {cols.shape}: give equal lists.")
+    if kind not in SITE_KINDS:
+        raise InputError(f"kind = {kind!r} is unknown: choose one of {', '.join(SITE_KINDS)}.")
+    numbers = np.asarray(frame)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise InputError(f"frame is of type {numbers.dtype}: give whole numbers.")
+    table = pd.DataFrame(
+        {
+            "site_id": np.arange(rows.size, dtype=np.int64),
+            "source": pd.Series([source] * rows.size, dtype="str"),
+            "frame": np.broadcast_to(numbers.astype(np.int64), rows.shape),
+            "y": rows,
+            "x": cols,
+            "kind": pd.Series([kind] * rows.size, dtype="str"),
+        }
+    )
+    for name, values in columns.items():
+        table[name] = np.asarray(values)
+    return _sorted(table)
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.sort_values(_ORDER, kind="stable", ignore_index=True)
+    table["site_id"] = np.arange(len(table), dtype=np.int64)
+    return table
+
+
+def validate_sites(table: Any, *, need: Iterable[str] = ()) -> pd.DataFrame:
+    """Check a sites table and return it; say which column is wrong, and why.
+
+    Parameters
+    ----------
+    table
+        The table; ``source`` and ``kind`` may be left out and are filled with "" and "atom".
+    need
+        Further columns that must be there.
+
+    Returns
+    -------
+    DataFrame
+        The table itself, or a completed copy.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, of the wrong type, or ``site_id`` is not unique.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"The sites are a {type(table).__name__}: give a pandas DataFrame.")
+    fill = {"source": "", "kind": "atom"}
+    for name, value in fill.items():
+        if name not in table:
+            table = table.assign(**{name: value})
+        elif table[name].isna().any():  # grouping would drop such rows
+            table = table.assign(**{name: table[name].fillna(value)})
+    missing = [name for name in (*SITE_COLUMNS, *need) if name not in table]
+    if missing:
+        raise InputError(f"The sites table lacks the column {', '.join(missing)}.")
+    for name in ("site_id", "frame"):
+        if table[name].dtype.kind not in "iu":
+            raise InputError(
+                f"Column {name!r} is of type {table[name].dtype}: give whole numbers."
+            )
+    for name in ("y", "x"):
+        if table[name].dtype.kind not in "fiu":
+            raise InputError(f"Column {name!r} is of type {table[name].dtype}: give numbers.")
+    if table["site_id"].duplicated().any():
+        raise InputError("Column 'site_id' has duplicates: number the sites (see concat_sites).")
+    unknown = set(table["kind"].unique()) - set(SITE_KINDS)
+    if unknown:
+        raise InputError(
+            f"Column 'kind' holds {sorted(map(str, unknown))}: use {', '.join(SITE_KINDS)}."
+        )
+    return table
+
+
+def group_rows(table: pd.DataFrame) -> list[tuple[str, int, NDArray[np.int64]]]:
+    """Row positions of each frame of each source, as (source, frame, rows), in order."""
+    if not len(table):
+        return []
+    groups = table.groupby(["source", "frame"], sort=True).indices
+    return [(str(s), int(f), np.asarray(rows, np.int64)) for (s, f), rows in groups.items()]
+
+
+def neighbour_distance(sites: pd.DataFrame) -> float:
+    """Nearest-neighbour distance of the sites.
+
+    Parameters
+    ----------
+    sites
+        Sites table of one source.
+
+    Returns
+    -------
+    float
+        Median over the frames of the median distance to the nearest other site, in pixels; NaN
+        when no frame has three sites.
+
+    Raises
+    ------
+    InputError
+        If the table holds several sources: their pixels may differ in size.
+
+    Examples
+    --------
+    >>> from napari_rvae import neighbour_distance
+    >>> from napari_rvae.tables import make_sites
+    >>> neighbour_distance(make_sites(frame=0, y=[0.0, 0.0, 0.0], x=[0.0, 5.0, 10.0]))
+    5.0
+    """
+    sites = validate_sites(sites)
+    if sites["source"].nunique() > 1:
+        raise InputError("The table holds several sources: take the distance of one at a time.")
+    medians = []
+    for _, _, rows in group_rows(sites):
+        points = sites[["y", "x"]].to_numpy(float)[rows]
+        points = np.unique(points[np.isfinite(points).all(1)], axis=0)
+        if len(points) >= 3:
+            medians.append(np.median(cKDTree(points).query(points, 2)[0][:, 1]))
+    return float(np.median(medians)) if medians else math.nan
+
+
+def join_latents(sites: pd.DataFrame, latents: pd.DataFrame) -> pd.DataFrame:
+    """Join latents to sites on ``site_id``; order and number of the sites stay.
+
+    Parameters
+    ----------
+    sites
+        Sites table.
+    latents
+        Any table with a ``site_id`` column: latents, units, tracks.
+
+    Returns
+    -------
+    DataFrame
+        The sites with the columns of `latents`; NaN where a site has none (-1 for whole numbers).
+
+    Raises
+    ------
+    InputError
+        If ``site_id`` is missing or not unique in either table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae import join_latents
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=0, y=[0.0, 9.0], x=[0.0, 0.0])
+    >>> join_latents(sites, pd.DataFrame({"site_id": [1], "z0": [0.5]}))["z0"].tolist()
+    [nan, 0.5]
+    """
+    sites = validate_sites(sites)
+    if "site_id" not in latents:
+        raise InputError("The latents table lacks the column site_id.")
+    if latents["site_id"].duplicated().any():
+        raise InputError("Column 'site_id' of the latents has duplicates: join one row a site.")
+    new = [name for name in latents.columns if name != "site_id"]
+    kept = sites.drop(columns=[name for name in new if name in sites])
+    joined = kept.merge(latents, on="site_id", how="left", sort=False, validate="1:1")
+    for name in new:
+        if latents[name].dtype.kind == "i":  # a whole number stays one, -1 = none
+            joined[name] = joined[name].fillna(-1).astype(latents[name].dtype)
+    return joined.reset_index(drop=True)
+
+
+def concat_sites(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Put sites tables together, sorted, with new ``site_id``.
+
+    Returns
+    -------
+    DataFrame
+        All rows; a column that one table lacks is NaN there.
+
+    Raises
+    ------
+    InputError
+        If two tables share a source and a frame: their sites would be counted twice.
+
+    Examples
+    --------
+    >>> from napari_rvae import concat_sites
+    >>> from napari_rvae.tables import make_sites
+    >>> a = make_sites(frame=0, y=[1.0], x=[1.0], source="a")
+    >>> b = make_sites(frame=0, y=[2.0], x=[2.0], source="b")
+    >>> concat_sites(a, b)["site_id"].tolist()
+    [0, 1]
+    """
+    if not tables:
+        raise InputError("There is no table to put together: give one or more.")
+    checked = [validate_sites(table) for table in tables]
+    seen: set[tuple[str, int]] = set()
+    for table in checked:
+        here = {(source, frame) for source, frame, _ in group_rows(table)}
+        if seen & here:
+            source, frame = sorted(seen & here)[0]
+            raise InputError(
+                f"Frame {frame} of source {source!r} is in two tables: name the sources apart."
+            )
+        seen |= here
+    filled = [table for table in checked if len(table)] or checked[:1]
+    return _sorted(pd.concat(filled, ignore_index=True))
+
+
+def fold_angle(angle: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Fold angles of n-fold symmetric things into (-pi/n, pi/n].
+
+    Parameters
+    ----------
+    angle
+        Angles in radians, any shape.
+    n
+        Order of the symmetry, 1 or more.
+
+    Returns
+    -------
+    ndarray
+        Folded angles in radians.
+
+    Examples
+    --------
+    >>> import math
+    >>> from napari_rvae import fold_angle
+    >>> round(float(fold_angle(math.radians(130), 3)), 4) == round(math.radians(10), 4)
+    True
+    """
+    if n < 1:
+        raise InputError(f"n = {n}: the order of a symmetry is 1 or more.")
+    period = 2 * math.pi / n
+    values = np.asarray(angle, dtype=float)
+    values = np.where(np.isfinite(values), values, np.nan)
+    folded = values - period * np.ceil(values / period - 0.5)
+    # rounding can leave the open end: -pi/n and pi/n are the same direction
+    return np.where(folded <= -period / 2, folded + period, folded)
+
+
+def latent_names(table: pd.DataFrame) -> list[str]:
+    """Names of the latent columns of a table, z0, z1, ... in order."""
+    names = [str(c) for c in table.columns if re.fullmatch(r"z\d+", str(c))]
+    return sorted(names, key=lambda name: int(name[1:]))

@@ -1,0 +1,423 @@
+"""The command line: its options, its exit codes, and what it writes and says."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_rvae
+from napari_rvae import config, errors
+from napari_rvae.cli import main, pipeline
+from napari_rvae.cli.demo import METRICS, print_metrics
+from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
+from napari_rvae.tables import make_sites
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main() would leave it set
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["--rvae.batch-size", "64"], ["--rvae.batch_size", "64"]),
+        (["--rvae.batch_size=64"], ["--rvae.batch_size=64"]),
+        (["--rvae.shifts", "movie.tif"], ["--rvae.shifts=true", "movie.tif"]),
+        (["--rvae.shifts", "off"], ["--rvae.shifts", "off"]),
+        (["--rvae.shifts"], ["--rvae.shifts=true"]),
+        (["--no-rvae.shifts"], ["--rvae.shifts=false"]),
+        (["--no-rvae.epochs"], ["--no-rvae.epochs"]),
+        (["my-movie.v2.tif", "--out", "a-b.c"], ["my-movie.v2.tif", "--out", "a-b.c"]),
+        (["--out=a-b.c/d", "--config", "x.json"], ["--out=a-b.c/d", "--config", "x.json"]),
+    ],
+)
+def test_spellings_of_a_flag(given, wanted):
+    assert normalise_flags(given) == wanted
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    file = tmp_path / "options.json"
+    file.write_text(json.dumps({"detect": {"min_snr": 7}, "rvae": {"epochs": 3, "seed": 5}}))
+    options = read_options({"rvae.epochs": 9, "movie": "x", "out": None}, file)
+    assert options.detect == config.DetectConfig(min_snr=7)
+    assert options.rvae == config.RVAEConfig(epochs=9, seed=5)
+    assert options.units == config.UnitConfig()
+
+
+def test_every_step_has_a_configuration():
+    assert list(STEPS) == list(Options.__dataclass_fields__)
+    assert all(type(getattr(Options(), step)) is kind for step, kind in STEPS.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"detekt": {}}', "no step detekt"),
+        ('{"detect": {"snr": 3}}', "no option snr"),
+        ('{"detect": {"min_snr": 1e9}}', "out of range"),
+        ('{"detect": {"min_snr": "4"}}', "not of type float"),
+        ('{"detect": 4}', "detect must be an object"),
+        ("[1]", "must hold an object"),
+        ("{", "no valid JSON"),
+    ],
+)
+def test_a_wrong_file_is_one_line(content, said, tmp_path, capsys):
+    file = tmp_path / "options.json"
+    file.write_text(content)
+    assert main(["run", "movie.npy", "--config", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("napari-rvae: ")
+    assert said in err
+
+
+def test_a_missing_file_is_one_line(capsys):
+    assert main(["run", "movie.npy", "--config", "nowhere.json"]) == 1
+    assert "nowhere.json is not there" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- help and usage
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["demo", "-h"]])
+def test_help_teaches(argv, capsys):
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert f"napari-rvae {argv[0]} " in out or "napari-rvae demo" in out
+    assert "examples:" in out or argv == ["--help"]
+
+
+def test_help_shows_every_option_with_its_unit_and_range(capsys):
+    main(["run", "--help-all"])
+    out = " ".join(capsys.readouterr().out.split())
+    for step, kind in STEPS.items():
+        assert all(f"--{step}.{name} " in out for name in kind.__dataclass_fields__)
+    assert "(px; 2 or more; default: none)" in out
+    assert "bright|dark" in out
+    main(["run", "--help"])
+    assert "--rvae.learning_rate" not in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"napari-rvae {napari_rvae.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "COMMAND"),
+        (["walk"], "walk"),
+        (["run"], "MOVIE"),
+        (["run", "a.npy", "b.npy"], "b.npy"),
+        (["run", "a.npy", "--rvae.epochs", "many"], "'many' is no whole number"),
+        (["run", "a.npy", "--rvae.epochs", "2.5"], "'2.5' is no whole number"),
+        (["run", "a.npy", "--rvae.shifts=maybe"], "neither true nor false"),
+        (["run", "a.npy", "--detect.min_snr", "0"], "out of range"),
+        (["run", "a.npy", "--detect.min_snr", "nan"], "NaN"),
+        (["run", "a.npy", "--detect.contrast", "grey"], "bright, dark"),
+        (["run", "a.npy", "--detect.snr", "4"], "--detect.snr"),
+        (["run", "a.npy", "--no-rvae.epochs"], "--no-rvae.epochs"),
+        (["run", "a.npy", "--rvae.epochs", "none"], "no whole number"),
+        (["demo", "--seed", "x"], "--seed"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(argv, said, capsys):
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert err.startswith("napari-rvae: ")
+    assert said in err
+    assert "--help" in err
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from napari_rvae.cli import main\n"
+        "for argv in (['--version'], ['run', '--help']): main(argv)\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib', 'napari', 'tqdm'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_the_wait_policy_is_set_unless_the_user_did(given, wanted, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == wanted
+
+
+# ---------------------------------------------------------------- the way, with stand-ins
+
+
+class StandIn:
+    """What the way asks of a model."""
+
+    calls = None
+    device_ = "cpu"
+    history_ = ()
+
+    def __init__(self, options, *, device):
+        self.config, self.device = options, device
+
+    def fit(self, crops, *, callback):
+        self.calls.fit = (self.config, self.device, len(crops.site_id))
+        callback(SimpleNamespace(epoch=self.config.epochs))
+        return self
+
+    def transform(self, crops):
+        table = pd.DataFrame({"site_id": crops.site_id, "angle": 0.1})
+        return table.assign(**{f"z{k}": 0.5 for k in range(self.config.n_latents)})
+
+    def manifold(self, n):
+        return np.zeros((n, n, 1, 8, 8))
+
+    def inverse_transform(self, z):
+        return np.zeros((len(z), 1, 8, 8))
+
+    def invariants(self, crops):
+        return pd.DataFrame({"site_id": crops.site_id, "f0": 1.0})
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Put quick stand-ins in the place of the steps; return what they were called with."""
+    calls = SimpleNamespace(fit=None, saved=None, crops=None, detect=None, error=None)
+    y, x = (g.ravel() for g in np.mgrid[8.0:60:12, 8.0:60:12])
+    sites = make_sites(frame=0, y=y, x=x, source="movie")
+
+    def detect_atoms(_frames, options, *, progress):
+        calls.detect = options
+        progress(1, 1)
+        return sites
+
+    def extract_crops(_frames, table, *, progress, **given):
+        calls.crops = given
+        progress(1, 1)
+        return SimpleNamespace(site_id=table["site_id"].to_numpy())
+
+    def find_units(table, _options, *, features, progress):
+        if calls.error is not None:
+            raise calls.error
+        progress(4, 4)
+        assert len(features) == len(table)
+        table = table[["site_id"]].assign(unit=0, unit_probability=1.0)
+        summary = pd.DataFrame({"unit": [0], "name": ["host"], "count": [len(table)]})
+        return SimpleNamespace(table=table, summary=summary.assign(share=1.0))
+
+    def save_run(folder, **given):
+        calls.saved = given
+        folder.mkdir(exist_ok=True)
+        (folder / "run.json").write_text("{}")
+
+    quality = pd.DataFrame({"frame": [0], "noise_sd": [1.0], "blur": [2.0]})
+    fakes = {
+        "analyse_frames": lambda _frames: quality,
+        "detect_atoms": detect_atoms,
+        "link_sites": lambda table, _options, *, progress: table.assign(
+            lattice_track_id=progress(1, 1) or 0
+        ),
+        "extract_crops": extract_crops,
+        "RVAE": StandIn,
+        "find_units": find_units,
+        "save_run": save_run,
+    }
+    monkeypatch.setattr(StandIn, "calls", calls)
+    for name, fake in fakes.items():
+        monkeypatch.setitem(vars(napari_rvae), name, fake)
+    return calls
+
+
+@pytest.fixture
+def movie(tmp_path):
+    path = tmp_path / "movie.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(64, 64)))
+    return str(path)
+
+
+def test_options_reach_their_steps(stand_ins, movie, capsys):
+    argv = ["--rvae.epochs", "7", "--detect.sigma=2.5", "--crop.window-nd", "2", "--rvae.shifts"]
+    assert main(["run", *argv, movie, "--device", "cpu"]) == 0
+    assert stand_ins.fit == (config.RVAEConfig(epochs=7, shifts=True), "cpu", 25)
+    assert stand_ins.detect == config.DetectConfig(sigma=2.5)
+    assert stand_ins.crops == {"window": 24.0, "pixels": 32, "content": "frame"}
+    assert not capsys.readouterr().err
+
+
+def test_a_window_in_pixels_goes_first(stand_ins, movie):
+    assert main(["run", movie, "--crop.window", "30"]) == 0
+    assert stand_ins.crops["window"] == 30
+
+
+def test_without_a_folder_nothing_is_written_and_that_is_said(stand_ins, movie, tmp_path, capsys):
+    assert main(["run", movie]) == 0
+    out = capsys.readouterr().out
+    assert stand_ins.saved is None
+    assert [p.name for p in tmp_path.iterdir()] == ["movie.npy"]
+    assert "nothing was written" in out
+    assert "25, nearest neighbours 12.00 px apart" in out
+    assert "host" in out
+
+
+def test_a_run_is_written_with_its_report_and_without_metrics(stand_ins, movie, tmp_path, capsys):
+    folder = tmp_path / "results"
+    assert main(["run", movie, "--out", str(folder), "--overwrite"]) == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["report.png", "run.json"]
+    assert stand_ins.saved["overwrite"] is True
+    assert [type(c) for c in stand_ins.saved["configs"]] == list(STEPS.values())
+    assert {"z0", "unit", "lattice_track_id"} <= set(stand_ins.saved["sites"].columns)
+    assert str(folder) in capsys.readouterr().out
+
+
+def test_a_finished_run_is_not_replaced_unasked(stand_ins, movie, tmp_path, capsys):
+    assert main(["run", movie, "--out", movie]) == 1
+    assert "is no folder" in capsys.readouterr().err
+    assert main(["run", movie, "--out", str(tmp_path)]) == 1
+    assert "holds other things" in capsys.readouterr().err
+    (tmp_path / "run.json").write_text("{}")
+    assert main(["run", movie, "--out", str(tmp_path)]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert stand_ins.fit is None
+
+
+def test_metrics_of_an_earlier_run_do_not_stay(stand_ins, movie, tmp_path):
+    folder = tmp_path / "results"
+    main(["run", movie, "--out", str(folder)])
+    stale = folder / "metrics.json"
+    stale.write_text("{}")
+    (folder / "run.json").write_text('{"format": "napari-rvae run"}')
+    assert main(["run", movie, "--out", str(folder), "--overwrite"]) == 0
+    assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (errors.InputError("This is wrong: do that."), 1, "This is wrong: do that."),
+        (errors.Cancelled("Stopped."), 1, "Stopped."),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (ValueError("odd\nthing"), 1, "unexpected ValueError: odd thing (--debug"),
+        (OSError(28, "No space left on device", "/x/run.json"), 1, "No space left on device"),
+        (MemoryError(), 1, "MemoryError"),
+    ],
+)
+def test_errors_are_one_line(stand_ins, movie, capsys, *, error, code, said):
+    stand_ins.error = error
+    assert main(["run", movie]) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback_of_unknown_errors(stand_ins, movie, monkeypatch, capsys):
+    monkeypatch.setitem(vars(napari_rvae), "RVAE", None)
+    assert main(["run", movie, "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_atoms_are_one_line_without_the_warning(stand_ins, movie, monkeypatch, capsys):
+    monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: warned(0))
+    assert main(["run", movie]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "No atoms were found in" in err
+    assert "--detect.min_snr" in err
+
+
+def warned(count):
+    import warnings
+
+    warnings.warn("No lattice.", errors.NoLatticeWarning, stacklevel=1)
+    places = 12.0 * np.arange(count)
+    return make_sites(frame=0, y=places, x=places)
+
+
+def test_no_lattice_is_one_line_and_the_work_goes_on(stand_ins, movie, monkeypatch, capsys):
+    monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: warned(4))
+    assert main(["run", movie]) == 0
+    assert capsys.readouterr().err == "napari-rvae: warning: No lattice.\n"
+
+
+def test_too_few_atoms_for_a_distance(stand_ins, movie, monkeypatch, capsys):
+    monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: warned(2))
+    assert main(["run", movie]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--crop.window" in err
+
+
+def test_a_window_larger_than_the_frame(stand_ins, movie, monkeypatch, capsys):
+    none = SimpleNamespace(site_id=np.empty(0, int))
+    monkeypatch.setitem(vars(napari_rvae), "extract_crops", lambda *_, **__: none)
+    assert main(["run", movie]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "smaller --crop.window_nd" in err
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Terminal:
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_sees_a_bar_for_each_step(stand_ins, movie, monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["run", movie]) == 0
+    for step in ("finding atoms", "training", "finding units"):
+        assert f"{step:<18}100%" in terminal.text
+    assert "training" not in capsys.readouterr().out
+
+
+def test_a_batch_job_sees_a_line_for_each_step(stand_ins, movie, capsys):
+    main(["run", movie])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:18].strip() for line in lines[:7]] == [
+        "analysing frames",
+        "finding atoms",
+        "linking sites",
+        "cutting crops",
+        "training",
+        "encoding",
+        "finding units",
+    ]
+
+
+def test_metrics_are_printed_aligned(capsys):
+    print_metrics(dict.fromkeys(METRICS, 0.5) | {"rare_class_recall": float("nan")})
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(METRICS)
+    assert len({len(line[:32].rstrip()) for line in lines}) == 1
+    assert "nan" in lines[list(METRICS).index("rare_class_recall")]
+
+
+def test_the_pipeline_is_public_to_benchmarks():
+    assert callable(pipeline.analyse_movie)
