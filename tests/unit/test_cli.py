@@ -15,6 +15,7 @@ from napari_rvae import config, errors
 from napari_rvae.cli import main, pipeline
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
+from napari_rvae.crops import Crops
 from napari_rvae.tables import make_sites
 
 
@@ -176,7 +177,7 @@ class StandIn:
         self.config, self.device = options, device
 
     def fit(self, crops, *, callback):
-        self.calls.fit = (self.config, self.device, len(crops.site_id))
+        self.calls.fit = (self.config, self.device, len(crops))
         callback(SimpleNamespace(epoch=self.config.epochs))
         return self
 
@@ -184,7 +185,7 @@ class StandIn:
         table = pd.DataFrame({"site_id": crops.site_id, "angle": 0.1})
         return table.assign(**{f"z{k}": 0.5 for k in range(self.config.n_latents)})
 
-    def manifold(self, n):
+    def manifold(self, n, *, dims):
         return np.zeros((n, n, 1, 8, 8))
 
     def inverse_transform(self, z):
@@ -206,10 +207,10 @@ def stand_ins(monkeypatch):
         progress(1, 1)
         return sites
 
-    def extract_crops(_frames, table, *, progress, **given):
-        calls.crops = given
+    def extract_crops(_frames, table, options, *, progress):
+        calls.crops = options
         progress(1, 1)
-        return SimpleNamespace(site_id=table["site_id"].to_numpy())
+        return Crops(images=np.zeros((len(table), 1, 8, 8)), site_id=table["site_id"].to_numpy())
 
     def find_units(table, _options, *, features, progress):
         if calls.error is not None:
@@ -255,13 +256,8 @@ def test_options_reach_their_steps(stand_ins, movie, capsys):
     assert main(["run", *argv, movie, "--device", "cpu"]) == 0
     assert stand_ins.fit == (config.RVAEConfig(epochs=7, shifts=True), "cpu", 25)
     assert stand_ins.detect == config.DetectConfig(sigma=2.5)
-    assert stand_ins.crops == {"window": 24.0, "pixels": 32, "content": "frame"}
+    assert stand_ins.crops == config.CropConfig(window_nd=2)
     assert not capsys.readouterr().err
-
-
-def test_a_window_in_pixels_goes_first(stand_ins, movie):
-    assert main(["run", movie, "--crop.window", "30"]) == 0
-    assert stand_ins.crops["window"] == 30
 
 
 def test_without_a_folder_nothing_is_written_and_that_is_said(stand_ins, movie, tmp_path, capsys):
@@ -354,16 +350,8 @@ def test_no_lattice_is_one_line_and_the_work_goes_on(stand_ins, movie, monkeypat
     assert capsys.readouterr().err == "napari-rvae: warning: No lattice.\n"
 
 
-def test_too_few_atoms_for_a_distance(stand_ins, movie, monkeypatch, capsys):
-    monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: warned(2))
-    assert main(["run", movie]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "--crop.window" in err
-
-
-def test_a_window_larger_than_the_frame(stand_ins, movie, monkeypatch, capsys):
-    none = SimpleNamespace(site_id=np.empty(0, int))
+def test_no_crop_inside_the_frame(stand_ins, movie, monkeypatch, capsys):
+    none = Crops(images=np.zeros((0, 1, 8, 8)), site_id=np.empty(0, int))
     monkeypatch.setitem(vars(napari_rvae), "extract_crops", lambda *_, **__: none)
     assert main(["run", movie]) == 1
     err = capsys.readouterr().err

@@ -70,13 +70,13 @@ class StandIn:
     def inverse_transform(self, z):
         return np.asarray(z)[:, :1, None, None] * np.ones((1, 1, 16, 16))
 
-    def manifold(self, n=9):
+    def manifold(self, n=9, *, dims):
         return np.arange(n * n, dtype=float).reshape(n, n, 1, 1, 1) * np.ones((1, 16, 16))
 
 
 @pytest.fixture
 def full(frames, sites, units):
-    metrics = {"detection_f1": 0.98765, "rare_class_recall": math.nan, "n_units": 3.0}
+    metrics = {"detection_f1": 0.98765, "rare_class_recall": math.nan, "n_units": 3}
     return report_figure(frames, sites, model=StandIn(), units=units, metrics=metrics, seconds=61.4)
 
 
@@ -127,9 +127,9 @@ def test_metrics_are_listed_and_missing_ones_dashed(full):
 
 
 def test_each_unit_has_a_card_and_a_legend_entry(full):
-    assert all(f"{name}\n64" in texts(full) for name in UNIT_NAMES)
+    assert all(f"{k}  {name}\n64" in texts(full) for k, name in enumerate(UNIT_NAMES))
     legend = panel(full, "Structural units").get_legend()
-    assert [t.get_text() for t in legend.get_texts()] == UNIT_NAMES
+    assert [t.get_text() for t in legend.get_texts()] == ["0  host", "1  edge", "2  dopant"]
 
 
 def test_units_have_the_same_colour_everywhere(full):
@@ -164,7 +164,7 @@ def test_panels_without_data_are_left_out(frames, sites):
 def test_a_unit_column_is_enough_for_units(frames, sites):
     figure = report_figure(frames, sites.assign(unit=np.arange(len(sites)) % 2))
     legend = panel(figure, "Structural units").get_legend()
-    assert [t.get_text() for t in legend.get_texts()] == ["unit 0", "unit 1"]
+    assert [t.get_text() for t in legend.get_texts()] == ["0  unit 0", "1  unit 1"]
 
 
 def test_one_frame_gets_bars_instead_of_lines(frames, sites):

@@ -1,0 +1,1 @@
+"""What the latents mean: structural units, tracks, maps, descriptors and scores."""

@@ -1,0 +1,102 @@
+"""Which central atoms look alike, what to call them, and how to colour them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["UNIT_COLOURS", "comparable", "look_alike", "median_of_known", "unit_names"]
+
+#: Colour of each unit by its number: the host's is quiet, the others differ in hue and lightness
+#: (after Okabe and Ito, safe for the colour-blind).
+UNIT_COLOURS = (
+    "#9aa5b1",
+    "#e69f00",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#c8b900",
+    "#7b4fa6",
+    "#8c564b",
+    "#17becf",
+    "#e377c2",
+)
+
+#: Two central atoms look alike within these tolerances: 0.4 neighbours, order parameters within
+#: 0.18, bonds within 4 %, amplitudes (their own and their neighbours') within a factor of 1.35.
+_TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
+#: A central atom so many times brighter than the host's, or dimmer, is called so.
+_NAMED_RATIO = 1.25
+
+
+def comparable(central: Array) -> Array:
+    """Descriptors with the logarithms of the amplitudes, as the tolerances want them."""
+    return np.concatenate([central[:, :-2], np.log(np.maximum(central[:, -2:], 0.05))], axis=1)
+
+
+def median_of_known(values: Array) -> Array:
+    """Median (K,) of the known values of each column of (N, K); NaN where there is none."""
+    return pd.DataFrame(values).median().to_numpy(float)
+
+
+def look_alike(one: Array, other: Array) -> bool:
+    """Whether two central atoms look alike; without amplitude that cannot be told."""
+    if not np.isfinite([one[-1], other[-1]]).all():
+        return False
+    return bool((np.abs(one - other) < _TOLERANCE).all())
+
+
+def unit_names(central: Array, what: NDArray[np.str_], hosts: list[int]) -> list[str]:
+    """Names that say what the central atom looks like; equal ones are numbered."""
+    names = [
+        f"unit {number}" if kind == "other" else _name(central[number], central[0], kind)
+        for number, kind in enumerate(what)
+    ]
+    names[0] = "host"
+    if len(hosts) > 1 and np.isfinite(central[hosts, -1]).all():
+        order = sorted(hosts, key=lambda number: -central[number, -1])
+        words = ["bright", *["medium"] * (len(order) - 2), "dim"]
+        for word, number in zip(words, order, strict=True):
+            names[number] = f"{word} host"
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:
+            names[number] = f"{name} ({seen[name]})"
+    return names
+
+
+def _name(one: Array, host: Array, kind: str) -> str:
+    """Name of a unit by the descriptors of its central atom and the host's."""
+    words = ["vacancy"] if kind == "vacancy" else []
+    if not words and one[-1] > _NAMED_RATIO:
+        words.append("bright")
+    elif not words and one[-1] < 1 / _NAMED_RATIO:
+        words.append("dim")
+    if np.isfinite(one[0]):
+        count = round(one[0])
+        words.append(f"{count} neighbour" if count == 1 else f"{count} neighbours")
+        if len(words) == 1 and count == round(host[0]):
+            words.append(_difference(one, host))
+    return ", ".join(words) or "other"
+
+
+def _difference(one: Array, host: Array) -> str:
+    """What tells two atoms of the same brightness and coordination apart."""
+    neighbours = comparable(one[None])[0, -2] - comparable(host[None])[0, -2]
+    if abs(neighbours) > _TOLERANCE[-2]:
+        return "beside bright" if neighbours > 0 else "beside dim"
+    if (np.abs(one - host) > _TOLERANCE)[1:7].any():
+        return "distorted"
+    if abs(one[7] - host[7]) > _TOLERANCE[7]:
+        return "stretched" if one[7] > host[7] else "compressed"
+    return "other surroundings"

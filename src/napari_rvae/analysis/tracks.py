@@ -1,0 +1,304 @@
+"""Sites of successive frames -> tracks: of the places of the lattice, and of the atoms on them.
+
+Position alone cannot follow a hopping dopant, because the place it leaves is filled at once.
+Hence two products: a lattice-site track is a place, whoever sits on it; an atom track is an atom.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+
+from napari_rvae import tables
+from napari_rvae.config import TrackConfig
+from napari_rvae.errors import Cancelled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Points = NDArray[np.float64]
+    Ids = NDArray[np.int64]
+
+__all__ = ["link_sites"]
+
+#: The common shift of two frames is looked for this far from its prediction, in neighbour
+#: distances; a honeycomb lattice repeats itself only after 1.73, a square one after 1.
+_SHIFT_SEARCH = 0.9
+#: Cell of the vote for the common shift, in neighbour distances.
+_SHIFT_CELL = 0.05
+#: The place of a site is the mean over about so many of its last sightings.
+_MEMORY = 5
+#: A dopant is this many robust standard deviations and this many times above its frame's median.
+_DOPANT_Z, _DOPANT_RATIO = 5.0, 1.3
+#: A species, or a brightness, more common than this is no dopant but part of the crystal.
+_MAX_DOPANT_SHARE = 0.1
+#: Costs of linking dopants in nats: of a hop, of each neighbour distance, of not being linked.
+_HOP_COST, _DISTANCE_COST, _UNLINKED_COST = 4.5, 0.5, 7.0
+#: Spread of the logarithm of one dopant's amplitude from frame to frame.
+_LOG_AMPLITUDE_SD = 0.25
+
+
+def link_sites(
+    table: pd.DataFrame,
+    config: TrackConfig | None = None,
+    *,
+    progress: Callable[[int, int], bool | None] | None = None,
+    **overrides: Any,
+) -> pd.DataFrame:
+    """Link the sites of successive frames into tracks.
+
+    Parameters
+    ----------
+    table
+        Sites table of any number of frames and sources; vacancies take part. ``species``, else
+        ``amplitude``, tells which atoms are dopants.
+    config
+        Options; the defaults need no tuning.
+    progress
+        Called as ``progress(done, total)`` after each frame; False stops.
+    **overrides
+        Single options of :class:`~napari_rvae.TrackConfig`.
+
+    Returns
+    -------
+    DataFrame
+        The table, its order and number of rows kept, with two int64 columns, -1 = none:
+
+        - ``lattice_track_id``: the same place of the lattice, drift removed, filled or not;
+        - ``track_id``: the same atom. It equals ``lattice_track_id`` except for dopants (a rare
+          species, or atoms far brighter than the rest of their frame) that change their place:
+          these keep their number. Vacancies have none.
+
+        Numbers are unique over all sources. Sites without a position have neither; so have
+        sources in which no neighbour distance can be measured (fewer than three sites a frame).
+
+    Raises
+    ------
+    InputError
+        If the table is no sites table.
+    Cancelled
+        If `progress` returned False.
+
+    Notes
+    -----
+    The drift is one shift for each frame, found by a vote over the displacements of neighbouring
+    sites, around a prediction from the last step. A lattice looks the same after a shift by one
+    of its periods, so a *change* of drift by more than half a period between two frames cannot be
+    told from one in the other direction; the smaller change is taken.
+
+    Examples
+    --------
+    >>> from napari_rvae import link_sites
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(
+    ...     frame=[0, 0, 0, 1, 1, 1], y=[5.0] * 6, x=[10.0, 20.0, 30.0, 12.0, 22.0, 32.0]
+    ... )
+    >>> link_sites(sites)["lattice_track_id"].tolist()
+    [0, 1, 2, 0, 1, 2]
+    """
+    config = dataclasses.replace(config or TrackConfig(), **overrides)
+    table = tables.validate_sites(table)
+    lattice = np.full(len(table), -1, np.int64)
+    atom = np.full(len(table), -1, np.int64)
+    groups = tables.group_rows(table)
+    total, done, offset = len(groups), 0, 0
+    for source in dict.fromkeys(source for source, _, _ in groups):
+        frames = [(frame, rows) for name, frame, rows in groups if name == source]
+        rows = np.concatenate([rows for _, rows in frames])
+        part = table.iloc[rows]
+        distance = tables.neighbour_distance(part)
+        if math.isfinite(distance):
+            points = table[["y", "x"]].to_numpy(float) / distance
+            linker = _LatticeLinker(config)
+            for frame, here in frames:
+                lattice[here], points[here] = linker.add(frame, points[here])
+                done += 1
+                if progress is not None and progress(done, total) is False:
+                    raise Cancelled("The linking was stopped: no track was written.")
+            atom[rows] = _atom_tracks(part, lattice[rows], points[rows], linker.count, config)
+        for ids in (lattice, atom):
+            ids[rows] = np.where(ids[rows] >= 0, ids[rows] + offset, -1)
+        offset = max(offset, int(atom.max(initial=-1)) + 1, int(lattice.max(initial=-1)) + 1)
+    return table.assign(lattice_track_id=lattice, track_id=atom)
+
+
+class _LatticeLinker:
+    """Follows the places of one source from frame to frame; lengths in neighbour distances."""
+
+    def __init__(self, config: TrackConfig) -> None:
+        self._config = config
+        self._place = np.empty((0, 2))  # drift removed
+        self._sightings = np.empty(0)
+        self._last = np.empty(0, np.int64)  # frame in which it was last seen
+        self._frame: int | None = None
+        self._shift, self._step = np.zeros(2), np.zeros(2)  # of this frame, and its change
+
+    @property
+    def count(self) -> int:
+        """Number of places seen so far."""
+        return len(self._place)
+
+    def add(self, frame: int, points: Points) -> tuple[Ids, Points]:
+        """Link the points (N, 2) of the next frame; return their ids and places without drift."""
+        ids = np.full(len(points), -1, np.int64)
+        placed = np.full(points.shape, np.nan)
+        known = np.flatnonzero(np.isfinite(points).all(1))
+        # in an order of their own, so that the numbers do not depend on the table's
+        known = known[np.lexsort((points[known, 1], points[known, 0]))]
+        live = np.flatnonzero(frame - self._last <= self._config.max_gap + 1)
+        self._follow_drift(frame, self._place[live], points[known])
+        here = points[known] - self._shift
+        old, new = _match(self._place[live], here, self._config.max_step_nd)
+        self._update(live[old], here[new], frame)
+        ids[known[new]] = live[old]
+        fresh = np.setdiff1d(np.arange(len(known)), new, assume_unique=True)
+        ids[known[fresh]] = self.count + np.arange(len(fresh))
+        self._place = np.concatenate([self._place, here[fresh]])
+        self._sightings = np.concatenate([self._sightings, np.ones(len(fresh))])
+        self._last = np.concatenate([self._last, np.full(len(fresh), frame)])
+        placed[known] = here
+        return ids, placed
+
+    def _follow_drift(self, frame: int, places: Points, points: Points) -> None:
+        elapsed = 1 if self._frame is None else frame - self._frame
+        predicted = self._shift + self._step * elapsed
+        change = _common_shift(places + predicted, points)
+        self._step = (predicted + change - self._shift) / elapsed
+        self._shift = predicted + change
+        self._frame = frame
+
+    def _update(self, sites: Ids, points: Points, frame: int) -> None:
+        self._sightings[sites] = np.minimum(self._sightings[sites] + 1, _MEMORY)
+        self._place[sites] += (points - self._place[sites]) / self._sightings[sites, None]
+        self._last[sites] = frame
+
+
+def _common_shift(reference: Points, points: Points) -> Points:
+    """Shift (2,) that takes most of the reference points to points, the smallest of equals."""
+    if not len(reference) or not len(points):
+        return np.zeros(2)
+    k = min(8, len(reference))
+    near = np.asarray(cKDTree(reference).query(points, k, distance_upper_bound=_SHIFT_SEARCH)[1])
+    near = near.reshape(len(points), k)  # the length of the reference where there is none
+    which, _ = np.nonzero(near < len(reference))
+    offsets = points[which] - reference[near[near < len(reference)]]
+    if not len(offsets):
+        return np.zeros(2)
+    half = math.ceil(_SHIFT_SEARCH / _SHIFT_CELL)
+    cells = np.rint(offsets / _SHIFT_CELL).astype(np.int64) + half
+    side = 2 * half + 1
+    votes = np.bincount(cells[:, 0] * side + cells[:, 1], minlength=side**2).reshape(side, side)
+    votes = gaussian_filter(votes.astype(float), 1.5, mode="constant")
+    best = (np.argwhere(votes >= 0.8 * votes.max()) - half) * _SHIFT_CELL
+    shift = best[np.argmin(np.hypot(best[:, 0], best[:, 1]))]
+    for _ in range(3):
+        agrees = np.hypot(*(offsets - shift).T) < 0.3
+        if agrees.any():
+            shift = np.median(offsets[agrees], axis=0)
+    return np.asarray(shift)
+
+
+def _match(reference: Points, points: Points, radius: float) -> tuple[Ids, Ids]:
+    """Pairs (reference, point), one to one: mutual nearest neighbours first, then of the rest."""
+    free, unmatched = np.arange(len(reference)), np.arange(len(points))
+    pairs: list[tuple[Ids, Ids]] = [(free[:0], free[:0])]
+    while len(free) and len(unmatched):
+        distance, near = map(np.asarray, cKDTree(reference[free]).query(points[unmatched]))
+        back = np.asarray(cKDTree(points[unmatched]).query(reference[free])[1])
+        mutual = (distance <= radius) & (back[near] == np.arange(len(unmatched)))
+        if not mutual.any():
+            break
+        pairs.append((free[near[mutual]], unmatched[mutual]))
+        free, unmatched = np.delete(free, near[mutual]), unmatched[~mutual]
+    old, new = zip(*pairs, strict=True)
+    return np.concatenate(old), np.concatenate(new)
+
+
+def _atom_tracks(
+    part: pd.DataFrame, lattice: Ids, points: Points, n_places: int, config: TrackConfig
+) -> Ids:
+    """Track of each atom (N,) of one source; dopants that moved get numbers from `n_places` on."""
+    atom = np.where((part["kind"] != "vacancy").to_numpy(), lattice, -1)
+    kind, brightness = _find_dopants(part)
+    frame = part["frame"].to_numpy(np.int64)
+    chosen = np.flatnonzero((kind >= 0) & (atom >= 0))
+    chain = _link_dopants(frame[chosen], points[chosen], kind[chosen], brightness[chosen], config)
+    by_place = np.lexsort((frame, lattice))  # rows of one place stand together, in time
+    following = n_places
+    for number in range(int(chain.max(initial=-1)) + 1):
+        rows = chosen[chain == number]
+        rows = rows[np.argsort(frame[rows])]
+        if len(np.unique(lattice[rows])) > 1:
+            atom[_fill_gaps(rows, by_place, lattice, frame)] = following
+            following += 1
+    return atom
+
+
+def _fill_gaps(rows: Ids, by_place: Ids, lattice: Ids, frame: Ids) -> Ids:
+    """Rows of a dopant, and those between two of them on one place where it was not told apart."""
+    filled = [rows]
+    for before, after in itertools.pairwise(rows):
+        if lattice[before] == lattice[after] and frame[after] > frame[before] + 1:
+            low, high = np.searchsorted(
+                lattice, [lattice[before], lattice[before] + 1], sorter=by_place
+            )
+            place = by_place[low:high]
+            filled.append(place[(frame[place] > frame[before]) & (frame[place] < frame[after])])
+    return np.concatenate(filled)
+
+
+def _find_dopants(part: pd.DataFrame) -> tuple[Ids, Points]:
+    """Kind of dopant of each row (-1 = none), and the logarithm of its amplitude (NaN = none)."""
+    is_atom = (part["kind"] != "vacancy").to_numpy()
+    amplitude = (
+        part["amplitude"].to_numpy(float) if "amplitude" in part else np.full(len(part), np.nan)
+    )
+    amplitude = np.where(is_atom & (amplitude > 0), amplitude, np.nan)
+    if "species" in part and part["species"].notna().any():
+        code, names = pd.factorize(part["species"].where(is_atom), sort=True)
+        share = np.bincount(code[code >= 0], minlength=len(names)) / max((code >= 0).sum(), 1)
+        rare = np.flatnonzero(share <= _MAX_DOPANT_SHARE)
+        kind = np.where(np.isin(code, rare), code, -1)
+    else:
+        values = pd.Series(amplitude)
+        frame = part["frame"].to_numpy()
+        median = values.groupby(frame).transform("median")
+        spread = 1.4826 * (values - median).abs().groupby(frame).transform("median")
+        bright = values > np.maximum(median + _DOPANT_Z * spread, _DOPANT_RATIO * median)
+        common = bright.sum() > _MAX_DOPANT_SHARE * max(is_atom.sum(), 1)
+        kind = np.where(bright & (not common), 0, -1)
+    return kind.astype(np.int64), np.log(amplitude)
+
+
+def _link_dopants(
+    frame: Ids, points: Points, kind: Ids, brightness: Points, config: TrackConfig
+) -> Ids:
+    """Chain (N,) of each dopant: the cheapest links from frame to frame, hops allowed."""
+    chain = np.full(len(frame), -1, np.int64)
+    ends = np.empty(0, np.int64)  # the last row of each chain
+    for now in np.unique(frame):
+        here = np.flatnonzero(frame == now)
+        live = np.flatnonzero(now - frame[ends] <= config.max_gap + 1)
+        last = ends[live]
+        distance = np.hypot(*(points[last, None] - points[None, here]).transpose(2, 0, 1))
+        change = np.nan_to_num(brightness[last, None] - brightness[None, here])
+        cost = _HOP_COST * np.minimum(distance / 0.75, 1) + _DISTANCE_COST * distance
+        cost += 0.5 * (change / _LOG_AMPLITUDE_SD) ** 2 - _UNLINKED_COST
+        cost[(distance > config.max_hop_nd) | (kind[last, None] != kind[None, here])] = 0.0
+        old, new = linear_sum_assignment(np.minimum(cost, 0.0))
+        worth = cost[old, new] < 0
+        chain[here[new[worth]]] = live[old[worth]]
+        ends[live[old[worth]]] = here[new[worth]]
+        born = here[chain[here] < 0]
+        chain[born] = len(ends) + np.arange(len(born))
+        ends = np.concatenate([ends, born])
+    return chain

@@ -1,0 +1,277 @@
+"""The commands, their help, and what becomes of errors."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NoReturn
+
+import napari_rvae
+from napari_rvae.cli.options import add_option_flags, normalise_flags, read_options
+from napari_rvae.cli.progress import Progress, say, warn
+from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning
+
+__all__ = ["main"]
+
+_ABOUT = """\
+Structural units in atomically resolved movies, without labels: find the atoms, train a
+rotationally invariant variational autoencoder (rVAE) on crops around them, and see angle,
+latent variables and units of every atom.
+
+  napari-rvae demo            the whole way on a simulated movie, scored against its truth
+  napari-rvae run MOVIE       the whole way on your own movie or image
+"""
+
+_STEPS = """\
+The steps, each with its options below:
+  detect   find the atoms and fit their positions
+  tracks   link the sites of successive frames
+  crop     cut a window around every atom, in neighbour distances, so that the
+           pixel size does not matter
+  rvae     train the model on the crops: an angle and a few latents for each
+  units    group the sites into structural units
+"""
+
+_FILES = """\
+With --out, DIR holds afterwards:
+  run.json      names the tables, the model and every option; napari opens it
+  report.png    one page of pictures{metrics}
+Without --out nothing is written.
+
+exit codes: 0 done, 1 the input or an option's file is not usable, 2 wrong usage, 130 Ctrl-C
+"""
+
+_RUN = """\
+Find the atoms of a movie or image, train, and find the structural units.
+
+MOVIE is a file (npy, npz, tif, png, zarr, HDF5) or a folder of images of one frame each.
+
+"""
+
+_RUN_EXAMPLES = """\
+examples:
+  napari-rvae run movie.tif
+  napari-rvae run movie.tif --out results --rvae.epochs 60 --crop.window_nd 4
+  napari-rvae run scan.h5 --channel HAADF --detect.contrast dark --out results --overwrite
+  napari-rvae run movie.tif --config options.json
+options.json: {"detect": {"min_snr": 4}, "rvae": {"epochs": 60}}; flags win over the file
+
+"""
+
+_DEMO = """\
+Simulate a movie of graphene with silicon, vacancies, two grains and a growing hole, go the
+whole way, and print how right the result is.
+
+"""
+
+_DEMO_EXAMPLES = """\
+examples:
+  napari-rvae demo
+  napari-rvae demo --out results
+  napari-rvae demo --seed 3 --frames 5 --rvae.epochs 10
+
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where to look, and stop."""
+        warn(f"{message} (see {self.prog} --help)")
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``napari-rvae``.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; those of the process when left out.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 an error, 2 wrong usage, 130 stopped by Ctrl-C.
+
+    Examples
+    --------
+    >>> from napari_rvae.cli import main
+    >>> main(["--version"])
+    napari-rvae 0.1.0
+    0
+    """
+    # waiting threads that spin take the time of those that work; read when torch is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser(advanced="--help-all" in given).parse_args(normalise_flags(given))
+    except SystemExit as stop:  # help, version, wrong usage
+        return int(stop.code or 0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NoLatticeWarning)
+        code = _guarded(arguments.command, arguments)
+    if code == 0:  # an error is told alone
+        for text in dict.fromkeys(str(warning.message) for warning in caught):
+            warn(f"warning: {text}")
+    return code
+
+
+def _guarded(command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
+    """Run a command; turn what it raises into one line and an exit code."""
+    try:
+        command(arguments)
+    except KeyboardInterrupt:
+        warn("stopped; no file is half written.")
+        return 130
+    except _UsageError as error:
+        warn(f"{error} (see napari-rvae {arguments.name} --help)")
+        return 2
+    except NapariRvaeError as error:
+        warn(str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        if arguments.debug:
+            traceback.print_exc()
+        elif isinstance(error, OSError):
+            warn(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        else:
+            kind = type(error).__name__
+            warn(f"unexpected {kind}: {error} (--debug shows where; please report it)")
+        return 1
+    return 0
+
+
+class _UsageError(Exception):
+    """A flag's value is not allowed."""
+
+
+def _parser(*, advanced: bool) -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="napari-rvae", description=_ABOUT, formatter_class=shape, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"napari-rvae {napari_rvae.__version__}"
+    )
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    run = commands.add_parser(
+        "run",
+        help="analyse a movie or image",
+        usage="napari-rvae run MOVIE [--out DIR] [options]",
+        description=_RUN + _STEPS,
+        epilog=_RUN_EXAMPLES + _FILES.format(metrics=""),
+        formatter_class=shape,
+        allow_abbrev=False,
+    )
+    run.add_argument("movie", metavar="MOVIE", help="file or folder")
+    run.add_argument("--channel", metavar="C", help="name or number of the channel to take")
+    run.set_defaults(command=_run, name="run")
+    demo = commands.add_parser(
+        "demo",
+        help="simulate a movie and analyse it",
+        usage="napari-rvae demo [--out DIR] [--seed N] [options]",
+        description=_DEMO + _STEPS,
+        epilog=_DEMO_EXAMPLES + _FILES.format(metrics="\n  metrics.json  how right the result is"),
+        formatter_class=shape,
+        allow_abbrev=False,
+    )
+    demo.add_argument("--seed", metavar="N", type=int, default=0, help="of the movie (default: 0)")
+    demo.add_argument("--frames", metavar="N", type=int, default=20, help="number (default: 20)")
+    demo.add_argument(
+        "--size", metavar="PX", type=int, default=512, help="side of a frame (default: 512)"
+    )
+    demo.set_defaults(command=_demo, name="demo")
+    for command in (run, demo):
+        _add_common(command, advanced=advanced)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write the run to")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="JSON file of options")
+    parser.add_argument(
+        "--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--help-all", action="help", help="show the rarely needed options too")
+    add_option_flags(parser, advanced=advanced)
+
+
+def _options(arguments: argparse.Namespace) -> Any:
+    """Put the options together; what is wrong with a flag is wrong usage."""
+    read_options({}, arguments.config)  # the file's own mistakes first
+    try:
+        return read_options(vars(arguments), arguments.config)
+    except InputError as error:
+        raise _UsageError(str(error)) from None
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    options = _options(arguments)
+    _check_target(arguments)
+    from napari_rvae import read_frames
+    from napari_rvae.cli.pipeline import analyse_movie, print_result, write_result
+
+    channel = arguments.channel
+    if channel is not None and channel.lstrip("-").isdigit():
+        channel = int(channel)
+    frames = read_frames(arguments.movie, channel=channel).select_channel(0)
+    progress = Progress()
+    result = analyse_movie(frames, options, progress, device=arguments.device)
+    if arguments.out is not None:
+        write_result(arguments.out, result, progress, overwrite=arguments.overwrite)
+    print_result(result)
+    if arguments.out is None:
+        say("nothing was written; --out DIR writes the tables, the model and a report")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    start = perf_counter()
+    options = _options(arguments)
+    _check_target(arguments)
+    from napari_rvae import simulate_graphene
+    from napari_rvae.cli.demo import print_metrics, truth_metrics
+    from napari_rvae.cli.pipeline import analyse_movie, print_result, write_result
+
+    progress = Progress()
+    with progress.step("simulating"):
+        simulation = simulate_graphene(
+            n_frames=arguments.frames, size=arguments.size, seed=arguments.seed
+        )
+    result = analyse_movie(simulation.frames, options, progress, device=arguments.device)
+    with progress.step("scoring"):
+        metrics = truth_metrics(simulation, result.sites)
+    metrics["seconds"] = perf_counter() - start
+    result = dataclasses.replace(result, seconds=metrics["seconds"])
+    print_result(result)
+    print_metrics(metrics)
+    if arguments.out is not None:
+        write_result(
+            arguments.out, result, progress, overwrite=arguments.overwrite, metrics=metrics
+        )
+
+
+def _check_target(arguments: argparse.Namespace) -> None:
+    """Say now, not after a minute's work, that a folder cannot be written to."""
+    folder = arguments.out
+    if folder is None:
+        return
+    if (folder / "run.json").exists() and not arguments.overwrite:
+        raise InputError(
+            f"{folder} already holds a run: add --overwrite, or choose another folder."
+        )
+    from napari_rvae.runs import check_run_folder
+
+    check_run_folder(folder, overwrite=arguments.overwrite)

@@ -1,0 +1,187 @@
+"""The whole way, from frames to units, by the public API alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from napari_rvae.cli.progress import say
+from napari_rvae.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from napari_rvae import RVAE, Crops, Frames, Units
+    from napari_rvae.cli.options import Options
+    from napari_rvae.cli.progress import Progress
+
+__all__ = ["Result", "analyse_movie", "print_result", "write_result"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What comes out of a movie."""
+
+    frames: Frames
+    quality: pd.DataFrame  # one row a frame
+    sites: pd.DataFrame  # with tracks, latents and units
+    crops: Crops
+    model: RVAE
+    units: Units
+    options: Options
+    seconds: float
+
+
+def analyse_movie(
+    frames: Frames,
+    options: Options,
+    progress: Progress,
+    *,
+    device: str = "auto",
+) -> Result:
+    """Find the atoms of a movie, train on them, and find the structural units.
+
+    Parameters
+    ----------
+    frames
+        The movie, of one channel.
+    options
+        Configuration of every step.
+    progress
+        Told how far each step is.
+    device
+        Where the model is trained.
+
+    Raises
+    ------
+    InputError
+        If the device is not there, there are no atoms, or no atom has a whole window inside its
+        frame.
+    """
+    import napari_rvae as nr
+    from napari_rvae.device import choose_device
+
+    start = perf_counter()
+    choose_device(device)  # a wrong one is said now, not after the atoms were found
+    with progress.step("analysing frames"):
+        quality = nr.analyse_frames(frames)
+    with progress.step("finding atoms") as tick:
+        sites = _find_atoms(frames, options, tick)
+    with progress.step("linking sites") as tick:
+        sites = nr.link_sites(sites, options.tracks, progress=tick)
+    with progress.step("cutting crops") as tick:
+        crops = _cut_crops(frames, sites, options, tick)
+    with progress.step("training") as tick:
+        model = nr.RVAE(options.rvae, device=device)
+        model.fit(crops, callback=lambda record: tick(record.epoch, options.rvae.epochs))
+    with progress.step("encoding"):
+        sites = nr.join_latents(sites, model.transform(crops))
+    with progress.step("finding units") as tick:
+        features = model.invariants(crops)
+        units = nr.find_units(sites, options.units, features=features, progress=tick)
+    return Result(
+        frames=frames,
+        quality=quality,
+        sites=nr.join_latents(sites, units.table),
+        crops=crops,
+        model=model,
+        units=units,
+        options=options,
+        seconds=perf_counter() - start,
+    )
+
+
+def _find_atoms(frames: Frames, options: Options, tick: Any) -> pd.DataFrame:
+    import napari_rvae as nr
+
+    sites = nr.detect_atoms(frames, options.detect, progress=tick)
+    if not len(sites):
+        other = "dark" if options.detect.contrast == "bright" else "bright"
+        raise InputError(
+            f"No atoms were found in {frames.name or 'the frames'}: try a lower --detect.min_snr, "
+            f"or --detect.contrast {other}."
+        )
+    return sites
+
+
+def _cut_crops(frames: Frames, sites: pd.DataFrame, options: Options, tick: Any) -> Crops:
+    import napari_rvae as nr
+
+    crops = nr.extract_crops(frames, sites, options.crop, progress=tick)
+    if not len(crops):
+        rows, columns = frames.frame_shape
+        raise InputError(
+            f"No atom has a whole window of {crops.window_px:.0f} px inside the frame of {rows} x "
+            f"{columns} px: choose a smaller --crop.window_nd or --crop.window."
+        )
+    return crops
+
+
+def write_result(
+    folder: Path,
+    result: Result,
+    progress: Progress,
+    *,
+    overwrite: bool,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write the run, the report and, where the truth is known, the metrics to a folder."""
+    import napari_rvae as nr
+    from napari_rvae.figures import report_figure, save_figure
+    from napari_rvae.io import write_json
+
+    with progress.step("writing"):
+        page = report_figure(
+            result.frames,
+            result.sites,
+            model=result.model,
+            units=result.units,
+            metrics=metrics,
+            seconds=result.seconds,
+        )
+        nr.save_run(
+            folder,
+            frames=result.frames,
+            sites=result.sites,
+            model=result.model,
+            units=result.units,
+            configs=list(vars(result.options).values()),
+            overwrite=overwrite,
+        )
+        save_figure(page, folder / "report.png")
+        if metrics is not None:
+            write_json(folder / "metrics.json", dict(metrics))
+        else:  # those of an earlier demonstration say nothing of this run
+            (folder / "metrics.json").unlink(missing_ok=True)
+    say(f"written to {folder}: run.json, report.png" + (", metrics.json" if metrics else ""))
+
+
+def print_result(result: Result) -> None:
+    """Print what was found, a line a fact."""
+    import napari_rvae as nr
+
+    frames, crops = result.frames, result.crops
+    rows, columns = frames.frame_shape
+    noise, blur = (result.quality[name].median() for name in ("noise_sd", "blur"))
+    distance = nr.neighbour_distance(result.sites)
+    known = result.sites["unit"] >= 0
+    facts = {
+        "frames": f"{frames.n_frames} of {rows} x {columns} px",
+        "noise": f"{noise:.3g} standard deviation, atoms {blur:.2f} px wide",
+        "sites": f"{len(result.sites):,}, nearest neighbours {distance:.2f} px apart",
+        "crops": f"{len(crops):,}, each {crops.window_px:.1f} px wide",
+        "model": f"{result.model.config.n_latents} latents, trained on {result.model.device_}",
+        "units": f"{len(result.units.summary)} in {int(known.sum()):,} sites",
+    }
+    say("")
+    for name, text in facts.items():
+        say(f"{name:<12}{text}")
+    summary = result.units.summary
+    width = max((len(name) for name in summary["name"]), default=0)
+    for unit, name, count, share in summary[["unit", "name", "count", "share"]].to_numpy():
+        say(f"  {unit:>3}  {name:<{width}}{count:>10,}{share:>9.2%}")
+    say(f"{'seconds':<12}{result.seconds:.1f}")

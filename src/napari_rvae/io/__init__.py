@@ -1,0 +1,19 @@
+"""Files -> frames, and the safe writing of files.
+
+Every format is read lazily, and whatever is wrong with a file is one line of
+:class:`~napari_rvae.errors.ReadError`.
+"""
+
+from __future__ import annotations
+
+from napari_rvae.io.files import read_json, sha256_of, write_atomic, write_json
+from napari_rvae.io.read import SUFFIXES, read_frames
+
+__all__ = [
+    "SUFFIXES",
+    "read_frames",
+    "read_json",
+    "sha256_of",
+    "write_atomic",
+    "write_json",
+]

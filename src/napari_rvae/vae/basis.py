@@ -1,0 +1,291 @@
+"""A basis of the disc in which turning a picture is exact.
+
+Fourier-Bessel functions J_m(l r / R) exp(i m phi) with zero slope at the rim (Neumann), so that a
+lattice may be anything there; cut where the spatial frequency l / R exceeds the band limit. The
+angle phi is counted counter-clockwise on the screen, from the x axis. Turning a picture by `a`
+counter-clockwise multiplies its coefficients of order m by exp(i m a).
+
+From these a steerable principal component analysis keeps, for every angular order, the radial
+functions whose variance stands above the noise. Z. Zhao, A. Singer, J. Opt. Soc. Am. A 30, 871
+(2013).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import jnp_zeros, jv
+
+__all__ = ["DiscFunctions", "SteerableBasis"]
+
+#: The disc ends this many pixels inside the grid.
+_RIM = 0.5
+
+#: Functions whose Gram matrix has smaller eigenvalues than this are no longer independent.
+_LEAST_EIGENVALUE = 1e-3
+
+#: A component is kept when its variance exceeds the noise by this factor. Twice the noise
+#: would lose orders 1 and 2 of a class with a quarter of the crops.
+_ABOVE_NOISE = 1.06
+
+#: Of the functions of the disc this share, the finest ones, hold noise and little else.
+_NOISE_QUANTILE = 0.2
+
+
+def _neumann_zeros(order: int, largest: float) -> list[float]:
+    """Arguments up to `largest` where J_order has zero slope; with 0 for order 0."""
+    zeros = [0.0] if order == 0 else []
+    zeros += [float(z) for z in jnp_zeros(order, int(largest / math.pi) + 2)]
+    return [z for z in zeros if z <= largest]
+
+
+@dataclass(frozen=True, eq=False)
+class DiscFunctions:
+    """Orthonormal functions on the pixels of a disc.
+
+    Parameters
+    ----------
+    pixels
+        Side S of the grid.
+    band_limit
+        Highest spatial frequency in radians per pixel.
+    """
+
+    pixels: int
+    band_limit: float
+
+    @property
+    def radius(self) -> float:
+        """Radius of the disc in pixels."""
+        return self.pixels / 2 - _RIM
+
+    @property
+    def orders(self) -> list[tuple[int, float]]:
+        """Angular order and Bessel argument of each function (cosine and sine count as one)."""
+        largest, found = self.band_limit * self.radius, []
+        order = 0
+        while zeros := _neumann_zeros(order, largest):
+            found += [(order, zero) for zero in zeros]
+            order += 1
+        return found
+
+    def sample(self, shift: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.float64]:
+        """Values on the grid (S * S, F), of functions centred at a shift (y, x) in pixels.
+
+        Columns are cosine functions, then sine functions, of :attr:`orders`; the sine of order
+        0 is zero.
+        """
+        line = np.arange(self.pixels) - (self.pixels - 1) / 2
+        up, right = -(line[:, None] - shift[0]), line[None, :] - shift[1]
+        distance = np.hypot(up, right).ravel()
+        phi = np.arctan2(up, right + 0 * up).ravel()
+        weight = _soft_edge(distance, self.radius)
+        cosines, sines = [], []
+        for order, zero in self.orders:
+            radial = jv(order, zero * np.minimum(distance, self.radius) / self.radius) * weight
+            cosines.append(radial * np.cos(order * phi))
+            sines.append(radial * np.sin(order * phi))
+        return np.stack(cosines + sines, 1)
+
+    def orthonormaliser(self) -> NDArray[np.float64]:
+        """Matrix (F, F) that makes the sampled functions orthonormal (Loewdin: least change)."""
+        values = self.sample()
+        gram = values.T @ values
+        size = np.sqrt(np.diag(gram))
+        size[size < 1e-9] = np.inf  # the sine of order 0
+        eigenvalue, vector = np.linalg.eigh(gram / np.outer(size, size))
+        used = eigenvalue > _LEAST_EIGENVALUE
+        root = vector[:, used] * eigenvalue[used] ** -0.5 @ vector[:, used].T
+        return np.asarray(root / size[:, None])
+
+
+def _soft_edge(distance: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    """1 inside the disc, 0 outside, falling over one pixel at the rim."""
+    return np.clip(radius + 0.5 - distance, 0.0, 1.0)
+
+
+class SteerableBasis:
+    """Steerable principal components of a set of crops.
+
+    Coefficients have shape (N, M, 2, K): angular order m, cosine and sine part, radial
+    component (of all channels together); what a basis does not hold is zero.
+
+    Parameters
+    ----------
+    weights
+        Basis pictures (C * S * S, M * 2 * K), orthonormal or zero.
+    derivatives
+        The same, for the change with a shift along y and along x, (2, C * S * S, M * 2 * K).
+    n_orders, n_radial
+        M and K.
+    channels, pixels
+        C and S.
+    noise2
+        Variance of one coefficient due to noise.
+    """
+
+    def __init__(
+        self,
+        weights: torch.Tensor,
+        derivatives: torch.Tensor,
+        *,
+        n_orders: int,
+        n_radial: int,
+        channels: int,
+        pixels: int,
+        noise2: float,
+    ) -> None:
+        self.weights, self.derivatives = weights, derivatives
+        self.n_orders, self.n_radial = n_orders, n_radial
+        self.channels, self.pixels, self.noise2 = channels, pixels, noise2
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Which coefficients exist (M, 2, K), as 0 and 1."""
+        exists = (self.weights**2).sum(0) > 0
+        return exists.to(self.weights.dtype).reshape(self.n_orders, 2, self.n_radial)
+
+    @property
+    def n_real(self) -> int:
+        """Number of real coefficients of a crop."""
+        return int(self.mask.sum())
+
+    def to(self, device: torch.device) -> SteerableBasis:
+        """Return the basis on a device."""
+        return SteerableBasis(
+            self.weights.to(device),
+            self.derivatives.to(device),
+            n_orders=self.n_orders,
+            n_radial=self.n_radial,
+            channels=self.channels,
+            pixels=self.pixels,
+            noise2=self.noise2,
+        )
+
+    def _shape(self, flat: torch.Tensor) -> torch.Tensor:
+        return flat.reshape(-1, self.n_orders, 2, self.n_radial)
+
+    def project(self, images: torch.Tensor) -> torch.Tensor:
+        """Coefficients (N, M, 2, K) of pictures (N, C, S, S)."""
+        return self._shape(images.flatten(1) @ self.weights)
+
+    def slopes(self, images: torch.Tensor) -> torch.Tensor:
+        """Change (N, 2, M, 2, K) of the coefficients as the window moves along y and x."""
+        return torch.stack([self._shape(images.flatten(1) @ d) for d in self.derivatives], 1)
+
+    def to_images(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, C, S, S) of coefficients (N, M, 2, K)."""
+        flat = coefficients.flatten(1) @ self.weights.T
+        return flat.reshape(-1, self.channels, self.pixels, self.pixels)
+
+    @staticmethod
+    def fit(
+        images: NDArray[np.float32], *, band_limit: float, native_pixel: float = 1.0
+    ) -> SteerableBasis:
+        """Learn the radial components of crops.
+
+        Parameters
+        ----------
+        images
+            Crops (N, C, S, S); a few thousand are enough.
+        band_limit
+            Highest spatial frequency as a share of the grid's Nyquist frequency.
+        native_pixel
+            Size of a frame pixel in pixels of the grid: what is finer does not exist.
+        """
+        count, channels, pixels, _ = images.shape
+        disc = DiscFunctions(pixels, band_limit * math.pi * min(1.0, 1.0 / native_pixel))
+        mix = disc.orthonormaliser()
+        values = disc.sample() @ mix
+        flat = images.reshape(count, channels, -1).astype(np.float64)
+        power = flat @ values  # (N, C, F)
+        orders = np.array([order for order, _ in disc.orders])
+        n_functions = orders.size
+        noise2 = _noise_power(power, orders)
+        components = _components(power, orders, n_functions, noise2)
+        step = 0.5
+        slopes = []
+        for axis in (0, 1):
+            plus, minus = [0.0, 0.0], [0.0, 0.0]
+            plus[axis], minus[axis] = step, -step
+            difference = disc.sample((plus[0], plus[1])) - disc.sample((minus[0], minus[1]))
+            slopes.append(difference @ mix / (2 * step))
+        return _assemble([values, *slopes], components, orders, channels, pixels, noise2)
+
+
+def _noise_power(power: NDArray[np.float64], orders: NDArray[np.int64]) -> float:
+    """Variance of a coefficient due to noise: that of the least variable functions."""
+    variance = power.var(axis=0)  # (C, 2 * n)
+    exists = np.tile(np.r_[np.ones(orders.size, bool), orders > 0], (len(variance), 1))
+    used = variance[exists]
+    least = 1e-4 * float(used.mean()) + 1e-12  # noise-free data
+    return max(float(np.quantile(used, _NOISE_QUANTILE)), least)
+
+
+_Component = tuple[int, NDArray[np.float64]]
+
+
+def _components(
+    power: NDArray[np.float64], orders: NDArray[np.int64], n_functions: int, noise2: float
+) -> list[_Component]:
+    """Order and radial weights (C, functions of this order) of each component that is kept."""
+    kept: list[_Component] = []
+    for order in range(int(orders.max()) + 1):
+        index = np.flatnonzero(orders == order)
+        cosine = power[:, :, index].reshape(len(power), -1)
+        sine = power[:, :, n_functions + index].reshape(len(power), -1)
+        if order == 0:
+            second = cosine.T @ cosine / len(power)
+        else:
+            second = (cosine.T @ cosine + sine.T @ sine) / (2 * len(power))
+        eigenvalue, vector = np.linalg.eigh(second)
+        strongest = np.argsort(eigenvalue)[::-1]
+        for number in strongest[eigenvalue[strongest] > _ABOVE_NOISE * noise2]:
+            kept.append((order, vector[:, number].reshape(power.shape[1], -1)))
+    if not kept:  # pure noise: keep the strongest, so that there is a model at all
+        index = np.flatnonzero(orders == 0)
+        weights = np.zeros((power.shape[1], index.size))
+        weights[0, 0] = 1.0
+        kept.append((0, weights))
+    return kept
+
+
+def _assemble(
+    samples: list[NDArray[np.float64]],
+    components: list[_Component],
+    orders: NDArray[np.int64],
+    channels: int,
+    pixels: int,
+    noise2: float,
+) -> SteerableBasis:
+    """Put the components' pictures, and their slopes, into arrays of fixed shape."""
+    n_orders = max(order for order, _ in components) + 1
+    count = np.bincount([order for order, _ in components], minlength=n_orders)
+    n_radial = int(count.max())
+    area = pixels * pixels
+    arrays = np.zeros((len(samples), channels, area, n_orders, 2, n_radial), np.float32)
+    place = np.zeros(n_orders, int)
+    for order, weights in components:
+        index, half = np.flatnonzero(orders == order), orders.size
+        for which, sample in enumerate(samples):
+            for channel in range(channels):
+                radial = weights[channel]
+                target = arrays[which, channel, :, order, :, place[order]]
+                target[:, 0] = sample[:, index] @ radial
+                if order:
+                    target[:, 1] = sample[:, half + index] @ radial
+        place[order] += 1
+    flat = torch.from_numpy(arrays.reshape(len(samples), channels * area, -1))
+    return SteerableBasis(
+        flat[0].contiguous(),
+        flat[1:].contiguous(),
+        n_orders=n_orders,
+        n_radial=n_radial,
+        channels=channels,
+        pixels=pixels,
+        noise2=noise2,
+    )

@@ -1,0 +1,86 @@
+"""A trained model as two files: config.json and weights.safetensors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from napari_rvae.errors import ModelFileError
+from napari_rvae.io.files import read_json, write_atomic, write_json
+
+__all__ = ["CONFIG_FILE", "FORMAT_VERSION", "WEIGHTS_FILE", "read_model", "write_model"]
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+#: No model of ours is larger; a file that is was not written here.
+_MAX_BYTES = 1 << 30
+
+
+def write_model(
+    folder: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> None:
+    """Write a model into a folder; the config last, so that a broken-off save is no model."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        write_atomic(path / WEIGHTS_FILE, save(plain))
+        shapes = {name: list(t.shape) for name, t in plain.items()}
+        write_json(
+            path / CONFIG_FILE,
+            {"format": "napari-rvae model", "format_version": FORMAT_VERSION, **header,
+             "shapes": shapes},
+        )  # fmt: skip
+    except OSError as error:
+        raise ModelFileError(f"{path}: the model cannot be written ({error}).") from error
+
+
+def read_model(
+    folder: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read what :func:`write_model` wrote, checking every name, shape and value."""
+    path = Path(folder)
+    header = _read_header(path)
+    weights = path / WEIGHTS_FILE
+    try:
+        if weights.stat().st_size > _MAX_BYTES:
+            raise ModelFileError(f"{weights} is larger than any model of this package.")
+        tensors = load(weights.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"{weights} cannot be read ({error.strerror}).") from None
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{weights} is damaged ({error}): save the model anew.") from None
+    shapes = header.get("shapes")
+    if not isinstance(shapes, dict) or {k: list(t.shape) for k, t in tensors.items()} != shapes:
+        raise ModelFileError(f"{weights} does not fit {CONFIG_FILE}: they are of two models.")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelFileError(f"{weights}: {name} holds values that are not finite.")
+    return header, tensors
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    config = path / CONFIG_FILE
+    if not config.is_file():
+        raise ModelFileError(f"{path} is no model folder: it has no {CONFIG_FILE}.")
+    try:
+        header = read_json(config)
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise ModelFileError(f"{config} cannot be read ({error}).") from None
+    if not isinstance(header, dict) or header.get("format") != "napari-rvae model":
+        raise ModelFileError(f"{config} describes no model of this package.")
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{config} has format version {version!r}; this package reads {FORMAT_VERSION}: "
+            "update it."
+        )
+    return header

@@ -1,0 +1,645 @@
+"""RVAE: the model that a user holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from napari_rvae.config import RVAEConfig
+from napari_rvae.crops import Crops
+from napari_rvae.device import choose_device, describe_device, to_device
+from napari_rvae.errors import InputError, ModelFileError, NotFittedError
+from napari_rvae.tables import fold_angle
+from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.checkpoint import read_model, write_model
+from napari_rvae.vae.gauge import Gauge, fit_gauge
+from napari_rvae.vae.invariants import invariant_features
+from napari_rvae.vae.model import SteerableVAE
+from napari_rvae.vae.pose import rotate
+from napari_rvae.vae.shifts import ShiftSearch, move
+from napari_rvae.vae.training import EpochRecord, FitProgress, Trainer
+
+__all__ = ["RVAE"]
+
+#: The basis is learned from so many crops, and the gauge from so many.
+_BASIS_CROPS = 4000
+
+#: Crops in memory at a time when results are computed.
+_CHUNK = 4000
+
+#: Window in neighbour distances to assume where crops do not know theirs.
+_USUAL_WINDOW = 3.5
+
+
+class RVAE:
+    """Rotationally invariant variational autoencoder.
+
+    Learns, from crops alone, latent variables that do not change when a crop is turned, and
+    the angle by which it is turned. Both engines' maths are in the documentation ("The
+    method").
+
+    Parameters
+    ----------
+    config
+        Options; the defaults when left out.
+    device
+        "auto" (CUDA, then MPS, then CPU) or a device's name.
+    **overrides
+        Single options, such as ``epochs=20``.
+
+    Attributes
+    ----------
+    config
+        The options.
+    history_
+        List of :class:`EpochRecord`, one for each epoch.
+    device_
+        Device used, in words.
+    left_out_
+        Number of crops with NaN that were left out of the training.
+
+    Examples
+    --------
+    >>> from napari_rvae import RVAE, detect_atoms, extract_crops, simulate_graphene
+    >>> movie = simulate_graphene(n_frames=2, size=128).frames
+    >>> crops = extract_crops(movie, detect_atoms(movie))
+    >>> model = RVAE(epochs=2).fit(crops)
+    >>> model.transform(crops)[["angle", "z0"]].shape[1]
+    2
+    """
+
+    def __init__(
+        self, config: RVAEConfig | None = None, *, device: str = "auto", **overrides: Any
+    ) -> None:
+        self.config = dataclasses.replace(config or RVAEConfig(), **overrides)
+        self.device = device
+        self.history_: list[EpochRecord] = []
+        self.device_ = ""
+        self.left_out_ = 0
+        self._trained: _Trained | None = None
+        self._trainer: Trainer | None = None
+        self._stale = False  # the gauge is older than the weights
+
+    def __repr__(self) -> str:
+        """Return class, engine and state in one line."""
+        state = f"{len(self.history_)} epochs" if self.is_fitted else "not fitted"
+        return f"RVAE(n_latents={self.config.n_latents}, {state})"
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is anything to compute results with."""
+        return self._trained is not None
+
+    def fit(
+        self, crops: Crops, *, callback: Callable[[EpochRecord], bool | None] | None = None
+    ) -> RVAE:
+        """Train on crops.
+
+        Parameters
+        ----------
+        crops
+            Crops (N, C, S, S); those with NaN are left out.
+        callback
+            Called after every epoch with its record; returning False stops the training and
+            keeps what is there.
+
+        Returns
+        -------
+        RVAE
+            This model.
+
+        Raises
+        ------
+        InputError
+            If there are too few crops, or all are the same.
+        """
+        seen = 0
+        for progress in self.iter_fit(crops):
+            if progress.record is not None and progress.epoch > seen:
+                seen = progress.epoch
+                if callback is not None and callback(progress.record) is False:
+                    break
+        self._finish()
+        return self
+
+    def iter_fit(self, crops: Crops, *, resume: bool = False) -> Iterator[FitProgress]:
+        """Train step by step, so that the caller can show progress, pause and stop.
+
+        Parameters
+        ----------
+        crops
+            Crops (N, C, S, S).
+        resume
+            Go on with a training that was left, up to the configured number of epochs.
+
+        Yields
+        ------
+        FitProgress
+            At most half a second apart; after each, the model can be used.
+
+        Raises
+        ------
+        InputError
+            If there are too few crops, or nothing to resume.
+        """
+        if resume:
+            if self._trainer is None:
+                raise InputError("There is no training to resume: call fit or iter_fit first.")
+            trainer = self._trainer
+            trainer.config = self.config
+        else:
+            trainer = self._start(crops)
+        for progress in trainer.run():
+            self.history_ = trainer.history
+            self._stale = True
+            yield progress
+
+    def _start(self, crops: Crops) -> Trainer:
+        """Choose the training crops, learn the basis, make the network."""
+        config, device = self.config, choose_device(self.device)
+        rng = np.random.default_rng(config.seed)
+        images, self.left_out_ = _training_images(crops, config, rng)
+        scale = images.std(axis=(0, 2, 3), dtype=np.float64)
+        if not (scale > 0).all():
+            raise InputError("The crops hold one constant value: there is nothing to learn.")
+        images = images / scale[:, None, None].astype(np.float32)
+        basis = SteerableBasis.fit(
+            images[:_BASIS_CROPS],
+            band_limit=config.band_limit,
+            native_pixel=crops.native_pixel,
+        ).to(device)
+        generator = torch.Generator().manual_seed(config.seed)
+        model = SteerableVAE(basis.mask.cpu(), config.n_latents, config.hidden, generator)
+        model = model.to(device)
+        search = _shift_search(crops, config, basis)
+        tensor = to_device(torch.from_numpy(images), device)
+        noise = torch.Generator(device).manual_seed(config.seed + 1)
+        trainer = Trainer(model, basis, tensor, config, search, noise)
+        model.start_from(trainer.data, _typical(trainer.data, basis), basis.noise2)
+        self._trainer = trainer
+        self._trained = _Trained(
+            model, basis, scale, None, search, crops.channels, crops.window_nd
+        )
+        self.device_ = describe_device(device)
+        self._stale = True
+        return trainer
+
+    def _finish(self) -> _Trained:
+        """Return what was trained, with a gauge that fits the weights."""
+        trained = self._trained
+        if trained is None:
+            raise NotFittedError("This model is not trained: call fit first.")
+        if self._stale or trained.gauge is None:
+            trained.model.eval()
+            trainer = self._trainer
+            assert trainer is not None  # noqa: S101 - a stale model was trained here
+            trained.learn_gauge(trainer.data, self.config.seed)
+            self._stale = False
+        return trained
+
+    def transform(self, crops: Crops) -> pd.DataFrame:
+        """Latent variables and angle of every crop.
+
+        Parameters
+        ----------
+        crops
+            Crops on the grid and with the channels of the training.
+
+        Returns
+        -------
+        DataFrame
+            One row per crop, in order: ``site_id``; ``angle`` in (-pi, pi] and ``angle_sd``,
+            radians; ``shift_y``, ``shift_x``, frame pixels; ``z0``, ``z0_sd``, ...;
+            ``residual``, mean squared misfit over what the training left (about 1);
+            ``lattice_angle``, direction of an arm of the host's n-fold pattern in
+            (-pi/n, pi/n], free of the gauge. Crops with NaN give NaN.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        InputError
+            If the crops do not fit the model.
+        """
+        trained = self._finish()
+        trained.check(crops)
+        parts = [trained.encode(part) for part in _chunks(crops)]
+        codes = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+        return _latents_table(crops, codes, trained, self.config.n_latents)
+
+    def invariants(self, crops: Crops) -> pd.DataFrame:
+        """Rotation-invariant features of every crop that need no training of the network.
+
+        Returns
+        -------
+        DataFrame
+            ``site_id`` and the features f0, f1, ...; NaN for crops with NaN.
+        """
+        trained = self._finish()
+        trained.check(crops)
+        parts = [trained.features(part) for part in _chunks(crops)]
+        values = np.concatenate(parts) if parts else np.zeros((0, 0))
+        table = pd.DataFrame(values, columns=[f"f{i}" for i in range(values.shape[1])])
+        table.insert(0, "site_id", crops.site_id)
+        return table
+
+    def inverse_transform(
+        self, z: ArrayLike, *, angle: ArrayLike = 0.0, shift: ArrayLike = (0.0, 0.0)
+    ) -> NDArray[np.float32]:
+        """Pictures of latents.
+
+        Parameters
+        ----------
+        z
+            Latents (M, L), or (L,) for one.
+        angle
+            Radians, one or (M,); 0 gives the canonical pictures.
+        shift
+            Where the picture's centre lies, (y, x) in pixels of the grid, (2,) or (M, 2).
+
+        Returns
+        -------
+        ndarray of shape (M, C, S, S)
+            In the units of the crops; zero outside the disc.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from napari_rvae import RVAE, Crops
+        >>> images = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+        >>> model = RVAE(epochs=1).fit(Crops(images=images, site_id=np.arange(64)))
+        >>> model.inverse_transform(np.zeros(4)).shape
+        (1, 1, 32, 32)
+        """
+        trained = self._finish()
+        values = np.atleast_2d(np.asarray(z, np.float32))
+        if values.shape[1] != self.config.n_latents:
+            raise InputError(
+                f"z has {values.shape[1]} columns: the model has {self.config.n_latents} latents."
+            )
+        count = len(values)
+        angles = np.broadcast_to(np.asarray(angle, np.float32), (count,))
+        shifts = np.broadcast_to(np.asarray(shift, np.float32), (count, 2))
+        return trained.draw(values, angles, shifts)
+
+    def reconstruct(self, crops: Crops) -> NDArray[np.float32]:
+        """What the model sees in every crop: its picture at the crop's angle and shift.
+
+        Returns
+        -------
+        ndarray of shape (N, C, S, S)
+            In the units of the crops; NaN for crops with NaN, zero outside the disc.
+        """
+        table = self.transform(crops)
+        names = [f"z{i}" for i in range(self.config.n_latents)]
+        good = table["z0"].notna().to_numpy()
+        out = np.full(crops.images.shape, np.nan, np.float32)
+        grid = crops.pixels / crops.window_px
+        out[good] = self.inverse_transform(
+            table.loc[good, names].to_numpy(),
+            angle=table.loc[good, "angle"].to_numpy(),
+            shift=table.loc[good, ["shift_y", "shift_x"]].to_numpy() * grid,
+        )
+        return out
+
+    def manifold(
+        self, n: int = 9, *, dims: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
+        """Decoded pictures on a grid through the latent space.
+
+        Parameters
+        ----------
+        n
+            Pictures along each side.
+        dims
+            The two latents to vary; the two that spread most, if left out. They run over the
+            5 to 95 % quantiles of the training crops, the others stay at their median.
+
+        Returns
+        -------
+        ndarray of shape (n, n, C, S, S)
+            The first latent grows to the right, the second upwards.
+        """
+        trained = self._finish()
+        table, middle = trained.quantiles(n)
+        if dims is None:
+            spread = np.argsort(np.ptp(table, axis=0))[::-1]
+            dims = (int(spread[0]), int(spread[1 % len(spread)]))
+        if not all(0 <= d < self.config.n_latents for d in dims):
+            raise InputError(f"dims = {dims}: choose from 0 to {self.config.n_latents - 1}.")
+        z = np.tile(middle, (n, n, 1))
+        z[:, :, dims[0]] = table[:, dims[0]][None, :]
+        if dims[1] != dims[0]:
+            z[:, :, dims[1]] = table[::-1, dims[1]][:, None]
+        pictures = self.inverse_transform(z.reshape(n * n, -1))
+        return pictures.reshape(n, n, *pictures.shape[1:])
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model into a folder: config.json and weights.safetensors.
+
+        Raises
+        ------
+        ModelFileError
+            If it cannot be written.
+        """
+        trained = self._finish()
+        header = {
+            "config": self.config.to_dict(),
+            "history": [dataclasses.asdict(record) for record in self.history_],
+            **trained.header(),
+        }
+        write_model(folder, header, trained.tensors())
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> RVAE:
+        """Read a model that :meth:`save` wrote.
+
+        Raises
+        ------
+        ModelFileError
+            If the files are missing, damaged, or not ours.
+        """
+        header, tensors = read_model(folder)
+        try:
+            model = cls(RVAEConfig.from_dict(header["config"]), device=device)
+            where = choose_device(device)
+            model._trained = _Trained.restore(header, tensors, model.config, where)
+            model.history_ = [EpochRecord(**record) for record in header["history"]]
+        except (KeyError, TypeError, RuntimeError, IndexError, InputError) as error:
+            raise ModelFileError(f"{folder}: the model does not fit together ({error}).") from None
+        model.device_ = describe_device(where)
+        return model
+
+
+def _chunks(crops: Crops) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(crops), _CHUNK):
+        yield crops.read(slice(start, start + _CHUNK))
+
+
+def _training_images(
+    crops: Crops, config: RVAEConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], int]:
+    """Crops to train on (N, C, S, S), drawn at random; and how many have NaN."""
+    good = np.concatenate(
+        [np.isfinite(part).all((1, 2, 3)) for part in _chunks(crops)] or [np.zeros(0, bool)]
+    )
+    rows = np.flatnonzero(good)
+    if rows.size < 8:
+        raise InputError(
+            f"There are {rows.size} usable crops: 8 are the least, and hundreds are better."
+        )
+    if rows.size > config.max_crops:
+        rows = rng.permutation(rows)[: config.max_crops]
+    else:
+        rows = rng.permutation(rows)
+    return crops.read(rows), int((~good).sum())
+
+
+def _shift_search(
+    crops: Crops, config: RVAEConfig, basis: SteerableBasis
+) -> ShiftSearch | None:
+    if not config.shifts or config.max_shift_nd == 0:
+        return None
+    window = crops.window_nd if math.isfinite(crops.window_nd) else _USUAL_WINDOW
+    limit = config.max_shift_nd * crops.pixels / window
+    return ShiftSearch(basis, limit, limit / 2)
+
+
+def _typical(data: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
+    """A crop (M, 2, K) near the middle of all, and well centred (little of order 1)."""
+    part = data[:2000]
+    size = (part[:, :, 0] ** 2 + part[:, :, 1] ** 2 + basis.noise2).sqrt()
+    middle = size.median(0).values
+    far = ((size - middle) / (size.std(0) + 1e-3) * basis.mask[:, 0]).flatten(1).norm(dim=1)
+    far = far / math.sqrt(basis.n_real)
+    if size.shape[1] > 1:
+        off = size[:, 1].norm(dim=1)
+        far = far + 2 * off / off.median()
+    return part[far.argmin()]
+
+
+def _latents_table(
+    crops: Crops, codes: dict[str, NDArray[np.float64]], trained: _Trained, n_latents: int
+) -> pd.DataFrame:
+    count = len(crops)
+    nothing = np.full(count, np.nan)
+    z = codes.get("z", np.zeros((0, n_latents)))
+    z_sd = codes.get("z_sd", np.zeros((0, n_latents)))
+    shift = codes.get("shift", np.zeros((0, 2))) * crops.window_px / crops.pixels
+    columns = {"site_id": crops.site_id}
+    columns["angle"] = codes.get("angle", nothing)
+    columns["angle_sd"] = codes.get("angle_sd", nothing)
+    columns["shift_y"], columns["shift_x"] = shift[:, 0], shift[:, 1]
+    for i in range(n_latents):
+        columns[f"z{i}"], columns[f"z{i}_sd"] = z[:, i], z_sd[:, i]
+    columns["residual"] = codes.get("residual", nothing)
+    order = trained.gauge.order if trained.gauge else 1
+    columns["lattice_angle"] = fold_angle(codes.get("pattern", nothing), order)
+    return pd.DataFrame(columns)
+
+
+class _Trained:
+    """Everything that a trained model needs to compute results."""
+
+    def __init__(
+        self,
+        model: SteerableVAE,
+        basis: SteerableBasis,
+        scale: NDArray[np.float64],
+        gauge: Gauge | None,
+        search: ShiftSearch | None,
+        channels: tuple[str, ...],
+        window_nd: float,
+    ) -> None:
+        self.model, self.basis, self.scale = model, basis, scale
+        self.gauge, self.search = gauge, search
+        self.channels, self.window_nd = channels, window_nd
+        self.spread = np.zeros((0, 0))  # quantiles 0, 1, ..., 100 % of the latents (101, L)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.mask.device
+
+    @torch.no_grad()
+    def learn_gauge(self, data: torch.Tensor, seed: int) -> None:
+        """Align the pictures over the latents of the training data."""
+        latents = torch.cat([self.model.infer(part)[0] for part in data.split(_CHUNK)])
+        values = latents.cpu().numpy().astype(np.float64)
+        self.spread = np.quantile(values, np.linspace(0, 1, 101), axis=0)
+        self.gauge = fit_gauge(self.model, self.basis, values, seed)
+
+    def quantiles(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Latents (n, L) from the 5 to the 95 % quantile, and their medians (L,)."""
+        low, high = self.spread[5], self.spread[95]
+        return np.linspace(low, high, n), self.spread[50]
+
+    def check(self, crops: Crops) -> None:
+        """Crops must have the grid and the channels of the training."""
+        shape = (self.basis.channels, self.basis.pixels)
+        if crops.images.shape[1:3] != shape:
+            raise InputError(
+                f"The crops have {crops.images.shape[1]} channels of {crops.pixels} px; the model "
+                f"was trained on {shape[0]} of {shape[1]}: cut them alike."
+            )
+
+    def _load(
+        self, images: NDArray[np.float32]
+    ) -> tuple[torch.Tensor, NDArray[np.bool_]]:
+        good = np.isfinite(images).all((1, 2, 3))
+        scaled = images[good] / self.scale[:, None, None].astype(np.float32)
+        return to_device(torch.from_numpy(np.ascontiguousarray(scaled)), self.device), good
+
+    @torch.no_grad()
+    def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """Codes of crops (n, C, S, S); NaN where they hold NaN."""
+        self.model.eval()
+        tensor, good = self._load(images)
+        shift = torch.zeros(len(tensor), 2, device=self.device)
+        if self.search is not None and len(tensor):
+            shift = self.search.search(self.model, tensor)[0]
+            tensor = move(tensor, shift)
+        data = self.basis.project(tensor)
+        mean, log_sd = self.model.infer(data)
+        template = self.model.generate(mean)
+        pose = self.model.grid.posterior(data, template, self.model.s2)
+        rest = (data - rotate(template, pose.angle)).flatten(1)
+        residual = (rest**2).sum(1) / (self.model.s2 * self.basis.n_real)
+        gauge = self.gauge
+        assert gauge is not None  # noqa: S101 - learn_gauge came first
+        offset = gauge.offset(mean, template, self.model.grid)
+        pattern = pose.angle + gauge.pattern_angle(template)
+        angle = fold_angle((pose.angle + offset).cpu().numpy(), 1)
+        codes = {
+            "angle": angle,
+            "angle_sd": pose.angle_sd.cpu().numpy(),
+            "pattern": pattern.cpu().numpy(),
+            "residual": residual.cpu().numpy(),
+            "z": mean.cpu().numpy(),
+            "z_sd": log_sd.exp().cpu().numpy(),
+            "shift": shift.cpu().numpy(),
+        }
+        return {name: _spread_out(value, good) for name, value in codes.items()}
+
+    @torch.no_grad()
+    def features(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Invariant features (n, F) of crops."""
+        tensor, good = self._load(images)
+        return _spread_out(
+            invariant_features(self.basis.project(tensor), self.basis).cpu().numpy(), good
+        )
+
+    @torch.no_grad()
+    def draw(
+        self,
+        z: NDArray[np.float32],
+        angle: NDArray[np.float32],
+        shift: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Pictures (M, C, S, S) of latents at angles and shifts."""
+        self.model.eval()
+        gauge = self.gauge
+        assert gauge is not None  # noqa: S101 - learn_gauge came first
+        pictures = []
+        for start in range(0, len(z), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            latents = torch.as_tensor(z[part].copy(), device=self.device)
+            template = self.model.generate(latents)
+            turn = torch.as_tensor(angle[part].copy(), device=self.device)
+            turn = turn - gauge.offset(latents, template, self.model.grid)
+            image = self.basis.to_images(rotate(template, turn))
+            by = torch.as_tensor(shift[part].copy(), device=self.device)
+            if bool((by != 0).any()):
+                image = move(image, -by)
+            pictures.append(image.cpu().numpy())
+        shape = (0, self.basis.channels, self.basis.pixels, self.basis.pixels)
+        out = np.concatenate(pictures) if pictures else np.zeros(shape, np.float32)
+        return (out * self.scale[:, None, None]).astype(np.float32)
+
+    def header(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        gauge = self.gauge
+        assert gauge is not None  # noqa: S101 - learn_gauge came first
+        return {
+            "engine": "steerable",
+            "basis": {
+                "n_orders": self.basis.n_orders,
+                "n_radial": self.basis.n_radial,
+                "channels": self.basis.channels,
+                "pixels": self.basis.pixels,
+                "noise2": self.basis.noise2,
+            },
+            "s2": self.model.s2,
+            "order": gauge.order,
+            "channels": list(self.channels),
+            "window_nd": self.window_nd if math.isfinite(self.window_nd) else None,
+            "shift_limit": self.search.limit if self.search else None,
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What goes into weights.safetensors."""
+        gauge = self.gauge
+        assert gauge is not None  # noqa: S101 - learn_gauge came first
+        return {
+            **{f"model.{k}": v for k, v in self.model.state_dict().items()},
+            "basis.weights": self.basis.weights,
+            "basis.derivatives": self.basis.derivatives,
+            "gauge.nodes": gauge.nodes,
+            "gauge.pictures": gauge.pictures,
+            "gauge.radial": gauge.radial,
+            "scale": torch.from_numpy(self.scale.astype(np.float64)),
+            "spread": torch.from_numpy(self.spread),
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        header: dict[str, Any],
+        tensors: dict[str, torch.Tensor],
+        config: RVAEConfig,
+        device: torch.device,
+    ) -> _Trained:
+        """Put a model together from its files."""
+        basis = SteerableBasis(
+            tensors["basis.weights"], tensors["basis.derivatives"], **header["basis"]
+        ).to(device)
+        generator = torch.Generator().manual_seed(0)
+        model = SteerableVAE(basis.mask.cpu(), config.n_latents, config.hidden, generator)
+        own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        model.load_state_dict(own)
+        model = model.to(device).eval()
+        model.s2 = float(header["s2"])
+        gauge = Gauge(
+            tensors["gauge.nodes"],
+            tensors["gauge.pictures"],
+            int(header["order"]),
+            tensors["gauge.radial"],
+        ).to(device)
+        limit = header["shift_limit"]
+        search = None if limit is None else ShiftSearch(basis, float(limit), float(limit) / 2)
+        window = header["window_nd"]
+        trained = cls(
+            model,
+            basis,
+            tensors["scale"].numpy(),
+            gauge,
+            search,
+            tuple(header["channels"]),
+            math.nan if window is None else float(window),
+        )
+        trained.spread = tensors["spread"].numpy()
+        return trained
+
+
+def _spread_out(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Put results of the good crops in their rows; NaN elsewhere."""
+    out = np.full((good.size, *values.shape[1:]), np.nan)
+    out[good] = values
+    return out

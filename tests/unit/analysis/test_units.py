@@ -1,0 +1,291 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import sites_tables
+
+from napari_rvae import Cancelled, InputError, UnitConfig, join_latents
+from napari_rvae.analysis.tracks import link_sites
+from napari_rvae.analysis.units import Units, find_units
+from napari_rvae.tables import concat_sites, make_sites
+
+N_FEATURES = 40
+
+
+def _features(sites, label, rng, *, noise=0.15, spread=1.0):
+    """Rotation-invariant features: a centre for each label, a common factor, and noise."""
+    centres = np.random.default_rng(7).normal(0, spread, (label.max() + 1, N_FEATURES))
+    factor = rng.normal(0, 0.3, len(label))[:, None] * np.linspace(-1, 1, N_FEATURES)
+    values = centres[label] + factor + rng.normal(0, noise, (len(label), N_FEATURES))
+    table = pd.DataFrame(values, columns=[f"f{i}" for i in range(N_FEATURES)])
+    table.insert(0, "site_id", sites["site_id"].to_numpy())
+    return table
+
+
+@pytest.fixture
+def crystal(honeycomb, rng):
+    """A crystal in six frames: host, bright atoms, places beside a gap; columns label, features."""
+    points = honeycomb(260, 10.0)
+    label = np.zeros(len(points), int)
+    tree = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    chosen = rng.choice(np.flatnonzero((np.abs(points - 130) < 100).all(1)), 24, replace=False)
+    gaps, bright = chosen[:8], chosen[8:]
+    label[bright] = 1
+    label[((tree[gaps] > 1) & (tree[gaps] < 11)).any(0) & (label == 0)] = 2
+    kept = np.setdiff1d(np.arange(len(points)), gaps)
+    frame = np.repeat(np.arange(6), kept.size)
+    y, x = (np.tile(points[kept, axis], 6) + rng.normal(0, 0.2, frame.size) for axis in (0, 1))
+    label = np.tile(label[kept], 6)
+    amplitude = np.where(label == 1, 3.0, 1.0) * rng.normal(1, 0.08, frame.size)
+    sites = make_sites(frame=frame, y=y, x=x, label=label, amplitude=amplitude)
+    return link_sites(sites), _features(sites, sites["label"].to_numpy(), rng)
+
+
+@pytest.fixture
+def perovskite_like(rng):
+    """Two sublattices, half the sites each, told apart by brightness and by the features."""
+    y, x = 10.0 * np.indices((24, 24)).reshape(2, -1)
+    label = ((y + x) / 10 % 2).astype(int)
+    amplitude = np.where(label == 1, 2.0, 1.0) * rng.normal(1, 0.05, label.size)
+    sites = make_sites(frame=0, y=y, x=x, label=label, amplitude=amplitude)
+    return sites, _features(sites, sites["label"].to_numpy(), rng)
+
+
+def _recall(units, sites, label):
+    """Best share of a label's sites that one unit holds, where it is that unit's main label."""
+    table = pd.crosstab(sites["label"], units.table.set_index("site_id")["unit"].to_numpy())
+    own = table.loc[label, table.idxmax() == label]
+    return own.sum() / table.loc[label].sum()
+
+
+def test_planted_units_are_found_and_named(crystal):
+    sites, features = crystal
+    units = find_units(sites.sort_values("site_id"), features=features)
+    assert all(_recall(units, sites, label) > 0.95 for label in (0, 1, 2))
+    assert units.names[0] == "host"
+    assert any(name.startswith("bright, 3 neighbours") for name in units.names.values())
+    assert any(name.startswith("2 neighbours") for name in units.names.values())
+    assert units.summary["relative_amplitude"].iloc[0] == 1
+
+
+def test_the_tables_are_whole_and_agree(crystal):
+    sites, features = crystal
+    units = find_units(sites, features=features.iloc[:-100])
+    table, summary = units.table, units.summary
+    assert table.dtypes.astype(str).tolist() == ["int64", "int64", "float64"]
+    assert len(table) == len(sites)
+    known = table[table["unit"] >= 0]
+    assert len(table) - len(known) == 100
+    assert table.loc[table["unit"] < 0, "unit_probability"].isna().all()
+    assert known["unit_probability"].between(0, 1).all()
+    assert summary["unit"].tolist() == list(range(len(units)))
+    assert summary["name"].is_unique
+    assert summary["count"].tolist() == known["unit"].value_counts().sort_index().tolist()
+    assert summary["share"].sum() == pytest.approx(1)
+    assert summary["count"].iloc[1:].is_monotonic_decreasing
+    assert summary["n_places"].le(summary["count"]).all()
+    assert join_latents(sites, table)["unit"].dtype == "int64"
+
+
+def test_saved_tables_make_the_same_units(crystal, tmp_path):
+    sites, features = crystal
+    units = find_units(sites, features=features)
+    for name, table in (("table", units.table), ("summary", units.summary)):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    again = Units(*(pd.read_csv(tmp_path / f"{name}.csv") for name in ("table", "summary")))
+    assert again.names == units.names
+    with pytest.raises(InputError, match="lacks the column unit_probability"):
+        Units(units.table.drop(columns="unit_probability"), units.summary)
+    with pytest.raises(InputError, match="lacks the unit 0"):
+        Units(units.table, units.summary.iloc[1:])
+
+
+def test_the_same_seed_and_any_order_of_rows_give_the_same(crystal):
+    sites, features = crystal
+    first = find_units(sites, features=features, seed=3).table.set_index("site_id")
+    mixed = find_units(
+        sites.sample(frac=1, random_state=1), features=features.sample(frac=1, random_state=2),
+        seed=3,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(first, mixed.table.set_index("site_id").loc[first.index])
+
+
+def test_rows_come_in_the_order_of_the_sites(crystal):
+    sites, features = crystal
+    mixed = sites.sample(frac=1, random_state=1)
+    found = find_units(mixed, features=features)
+    assert found.table["site_id"].tolist() == mixed["site_id"].tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_pristine_lattice_is_one_unit(honeycomb, seed):
+    rng = np.random.default_rng(seed)
+    y, x = honeycomb(300, 10.0).T
+    sites = make_sites(frame=0, y=y, x=x, amplitude=rng.normal(1, 0.1, y.size))
+    units = find_units(sites, features=_features(sites, np.zeros(y.size, int), rng))
+    assert units.names == {0: "host"}
+    assert units.table["unit"].eq(0).all()
+
+
+def test_surroundings_of_host_like_atoms_are_host(honeycomb, rng):
+    y, x = honeycomb(300, 10.0).T
+    label = (rng.random(y.size) < 0.2).astype(int)  # seen by the features, not by the atom
+    sites = make_sites(frame=0, y=y, x=x, label=label, amplitude=rng.normal(1, 0.1, y.size))
+    inside = sites[(sites[["y", "x"]] > 20).all(axis=1) & (sites[["y", "x"]] < 280).all(axis=1)]
+    features = _features(sites, sites["label"].to_numpy(), rng)
+    features = features[features["site_id"].isin(inside["site_id"])]
+    assert find_units(sites, features=features).names == {0: "host"}
+    blind = find_units(sites.drop(columns="amplitude"), features=features)
+    assert len(blind) > 1  # without brightness nobody knows what the atoms are
+
+
+def test_two_sublattices_are_two_hosts(perovskite_like):
+    sites, features = perovskite_like
+    units = find_units(sites, features=features)
+    assert sorted(units.names.values()) == ["bright host", "dim host"]
+    assert all(_recall(units, sites, label) == 1 for label in (0, 1))
+    blind = find_units(sites.drop(columns="amplitude"), features=features)
+    assert len(blind) == 2
+
+
+def test_features_that_fall_in_two_by_noise_are_one_host(honeycomb, rng):
+    y, x = honeycomb(300, 10.0).T
+    sites = make_sites(frame=0, y=y, x=x, amplitude=rng.normal(1, 0.1, y.size))
+    features = _features(sites, rng.integers(0, 2, y.size), rng)
+    assert len(find_units(sites, features=features)) == 1
+
+
+def test_latents_serve_as_features(crystal):
+    sites, features = crystal
+    axes = np.linalg.svd(features.iloc[:, 1:] - features.iloc[:, 1:].mean())[2][:4]
+    latents = pd.DataFrame(
+        features.iloc[:, 1:].to_numpy() @ axes.T, columns=["z0", "z1", "z2", "z3"]
+    )
+    latents.insert(0, "site_id", features["site_id"])
+    units = find_units(join_latents(sites, latents))
+    assert all(_recall(units, sites, label) > 0.9 for label in (0, 1, 2))
+
+
+def test_no_more_units_than_allowed(crystal, rng):
+    sites, _ = crystal
+    label = sites["label"].to_numpy().copy()
+    label[label == 2] = rng.integers(2, 10, (label == 2).sum())
+    features = _features(sites, label, rng)
+    assert len(find_units(sites, features=features, min_sites=5, min_tracks=1)) > 5
+    for most in (1, 2, 4):
+        units = find_units(sites, features=features, max_units=most, min_sites=5, min_tracks=1)
+        assert len(units) <= most
+
+
+def test_vacancies_are_a_unit_of_their_own(crystal, rng):
+    sites, _ = crystal
+    gaps = sites[sites["label"] == 1].index
+    sites = sites.assign(amplitude=sites["amplitude"].where(sites["label"] != 1))
+    sites.loc[gaps, "kind"] = "vacancy"
+    features = _features(sites, sites["label"].to_numpy(), rng)
+    units = find_units(sites, features=features)
+    assert "vacancy, 3 neighbours" in units.names.values()
+
+
+def test_sites_that_are_no_atoms_have_plain_names(rng):
+    y, x = 4.0 * np.indices((20, 20)).reshape(2, -1)
+    label = (y > 60).astype(int)
+    sites = make_sites(frame=0, y=y, x=x, label=label, kind="grid")
+    units = find_units(sites, features=_features(sites, sites["label"].to_numpy(), rng))
+    assert units.names == {0: "host", 1: "unit 1"}
+
+
+def test_sources_of_different_magnification_go_together(crystal):
+    sites, features = crystal
+    far = sites.assign(source="far", y=3 * sites["y"], x=3 * sites["x"])
+    both = concat_sites(sites.assign(source="a"), far)
+    both = link_sites(both)
+    values = pd.concat([features, features]).drop(columns="site_id")  # sorted alike
+    double = values.assign(site_id=np.arange(len(both)))
+    units = find_units(both, features=double)
+    assert all(_recall(units, both, label) > 0.95 for label in (0, 1, 2))
+
+
+def test_features_that_say_nothing_give_the_host(crystal):
+    sites, features = crystal
+    constant = features.assign(**{name: 2.5 for name in features.columns[1:]})
+    assert find_units(sites, features=constant).names == {0: "host"}
+    nothing = features.assign(**{name: np.nan for name in features.columns[1:]})
+    units = find_units(sites, features=nothing)
+    assert len(units) == 0
+    assert units.table["unit"].eq(-1).all()
+    assert units.summary["count"].dtype == "int64"
+
+
+def test_columns_that_repeat_or_say_nothing_do_no_harm(crystal):
+    sites, features = crystal
+    more = features.assign(copy=features["f0"], constant=1.0, empty=np.nan, huge=1e30)
+    more.loc[3, "f1"] = np.inf
+    units = find_units(sites, features=more)
+    assert units.table["unit"].eq(-1).sum() == 1
+    assert _recall(units, sites, 1) > 0.95
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 30])
+def test_few_sites_are_no_trouble(crystal, count):
+    sites, features = crystal
+    units = find_units(sites.iloc[:count], features=features)
+    assert len(units.table) == count
+    assert len(units) == min(count, 1)
+
+
+def test_progress_counts_steps_and_stops(crystal):
+    sites, features = crystal
+    seen = []
+    find_units(sites, features=features, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    with pytest.raises(Cancelled):
+        find_units(sites, features=features, progress=lambda done, _: done < 2)
+
+
+def test_wrong_input_is_named(crystal):
+    sites, features = crystal
+    with pytest.raises(InputError, match="no latents"):
+        find_units(sites)
+    with pytest.raises(InputError, match="site_id"):
+        find_units(sites, features=features.drop(columns="site_id"))
+    with pytest.raises(InputError, match="hold no numbers"):
+        find_units(sites, features=features.assign(word="a"))
+    with pytest.raises(InputError, match="do not belong"):
+        find_units(sites, features=features.assign(site_id=features["site_id"] + 10**6))
+    with pytest.raises(TypeError):
+        find_units(sites, features=features, n_units=3)
+    with pytest.raises(InputError, match="out of range"):
+        find_units(sites, UnitConfig(), features=features, max_units=0)
+
+
+def test_twenty_thousand_sites_take_seconds(rng):
+    side = 32
+    y, x = 10.0 * np.indices((side, side)).reshape(2, -1)
+    frame = np.repeat(np.arange(20), y.size)
+    label = np.where(rng.random(frame.size) < 0.2, rng.integers(1, 12, frame.size), 0)
+    sites = make_sites(
+        frame=frame, y=np.tile(y, 20), x=np.tile(x, 20), label=label,
+        amplitude=rng.normal(1, 0.1, frame.size),
+    )  # fmt: skip
+    values = rng.normal(0, 1, (frame.size, 300)) + 3 * (sites["label"].to_numpy()[:, None] > 0)
+    features = pd.DataFrame(values)
+    features.insert(0, "site_id", sites["site_id"])
+    start = time.process_time()
+    find_units(sites, features=features)
+    assert time.process_time() - start < 20  # 10 on an idle machine
+
+
+@settings(max_examples=25)
+@given(sites_tables(max_rows=30), st.integers(0, 5))
+def test_any_table_gets_units(table, seed):
+    rng = np.random.default_rng(seed)
+    latents = rng.normal(size=(len(table), 2))
+    latents[rng.random(len(table)) < 0.2] = np.nan
+    units = find_units(table.assign(z0=latents[:, 0], z1=latents[:, 1]), min_sites=1)
+    assert units.table["site_id"].tolist() == table["site_id"].tolist()
+    assert units.table["unit"].between(-1, len(units) - 1).all()
+    assert units.table["unit_probability"].isna().equals(units.table["unit"] == -1)
