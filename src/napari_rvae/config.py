@@ -215,9 +215,7 @@ class RVAEConfig(Config):
     """Options of :class:`napari_rvae.RVAE`: the model's and the training's together."""
 
     n_latents: int = option(4, "Number of latent variables.", low=1, high=8)
-    shifts: bool = option(
-        False, "Let the model move crops; for sites that are not well centred."
-    )
+    shifts: bool = option(False, "Let the model move crops; for sites that are not well centred.")
     epochs: int = option(30, "Passes over the training crops.", low=1, high=10_000)
     max_crops: int = option(
         10_000, "Train on at most so many crops, drawn at random.", low=16, advanced=True
@@ -226,9 +224,7 @@ class RVAEConfig(Config):
     learning_rate: float = option(
         2e-3, "Step size of the optimiser at its peak.", low=1e-6, high=1.0, advanced=True
     )
-    hidden: int = option(
-        128, "Width of the hidden layers.", low=8, high=4096, advanced=True
-    )
+    hidden: int = option(128, "Width of the hidden layers.", low=8, high=4096, advanced=True)
     beta: float = option(
         1.0, "Weight of the prior on the latents.", low=0.0, high=100.0, advanced=True
     )

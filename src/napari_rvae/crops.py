@@ -225,7 +225,14 @@ def extract_crops(
     (1, 32, 32)
     """
     movie = as_frames(frames)
-    plan = _Plan.make(movie, sites, config, window, pixels, content, channels, lags)
+    config = config or CropConfig()
+    config = replace(
+        config,
+        window=config.window if window is None else float(window),
+        pixels=config.pixels if pixels is None else pixels,
+        content=content if isinstance(content, str) else config.content,
+    )
+    plan = _Plan.make(movie, sites, config, content, channels, lags)
     mask = as_region(region, movie)
     images: list[NDArray[np.float32]] = []
     kept: list[NDArray[np.int64]] = []
@@ -270,7 +277,7 @@ def _in_region(
     index = np.nan_to_num(np.rint(points)).astype(int)
     inside = ((index >= 0) & (index < here.shape)).all(1)
     row, column = np.clip(index, 0, np.array(here.shape) - 1).T
-    return inside & here[row, column]
+    return np.asarray(inside & here[row, column])
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,23 +298,15 @@ class _Plan:
     def make(
         movie: Frames,
         sites: pd.DataFrame,
-        config: CropConfig | None,
-        window: float | None,
-        pixels: int | None,
+        config: CropConfig,
         content: Any,
         channels: Sequence[int | str] | None,
         lags: Sequence[int],
     ) -> _Plan:
+        """Check the request and measure what it needs."""
         table = validate_sites(sites).reset_index(drop=True)
-        if table["source"].nunique() > 1:
+        if len(table["source"].unique()) > 1:
             raise InputError("The sites come from several movies: cut the crops of one at a time.")
-        config = config or CropConfig()
-        config = replace(
-            config,
-            window=config.window if window is None else float(window),
-            pixels=config.pixels if pixels is None else pixels,
-            content=content if isinstance(content, str) else config.content,
-        )
         spacing = neighbour_distance(table)
         side = config.window if config.window is not None else config.window_nd * spacing
         if not math.isfinite(side):
@@ -334,14 +333,12 @@ class _Plan:
             for lag, number in self.layers
         )
 
-    def fits(
-        self, points: NDArray[np.float64], shape: tuple[int, int]
-    ) -> NDArray[np.bool_]:
+    def fits(self, points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Which windows have all their samples in the frame."""
         half = (self.config.pixels - 1) / 2 * self.window / self.config.pixels
         with np.errstate(invalid="ignore"):
             inside = (points - half >= 0) & (points + half <= np.array(shape) - 1)
-        return inside.all(1)
+        return np.asarray(inside.all(1))
 
     def cut(
         self, frame: int, points: NDArray[np.float64], host: NDArray[np.float64]
@@ -354,14 +351,24 @@ class _Plan:
         for number, (lag, channel) in enumerate(self.layers):
             if not 0 <= frame + lag < self.movie.n_frames:
                 continue  # such crops stay NaN and are dropped
-            image = self.content(frame + lag, channel)
+            image = _smooth_for(self.content(frame + lag, channel), self.window / side)
             out[:, number] = _sample(image, points, step)
             if number == 0:
                 scale = float(np.median(host)) if host.size else math.nan
-                noise = noise_level(image) / scale if scale else math.nan
+                noise = noise_level(self.content(frame + lag, channel)) / scale
         out -= out.mean(axis=(2, 3), keepdims=True)
         out /= np.where(host > 0, host, 1.0)[:, None, None, None]
         return out, noise
+
+
+def _smooth_for(image: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Average the pixels that one sample stands for, where samples lie further apart."""
+    if step <= 1:
+        return image
+    missing = ~np.isfinite(image)
+    smooth = ndimage.gaussian_filter(fill_missing(image), 0.5 * math.sqrt(step**2 - 1))
+    smooth[missing] = np.nan
+    return np.asarray(smooth)
 
 
 def _sample(
@@ -400,8 +407,8 @@ def _content_source(
     def rendered(frame: int, channel: int) -> NDArray[np.float64]:
         del channel
         here = atoms[atoms["frame"] == frame]
-        columns = (here[name].to_numpy(float) for name in ("y", "x", "amplitude", "sigma"))
-        return render_gaussians(*columns, movie.frame_shape)
+        y, x, height, width = here[["y", "x", "amplitude", "sigma"]].to_numpy(float).T
+        return render_gaussians(y, x, height, width, movie.frame_shape)
 
     return rendered
 
@@ -423,8 +430,8 @@ def _host_amplitude(
         used = rows[good[rows]]
         if used.size == 0:
             continue
-        near = cKDTree(points[used]).query(
-            np.nan_to_num(points[rows]), min(neighbours, used.size)
-        )[1]
+        near = cKDTree(points[used]).query(np.nan_to_num(points[rows]), min(neighbours, used.size))[
+            1
+        ]
         host[rows] = np.median(amplitude[used][near.reshape(len(rows), -1)], axis=1)
     return host

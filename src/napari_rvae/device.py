@@ -63,7 +63,9 @@ def _require_cuda(device: torch.device) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         raise InputError("This machine has no usable CUDA device: choose auto or cpu.")
-    if device.index is not None and device.index >= count:
+    # torch leaves the index out at run time for plain "cuda"
+    index: int | None = device.index
+    if index is not None and index >= count:
         raise InputError(f"There is no {device}: this machine has {count} CUDA device(s).")
 
 

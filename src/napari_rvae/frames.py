@@ -137,7 +137,8 @@ class Frames:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the stored values."""
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return dtype
 
     @property
     def n_frames(self) -> int:

@@ -116,8 +116,18 @@ def make_sites(
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.sort_values(_ORDER, kind="stable", ignore_index=True)
-    table["site_id"] = np.arange(len(table), dtype=np.int64)
+    ordered: pd.DataFrame = table.sort_values(_ORDER, kind="stable", ignore_index=True)
+    ordered["site_id"] = np.arange(len(ordered), dtype=np.int64)
+    return ordered
+
+
+def _filled(table: pd.DataFrame) -> pd.DataFrame:
+    """Fill the text columns that may be left out; grouping would drop rows without a source."""
+    for name, value in (("source", ""), ("kind", "atom")):
+        if name not in table:
+            table = table.assign(**{name: value})
+        elif table[name].isna().any():
+            table = table.assign(**{name: table[name].fillna(value)})
     return table
 
 
@@ -143,39 +153,35 @@ def validate_sites(table: Any, *, need: Iterable[str] = ()) -> pd.DataFrame:
     """
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"The sites are a {type(table).__name__}: give a pandas DataFrame.")
-    fill = {"source": "", "kind": "atom"}
-    for name, value in fill.items():
-        if name not in table:
-            table = table.assign(**{name: value})
-        elif table[name].isna().any():  # grouping would drop such rows
-            table = table.assign(**{name: table[name].fillna(value)})
-    missing = [name for name in (*SITE_COLUMNS, *need) if name not in table]
+    sites = _filled(table)
+    missing = [name for name in (*SITE_COLUMNS, *need) if name not in sites]
     if missing:
         raise InputError(f"The sites table lacks the column {', '.join(missing)}.")
     for name in ("site_id", "frame"):
-        if table[name].dtype.kind not in "iu":
-            raise InputError(
-                f"Column {name!r} is of type {table[name].dtype}: give whole numbers."
-            )
+        if sites[name].dtype.kind not in "iu":
+            raise InputError(f"Column {name!r} is of type {sites[name].dtype}: give whole numbers.")
     for name in ("y", "x"):
-        if table[name].dtype.kind not in "fiu":
-            raise InputError(f"Column {name!r} is of type {table[name].dtype}: give numbers.")
-    if table["site_id"].duplicated().any():
+        if sites[name].dtype.kind not in "fiu":
+            raise InputError(f"Column {name!r} is of type {sites[name].dtype}: give numbers.")
+    if sites["site_id"].duplicated().any():
         raise InputError("Column 'site_id' has duplicates: number the sites (see concat_sites).")
-    unknown = set(table["kind"].unique()) - set(SITE_KINDS)
+    unknown = set(sites["kind"].unique()) - set(SITE_KINDS)
     if unknown:
         raise InputError(
             f"Column 'kind' holds {sorted(map(str, unknown))}: use {', '.join(SITE_KINDS)}."
         )
-    return table
+    return sites
 
 
 def group_rows(table: pd.DataFrame) -> list[tuple[str, int, NDArray[np.int64]]]:
     """Row positions of each frame of each source, as (source, frame, rows), in order."""
     if not len(table):
         return []
-    groups = table.groupby(["source", "frame"], sort=True).indices
-    return [(str(s), int(f), np.asarray(rows, np.int64)) for (s, f), rows in groups.items()]
+    groups: dict[Any, Any] = dict(table.groupby(["source", "frame"], sort=True).indices)
+    return [
+        (str(source), int(frame), np.asarray(rows, np.int64))
+        for (source, frame), rows in groups.items()
+    ]
 
 
 def neighbour_distance(sites: pd.DataFrame) -> float:
@@ -205,14 +211,14 @@ def neighbour_distance(sites: pd.DataFrame) -> float:
     5.0
     """
     sites = validate_sites(sites)
-    if sites["source"].nunique() > 1:
+    if len(sites["source"].unique()) > 1:
         raise InputError("The table holds several sources: take the distance of one at a time.")
     medians = []
     for _, _, rows in group_rows(sites):
         points = sites[["y", "x"]].to_numpy(float)[rows]
         points = np.unique(points[np.isfinite(points).all(1)], axis=0)
         if len(points) >= 3:
-            medians.append(np.median(cKDTree(points).query(points, 2)[0][:, 1]))
+            medians.append(np.median(np.asarray(cKDTree(points).query(points, 2)[0])[:, 1]))
     return float(np.median(medians)) if medians else math.nan
 
 
@@ -288,7 +294,7 @@ def concat_sites(*tables: pd.DataFrame) -> pd.DataFrame:
     for table in checked:
         here = {(source, frame) for source, frame, _ in group_rows(table)}
         if seen & here:
-            source, frame = sorted(seen & here)[0]
+            source, frame = min(seen & here)
             raise InputError(
                 f"Frame {frame} of source {source!r} is in two tables: name the sources apart."
             )

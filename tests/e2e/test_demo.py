@@ -2,6 +2,10 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -111,7 +115,7 @@ def test_odd_numbers_are_analysed_all_the_same(kind, movie, tmp_path, capsys):
         "int64": data.astype(np.int64) * 2**40,
         "float16": data.astype(np.float16),
         "1e30": data * 1e30,
-        "negative": -1e-9 * (data.max() - data.astype(float)) - 5,
+        "negative": -1e-3 * (data.max() - data) - 5,
         "holes": np.where(np.hypot(*np.mgrid[-80:80, -80:80]) < 15, np.nan, data),
     }[kind]
     np.save(tmp_path / "odd.npy", odd)
@@ -200,3 +204,22 @@ def test_the_metrics_of_the_demo_are_json_even_without_meaning(tmp_path):
     assert main(["demo", "--frames", "1", "--size", "160", *QUICK, "--out", str(folder)]) == 0
     metrics = json.loads((folder / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert all(value is None or math.isfinite(value) for value in metrics.values())
+
+
+def test_ctrl_c_stops_with_one_line_and_nothing_written(tmp_path):
+    argv = ["demo", "--frames", "1", "--size", "160", "--rvae.epochs", "10000", "--out", "run"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "napari_rvae.cli", *argv],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while "cutting crops" not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(0.5)  # into the training
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "napari-rvae: stopped; no file is half written.\n"
+    assert not list(tmp_path.iterdir())

@@ -65,7 +65,7 @@ class StandIn:
 
     device_ = "cpu"
     config = SimpleNamespace(n_latents=2)
-    history_ = [SimpleNamespace(epoch=k, loss=9.0 - k) for k in range(1, 6)]  # noqa: RUF012
+    history_ = [SimpleNamespace(epoch=k, loss=9.0 - k, misfit=1.0) for k in range(1, 6)]  # noqa: RUF012
 
     def inverse_transform(self, z):
         return np.asarray(z)[:, :1, None, None] * np.ones((1, 1, 16, 16))

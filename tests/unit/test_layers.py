@@ -233,7 +233,7 @@ def test_arms_point_as_the_convention_says(sites):
 def test_arms_keep_their_angle_on_pixels_that_are_not_square(sites):
     frames = Frames(np.zeros((3, 64, 48)), scale=(1.0, 0.04, 0.01), units=("s", "nm", "nm"))
     style = VectorStyle(length=0.5)
-    start, arm = vectors_layer(sites.iloc[[1]].assign(angle=0.5), frames, style=style)[0][0]
+    arm = vectors_layer(sites.iloc[[1]].assign(angle=0.5), frames, style=style)[0][0, 1]
     physical = arm[1:] * [0.04, 0.01]
     assert np.allclose(math.atan2(-physical[0], physical[1]), 0.5)
 

@@ -227,7 +227,11 @@ def _run(arguments: argparse.Namespace) -> None:
     channel = arguments.channel
     if channel is not None and channel.lstrip("-").isdigit():
         channel = int(channel)
-    frames = read_frames(arguments.movie, channel=channel).select_channel(0)
+    frames = read_frames(arguments.movie, channel=channel)
+    if frames.n_channels > 1:
+        names = ", ".join(frames.channels)
+        say(f"taking the channel {frames.channels[0]!r} of {names}; --channel takes another")
+        frames = frames.select_channel(0)
     progress = Progress()
     result = analyse_movie(frames, options, progress, device=arguments.device)
     if arguments.out is not None:

@@ -41,9 +41,9 @@ def truth_metrics(simulation: Simulation, sites: pd.DataFrame) -> dict[str, floa
     """Score a result against the simulation it was made from.
 
     Pairs are at most a third of a neighbour distance apart; half a neighbour distance at the
-    edge of a frame is left out of the detection scores. Angles and sublattices are scored in the
-    bulk, the angle folded by the lattice's three-fold symmetry with one offset for the movie;
-    latents and units on every matched site that has a crop, class = true environment.
+    edge of a frame is left out of the detection scores. The angle is scored in the bulk, folded
+    by the lattice's three-fold symmetry, with one offset for the movie; sublattice, latents and
+    units on every matched site that has a crop, class = true environment.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def truth_metrics(simulation: Simulation, sites: pd.DataFrame) -> dict[str, floa
         "detection_f1": detection["f1"],
         "position_rmse_over_crb": _error_over_bound(simulation, atoms, true_atoms, distance),
         "sublattice_accuracy": scores.sublattice_accuracy(
-            found["lattice_angle"][bulk], truth["sublattice"][bulk], truth["grain"][bulk]
+            found["lattice_angle"], truth["sublattice"], truth["grain"]
         ),
         "angle_error_deg": scores.angle_error(found["angle"][bulk], truth["angle"][bulk], 3),
         "latent_knn_recall": scores.balanced_knn_recall(z, truth["environment"], blocks),

@@ -158,11 +158,12 @@ def _warn_no_lattice(movie: Frames, scale: AtomScale) -> None:
 
 
 def _as_sites(table: pd.DataFrame, frame: int, source: str, sign: float) -> pd.DataFrame:
-    columns = {name: table[name].to_numpy() for name in ATOM_COLUMNS}
-    columns["background"] = sign * columns["background"]
-    return make_sites(
-        frame=frame, y=table["y"].to_numpy(), x=table["x"].to_numpy(), source=source, **columns
-    )
+    sites = make_sites(frame=frame, y=table["y"].to_numpy(), x=table["x"].to_numpy(), source=source)
+    order = np.lexsort((table["x"], table["y"]))  # as make_sites sorts
+    for name in ATOM_COLUMNS:
+        sites[name] = table[name].to_numpy()[order]
+    sites["background"] *= sign
+    return sites
 
 
 def _detect_frame(
@@ -192,7 +193,7 @@ def _inside(
     row = np.clip(np.rint(fit.y).astype(int), 0, rows - 1)
     column = np.clip(np.rint(fit.x).astype(int), 0, columns - 1)
     keep &= ~missing[row, column]
-    return keep if region is None else keep & region[row, column]
+    return np.asarray(keep if region is None else keep & region[row, column])
 
 
 def _table(fit: AtomFit, support: NDArray[np.float64]) -> pd.DataFrame:

@@ -63,9 +63,7 @@ class AtomFit:
 class _Patches:
     """Square windows around whole-pixel centres, gathered from a padded frame."""
 
-    def __init__(
-        self, centre: torch.Tensor, half: int, shape: tuple[int, int], pad: int
-    ) -> None:
+    def __init__(self, centre: torch.Tensor, half: int, shape: tuple[int, int], pad: int) -> None:
         self.offset = torch.arange(-half, half + 1, device=centre.device)
         width = shape[1] + 2 * pad
         rows = centre[:, 0, None] + pad + self.offset  # (N, P)
@@ -181,7 +179,7 @@ class _Fitter:
         ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
         own = torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].double().cpu().numpy()
         points = (self.centre + self.p[:, 1:3]).double().cpu().numpy()
-        near = cKDTree(points).query(points, _BACKGROUND_NEIGHBOURS + 1)[1][:, 1:]
+        near = np.asarray(cKDTree(points).query(points, _BACKGROUND_NEIGHBOURS + 1)[1])[:, 1:]
         local = np.median(value[near], axis=1)
         spread = (1.4826 * np.median(np.abs(value - local))) ** 2
         between = max(spread - float(np.median(own)), 0.0)

@@ -1,4 +1,4 @@
-"""Which candidates does the lattice around them expect?
+"""Ask which candidates the lattice around them expects.
 
 In every part of a frame the displacements between likely atoms are counted. Those that most atoms
 share are lattice translations; a candidate's support is the share of them that lead to a likely
@@ -109,8 +109,8 @@ def lattice_view(
     -------
     LatticeView
         ``support``: share of the translations that lead to a likely atom, from 0 to 1, where 1
-        is what the upper quarter of the likely atoms about it have; ``amplitude``: lower quartile of the heights
-        of the atoms that they lead to.
+        is what the upper quarter of the likely atoms about it have; ``amplitude``: lower
+        quartile of the heights of the atoms that they lead to.
     """
     view = LatticeView(np.full(len(points), np.nan), np.full(len(points), np.nan))
     atoms = points[likely]

@@ -80,4 +80,4 @@ def _vertex(
 ) -> NDArray[np.float64]:
     """Offset of a parabola's top from its middle point, at most half a pixel."""
     bend = np.minimum(below - 2 * at + above, -1e-30)
-    return np.clip((below - above) / (2 * bend), -0.5, 0.5)
+    return np.asarray(np.clip((below - above) / (2 * bend), -0.5, 0.5))

@@ -91,9 +91,7 @@ def _width_that_looks(
     return float(optimize.brentq(excess, low, high, xtol=0.01 * first.sigma))
 
 
-def measure_scale(
-    movie: Frames, config: DetectConfig, channel: int, sign: float
-) -> AtomScale:
+def measure_scale(movie: Frames, config: DetectConfig, channel: int, sign: float) -> AtomScale:
     """Measure the scale of a movie on a few of its frames.
 
     The autocorrelation gives a first width without finding anything; the atoms found with it

@@ -61,7 +61,7 @@ def nearest_spacing(points: NDArray[np.float64]) -> float:
     """Median distance to the nearest other point; NaN below three points."""
     if len(points) < 3:
         return math.nan
-    return float(np.median(cKDTree(points).query(points, 2)[0][:, 1]))
+    return float(np.median(np.asarray(cKDTree(points).query(points, 2)[0])[:, 1]))
 
 
 class FrameSearch:
@@ -166,9 +166,7 @@ def _least_snr(snr: NDArray[np.float64], config: DetectConfig) -> float:
     return min(config.min_lattice_snr, 0.6 * float(np.quantile(snr, 0.75)))
 
 
-def _as_bright(
-    amplitude: NDArray[np.float64], expected: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _as_bright(amplitude: NDArray[np.float64], expected: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Candidates as bright as those that the lattice expects, such as at a grain boundary.
 
     Asks for a crystal: most candidates must be expected.
@@ -206,9 +204,7 @@ def _prune(fit: AtomFit, separation: float) -> AtomFit:
     fit = fit.select(alive)
     if fit.y.size < 2:
         return fit
-    pairs = cKDTree(np.stack([fit.y, fit.x], 1)).query_pairs(
-        separation, output_type="ndarray"
-    )
+    pairs = cKDTree(np.stack([fit.y, fit.x], 1)).query_pairs(separation, output_type="ndarray")
     keep = np.ones(fit.y.size, bool)
     weaker = np.where(fit.amplitude[pairs[:, 0]] < fit.amplitude[pairs[:, 1]], *pairs.T)
     keep[weaker] = False

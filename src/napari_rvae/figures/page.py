@@ -48,18 +48,18 @@ MAX_UNITS = 12
 
 #: The first for the host, the others told apart by hue and lightness (after Okabe and Ito).
 _UNIT_COLOURS = (
-    "#9aa5b1",
+    "#9db8d2",
     "#e69f00",
     "#0072b2",
     "#d55e00",
     "#009e73",
     "#cc79a7",
-    "#56b4e9",
     "#c8b900",
     "#7b4fa6",
     "#8c564b",
     "#17becf",
-    "#e377c2",
+    "#f781bf",
+    "#4daf4a",
 )
 
 _UNIT_SIGNS = {
@@ -85,11 +85,16 @@ class Theme:
     ink: str
     faint: str
     accent: str
+    second: str
 
 
 _THEMES = {
-    "light": Theme(paper="#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8"),
-    "dark": Theme(paper="#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0"),
+    "light": Theme(
+        paper="#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8", second="#c05a00"
+    ),
+    "dark": Theme(
+        paper="#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0", second="#f0a45d"
+    ),
 }
 
 

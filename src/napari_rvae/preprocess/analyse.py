@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from napari_rvae.frames import as_frames
@@ -43,7 +44,7 @@ def analyse_frames(frames: Any, *, channel: int | str = 0) -> pd.DataFrame:
     rows = []
     for index in range(movie.n_frames):
         image = movie.frame(index, channel)
-        missing = float((image != image).mean())
+        missing = float(np.isnan(image).mean())
         full = fill_missing(image)
         rows.append(
             {

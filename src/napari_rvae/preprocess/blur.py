@@ -27,7 +27,7 @@ def _autocorrelation(image: NDArray[np.float64], reach: int) -> NDArray[np.float
     product = fft.irfft2(power, shape)[: reach + 1]
     product = np.concatenate([product[:, -reach:], product[:, : reach + 1]], axis=1)
     lag_y, lag_x = np.arange(reach + 1)[:, None], np.abs(np.arange(-reach, reach + 1))
-    return product / ((rows - lag_y) * (columns - lag_x))
+    return np.asarray(product / ((rows - lag_y) * (columns - lag_x)))
 
 
 def _profile(image: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64], ...]:
@@ -37,9 +37,7 @@ def _profile(image: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64
     scan (row offsets, slow detectors) along rows only.
     """
     values = _autocorrelation(image, reach)[1:]
-    distance = np.hypot(
-        np.arange(1, reach + 1)[:, None], np.arange(-reach, reach + 1)[None]
-    )
+    distance = np.hypot(np.arange(1, reach + 1)[:, None], np.arange(-reach, reach + 1)[None])
     ring = np.rint(distance).astype(int)
     count = np.bincount(ring.ravel(), minlength=reach + 1)[: reach + 1]
     total = np.bincount(ring.ravel(), values.ravel(), minlength=reach + 1)[: reach + 1]

@@ -244,8 +244,8 @@ def _components(
             second = (cosine.T @ cosine + sine.T @ sine) / (2 * len(power))
         eigenvalue, vector = np.linalg.eigh(second)
         strongest = np.argsort(eigenvalue)[::-1]
-        for number in strongest[eigenvalue[strongest] > _ABOVE_NOISE * noise2]:
-            kept.append((order, vector[:, number].reshape(power.shape[1], -1)))
+        strongest = strongest[eigenvalue[strongest] > _ABOVE_NOISE * noise2]
+        kept += [(order, vector[:, k].reshape(power.shape[1], -1)) for k in strongest]
     if not kept:  # pure noise: keep the strongest, so that there is a model at all
         index = np.flatnonzero(orders == 0)
         weights = np.zeros((power.shape[1], index.size))

@@ -79,9 +79,7 @@ class Gauge:
         return torch.atan2(im, re) / self.order
 
 
-def smallest_turn(
-    turned: torch.Tensor, reference: torch.Tensor, grid: AngleGrid
-) -> torch.Tensor:
+def smallest_turn(turned: torch.Tensor, reference: torch.Tensor, grid: AngleGrid) -> torch.Tensor:
     """Angle (B,) that turns `reference` into `turned`; the smallest of almost equal ones."""
     # constant parts fit at every angle and would make all angles "almost equal"
     match = grid.match(turned[:, 1:], reference[:, 1:], 1.0)
@@ -155,9 +153,7 @@ def _spanning_tree(
     return order.astype(np.int64), parent.astype(np.int64)
 
 
-def _host_pattern(
-    picture: torch.Tensor, basis: SteerableBasis
-) -> tuple[int, torch.Tensor, float]:
+def _host_pattern(picture: torch.Tensor, basis: SteerableBasis) -> tuple[int, torch.Tensor, float]:
     """Angular order of a picture (M, 2, K), its radial weights, and its angle.
 
     The order is the lowest strong one: a honeycomb's second neighbours have six-fold order and

@@ -24,7 +24,7 @@ _TRIPLE_ORDERS = 8
 
 def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     """Fully connected layer with its own random numbers (the global ones stay untouched)."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     nn.init.uniform_(layer.bias, -(n_in**-0.5), n_in**-0.5, generator=generator)
     return layer
@@ -184,7 +184,8 @@ class SteerableVAE(nn.Module):
 
     def generate(self, z: torch.Tensor) -> torch.Tensor:
         """Template (B, M, 2, K) of latents (B, L), in the decoder's own orientation."""
-        return self.decoder(z).reshape(-1, *self.mask.shape) * self.mask
+        flat: torch.Tensor = self.decoder(z)
+        return flat.reshape(-1, *self.mask.shape) * self.mask
 
     def loss(
         self, data: torch.Tensor, *, beta: float, temper: float, seed: torch.Generator

@@ -106,9 +106,7 @@ class ShiftSearch:
         shift, latents, angle
             (N, 2), (N, L) and (N,).
         """
-        results = []
-        for start in self.starts(images.device):
-            results.append(self._descend(model, images, start))
+        results = [self._descend(model, images, start) for start in self.starts(images.device)]
         score = torch.stack([r[0] for r in results], 1)
         if seed is not None:  # Gumbel's trick: argmax of score + noise is a draw
             uniform = torch.rand(score.shape, generator=seed, device=score.device)
@@ -182,7 +180,8 @@ def _along(slopes: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 def _bounded(shift: torch.Tensor, limit: float) -> torch.Tensor:
     """Shifts no longer than the limit: a crop must not hop to the next atom."""
     length = torch.linalg.vector_norm(shift, dim=1, keepdim=True).clamp_min(1e-9)
-    return shift * (limit / length).clamp_max(1.0)
+    bounded: torch.Tensor = shift * (limit / length).clamp_max(1.0)
+    return bounded
 
 
 def turn_offsets(offset: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ def _honeycomb(size, bond):
     n = int(size / bond) + 4
     i, j = (index.ravel()[:, None] for index in np.mgrid[-n:n, -n:n])
     corner = i * [0, np.sqrt(3) * bond] + j * [1.5 * bond, np.sqrt(3) / 2 * bond]
-    points = np.concatenate([corner, corner + [bond, 0]])
+    points = np.concatenate([corner, corner + np.array([bond, 0])])
     return points[((points >= 0) & (points < size)).all(1)]
 
 

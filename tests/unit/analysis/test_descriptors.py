@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
-from strategies import sites_tables
 
 from napari_rvae import InputError
 from napari_rvae.analysis.descriptors import DESCRIPTOR_COLUMNS, site_descriptors
 from napari_rvae.tables import make_sites
+from strategies import sites_tables
 
 
 def _middle(table, described, side):

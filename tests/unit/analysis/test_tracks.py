@@ -3,12 +3,12 @@ import time
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import sites_tables
 
 from napari_rvae import Cancelled, InputError, TrackConfig
 from napari_rvae.analysis.tracks import link_sites
 from napari_rvae.synthetic import simulate_graphene
 from napari_rvae.tables import concat_sites, make_sites
+from strategies import sites_tables
 
 BOND = 10.0
 

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import sites_tables
 
 from napari_rvae import Cancelled, InputError, UnitConfig, join_latents
 from napari_rvae.analysis.tracks import link_sites
 from napari_rvae.analysis.units import Units, find_units
 from napari_rvae.tables import concat_sites, make_sites
+from strategies import sites_tables
 
 N_FEATURES = 40
 
@@ -211,9 +211,9 @@ def test_sources_of_different_magnification_go_together(crystal):
 
 def test_features_that_say_nothing_give_the_host(crystal):
     sites, features = crystal
-    constant = features.assign(**{name: 2.5 for name in features.columns[1:]})
+    constant = features.assign(**dict.fromkeys(features.columns[1:], 2.5))
     assert find_units(sites, features=constant).names == {0: "host"}
-    nothing = features.assign(**{name: np.nan for name in features.columns[1:]})
+    nothing = features.assign(**dict.fromkeys(features.columns[1:], np.nan))
     units = find_units(sites, features=nothing)
     assert len(units) == 0
     assert units.table["unit"].eq(-1).all()
