@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
+from scipy import ndimage, stats
 from scipy.spatial import cKDTree
 
 from napari_rvae.config import CropConfig
@@ -47,6 +47,9 @@ class Crops:
     noise_sd
         Standard deviation of the white noise of one frame pixel in the units of `images`; NaN
         when unknown.
+    mean, sd
+        Mean and standard deviation (N,) of the window in the first channel, in the units of the
+        frames, before they were taken off; NaN when unknown.
     channels
         Names of the channels.
     lags
@@ -72,6 +75,8 @@ class Crops:
     window_px: float = math.nan
     window_nd: float = math.nan
     noise_sd: float = math.nan
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    sd: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     channels: tuple[str, ...] = ()
     lags: tuple[int, ...] = (0,)
 
@@ -84,13 +89,14 @@ class Crops:
         site_id = np.asarray(self.site_id, np.int64)
         if site_id.shape != (count,) or np.unique(site_id).size != count:
             raise InputError("site_id must hold one number for each crop, none of them twice.")
-        frame = np.asarray(self.frame, np.int64)
-        source = np.asarray(self.source, np.str_)
         object.__setattr__(self, "site_id", site_id)
-        object.__setattr__(self, "frame", frame if frame.size else np.zeros(count, np.int64))
-        object.__setattr__(self, "source", source if source.size else np.full(count, ""))
-        if self.frame.shape != (count,) or self.source.shape != (count,):
-            raise InputError(f"frame and source must have one entry for each of {count} crops.")
+        fill = {"frame": 0, "source": "", "mean": math.nan, "sd": math.nan}
+        for name, value in fill.items():
+            given = np.asarray(getattr(self, name), type(value))
+            filled = given if given.size else np.full(count, value, type(value))
+            if filled.shape != (count,):
+                raise InputError(f"{name} must have one entry for each of {count} crops.")
+            object.__setattr__(self, name, filled)
         if not math.isfinite(self.window_px):
             object.__setattr__(self, "window_px", float(shape[2]))
         names = self.channels or tuple(f"channel {i}" for i in range(shape[1]))
@@ -117,14 +123,26 @@ class Crops:
         return np.asarray(self.images[rows], np.float32)
 
     def select(self, rows: ArrayLike) -> Crops:
-        """Return some of the crops, by a mask or by numbers."""
-        index = np.arange(len(self))[np.asarray(rows)]
+        """Return some of the crops, by a mask (N,) or by row numbers.
+
+        Raises
+        ------
+        InputError
+            If the mask is of another length, or a number is out of range.
+        """
+        chosen = np.asarray(rows)
+        try:
+            index = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
+        except IndexError as error:
+            raise InputError(f"These rows are none of the {len(self)} crops: {error}.") from None
         return replace(
             self,
             images=self.images[index],
             site_id=self.site_id[index],
             frame=self.frame[index],
             source=self.source[index],
+            mean=self.mean[index],
+            sd=self.sd[index],
         )
 
 
@@ -157,6 +175,8 @@ def concat_crops(*crops: Crops) -> Crops:
         site_id=np.concatenate([c.site_id for c in crops]),
         frame=np.concatenate([c.frame for c in crops]),
         source=np.concatenate([c.source for c in crops]),
+        mean=np.concatenate([c.mean for c in crops]),
+        sd=np.concatenate([c.sd for c in crops]),
         noise_sd=float(np.mean([c.noise_sd for c in crops])),
         window_px=float(np.mean([c.window_px for c in crops])),
     )
@@ -234,38 +254,46 @@ def extract_crops(
     )
     plan = _Plan.make(movie, sites, config, content, channels, lags)
     mask = as_region(region, movie)
-    images: list[NDArray[np.float32]] = []
+    cuts: list[_Cut] = []
     kept: list[NDArray[np.int64]] = []
-    noise: list[float] = []
     groups = group_rows(plan.sites)
     for done, (_, frame, rows) in enumerate(groups, start=1):
         if 0 <= frame < movie.n_frames:
             points = plan.points[rows]
             inside = plan.fits(points, movie.frame_shape) & _in_region(points, mask, frame)
-            cut, level = plan.cut(frame, points[inside], plan.host[rows][inside])
-            whole = np.isfinite(cut).all((1, 2, 3))
-            images.append(cut[whole])
+            cut = plan.cut(frame, points[inside], plan.host[rows][inside])
+            whole = np.isfinite(cut.images).all((1, 2, 3))
+            cuts.append(_Cut(cut.images[whole], cut.mean[whole], cut.sd[whole], cut.noise))
             kept.append(rows[inside][whole])
-            noise.append(level)
         if progress is not None and progress(done, len(groups)) is False:
             raise Cancelled(f"Cutting crops was stopped after {done} of {len(groups)} frames.")
-    order = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    side = plan.config.pixels
-    shape = (0, len(plan.layers), side, side)
-    stack = np.concatenate(images) if images else np.zeros(shape, np.float32)
+    if not cuts:
+        cuts, kept = [plan.cut(-1, np.zeros((0, 2)), np.zeros(0))], [np.zeros(0, np.int64)]
+    order = np.concatenate(kept)
     back = np.argsort(order, kind="stable")
     table = plan.sites.iloc[order[back]]
     return Crops(
-        images=stack[back],
+        images=np.concatenate([cut.images for cut in cuts])[back],
+        mean=np.concatenate([cut.mean for cut in cuts])[back],
+        sd=np.concatenate([cut.sd for cut in cuts])[back],
         site_id=table["site_id"].to_numpy(np.int64),
         frame=table["frame"].to_numpy(np.int64),
         source=table["source"].to_numpy().astype(np.str_),
         window_px=plan.window,
         window_nd=plan.window / plan.spacing,
-        noise_sd=float(np.median(noise)) if noise else math.nan,
+        noise_sd=float(np.median([cut.noise for cut in cuts])),
         channels=plan.layer_names(movie),
         lags=tuple(lags),
     )
+
+
+class _Cut(NamedTuple):
+    """Crops (n, C, S, S) of one frame, mean and sd of their windows (n,), and the noise."""
+
+    images: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    noise: float
 
 
 def _in_region(
@@ -340,10 +368,8 @@ class _Plan:
             inside = (points - half >= 0) & (points + half <= np.array(shape) - 1)
         return np.asarray(inside.all(1))
 
-    def cut(
-        self, frame: int, points: NDArray[np.float64], host: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float32], float]:
-        """Crops (n, C, S, S) of one frame, and their noise level."""
+    def cut(self, frame: int, points: NDArray[np.float64], host: NDArray[np.float64]) -> _Cut:
+        """Cut the crops of one frame, with their mean off and divided by the host."""
         side = self.config.pixels
         step = (np.arange(side) - (side - 1) / 2) * self.window / side
         out = np.full((len(points), len(self.layers), side, side), np.nan, np.float32)
@@ -356,9 +382,12 @@ class _Plan:
             if number == 0:
                 scale = float(np.median(host)) if host.size else math.nan
                 noise = noise_level(self.content(frame + lag, channel)) / scale
-        out -= out.mean(axis=(2, 3), keepdims=True)
-        out /= np.where(host > 0, host, 1.0)[:, None, None, None]
-        return out, noise
+        mean = out.mean(axis=(2, 3), keepdims=True)
+        out -= mean
+        divisor = np.where(host > 0, host, 1.0)
+        out /= divisor[:, None, None, None]
+        sd = out[:, 0].std(axis=(1, 2)) * divisor
+        return _Cut(out, mean[:, 0, 0, 0].astype(np.float64), sd, noise)
 
 
 def _smooth_for(image: NDArray[np.float64], step: float) -> NDArray[np.float64]:
@@ -416,9 +445,10 @@ def _content_source(
 def _host_amplitude(
     table: pd.DataFrame, points: NDArray[np.float64], spacing: float
 ) -> NDArray[np.float64]:
-    """Amplitude of the host about each site (N,): the median of its neighbourhood.
+    """Amplitude of the host about each site (N,): the trimmed mean of its neighbourhood.
 
-    Without fitted amplitudes it is 1, and the model's own standardisation has to do.
+    A median would jump between the amplitudes of two sublattices. Without fitted amplitudes it
+    is 1, and the model's own standardisation has to do.
     """
     host = np.ones(len(table))
     if "amplitude" not in table or not math.isfinite(spacing):
@@ -430,8 +460,7 @@ def _host_amplitude(
         used = rows[good[rows]]
         if used.size == 0:
             continue
-        near = cKDTree(points[used]).query(np.nan_to_num(points[rows]), min(neighbours, used.size))[
-            1
-        ]
-        host[rows] = np.median(amplitude[used][near.reshape(len(rows), -1)], axis=1)
+        tree, count = cKDTree(points[used]), min(neighbours, used.size)
+        near = np.reshape(tree.query(np.nan_to_num(points[rows]), count)[1], (len(rows), -1))
+        host[rows] = stats.trim_mean(amplitude[used][near], 0.1, axis=1)
     return host

@@ -31,7 +31,7 @@ def latent_map(
     frame: int | None = None,
     source: str | None = None,
     symmetry: int | None = None,
-    reach: float = 1.0,
+    reach: float = 1.2,
     neighbour_distance: float | None = None,
     lazy: bool = False,
 ) -> Any:
@@ -58,7 +58,8 @@ def latent_map(
         Order n of the symmetry of an angle: it is interpolated on n times the angle and returned
         in (-pi/n, pi/n]. 1 for the columns named above; any number makes a column an angle.
     reach
-        Pixels farther than this from every site are NaN; in neighbour distances.
+        Pixels farther than this from every site are NaN; in neighbour distances. A little more
+        than 1, the distance of the middle of a honeycomb's ring from its atoms.
     neighbour_distance
         Nearest-neighbour distance in pixels; measured when left out.
     lazy

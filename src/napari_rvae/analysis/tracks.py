@@ -263,8 +263,9 @@ def _find_dopants(part: pd.DataFrame) -> tuple[Ids, Points]:
         part["amplitude"].to_numpy(float) if "amplitude" in part else np.full(len(part), np.nan)
     )
     amplitude = np.where(is_atom & (amplitude > 0), amplitude, np.nan)
-    if "species" in part and part["species"].notna().any():
-        code, names = pd.factorize(part["species"].where(is_atom), sort=True)
+    named = is_atom & (part["species"].fillna("") != "").to_numpy() if "species" in part else None
+    if named is not None and named.any():
+        code, names = pd.factorize(part["species"].where(named), sort=True)
         share = np.bincount(code[code >= 0], minlength=len(names)) / max((code >= 0).sum(), 1)
         rare = np.flatnonzero(share <= _MAX_DOPANT_SHARE)
         kind = np.where(np.isin(code, rare), code, -1)

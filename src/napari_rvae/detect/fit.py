@@ -24,6 +24,9 @@ _MAX_MOVE = 0.8
 
 _DAMPING = 1e-3
 
+#: So many atoms are fitted at a time on the CPU: their pixels stay in its cache.
+_BATCH_ATOMS = 512
+
 #: The background about an atom is compared with that of so many neighbours.
 _BACKGROUND_NEIGHBOURS = 24
 
@@ -104,12 +107,14 @@ class _Fitter:
         self.image, self.shape = _pad(image, draw), shape
         r2 = self.near.offset[:, None] ** 2 + self.near.offset[None] ** 2
         disc = (r2 <= (half + 0.5) ** 2).flatten()
-        self.weight = self.near.gather(_pad(weight, draw)) * disc
+        self.root_weight = (self.near.gather(_pad(weight, draw)) * disc).sqrt()
+        size = _BATCH_ATOMS if position.device.type == "cpu" else len(position)
+        self.batches = [slice(k, k + size) for k in range(0, len(position), size)]
         self.low = position - self.centre - _MAX_MOVE * sigma[:, None]
         self.high = position - self.centre + _MAX_MOVE * sigma[:, None]
         self.log_sigma_0 = sigma.log()
         data = self.near.gather(self.image)
-        inside = self.weight > 0
+        inside = self.root_weight > 0
         filled = torch.where(inside, data, torch.full_like(data, math.inf))
         k = max(1, filled.shape[1] // 10)
         base = filled.kthvalue(k, dim=1).values
@@ -120,6 +125,7 @@ class _Fitter:
         self.p = torch.stack([start, offset[:, 0], offset[:, 1], base, self.log_sigma_0], 1)
         self.expected = torch.zeros_like(base)  # background, and how sure that is (1/variance)
         self.sureness = torch.zeros_like(base)
+        self.mates: NDArray[np.int64] | None = None
 
     def _shape_terms(
         self, p: torch.Tensor, offset: torch.Tensor
@@ -133,36 +139,58 @@ class _Fitter:
 
     def others(self) -> torch.Tensor:
         """What the other atoms add to each window (N, P*P)."""
-        shape = self._shape_terms(self.p, self.far.offset.to(self.p.dtype))[0]
-        drawn = (self.p[:, 0, None, None] * shape).flatten(1)
         total = torch.zeros_like(self.image).flatten()
-        total.index_add_(0, self.far.index.flatten(), drawn.flatten())
-        own = self._model(self.p)[0]
-        return self.near.gather(total) - own
+        offset = self.far.offset.to(self.p.dtype)
+        for part in self.batches:
+            shape = self._shape_terms(self.p[part], offset)[0]
+            drawn = self.p[part, 0, None, None] * shape
+            total.index_add_(0, self.far.index[part].flatten(), drawn.flatten())
+        unit = self._shape_terms(self.p, self.near.offset.to(self.p.dtype))[0]
+        return self.near.gather(total) - (self.p[:, 0, None, None] * unit).flatten(1)
 
-    def _model(self, p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Own Gaussian without background (N, P*P), and the Jacobian (N, n_free, P*P)."""
+    def _weighted_jacobian(self, p: torch.Tensor, part: slice) -> torch.Tensor:
+        """Slopes of the model times the root of the weights, (n, n_free, P*P)."""
         unit, dy, dx, inv = self._shape_terms(p, self.near.offset.to(p.dtype))
-        own = p[:, 0, None, None] * unit
-        scaled = own * inv[:, None, None]
-        parts = [unit, scaled * dy[:, :, None], scaled * dx[:, None, :], torch.ones_like(unit)]
+        slopes = torch.empty((len(p), self.n_free, *unit.shape[1:]), dtype=p.dtype, device=p.device)
+        root = self.root_weight[part].view_as(unit)
+        torch.mul(unit, root, out=slopes[:, 0])
+        scaled = (p[:, 0] * inv)[:, None, None] * slopes[:, 0]
+        torch.mul(scaled, dy[:, :, None], out=slopes[:, 1])
+        torch.mul(scaled, dx[:, None, :], out=slopes[:, 2])
+        slopes[:, 3] = root
         if self.n_free == 5:
-            parts.append(scaled * (dy[:, :, None] ** 2 + dx[:, None, :] ** 2))
-        return own.flatten(1), torch.stack([part.flatten(1) for part in parts], 1)
+            torch.mul(scaled, dy[:, :, None] ** 2 + dx[:, None, :] ** 2, out=slopes[:, 4])
+        return slopes.flatten(2)
 
     def _normal(
-        self, p: torch.Tensor, target: torch.Tensor
+        self, p: torch.Tensor, target: torch.Tensor, part: slice
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Normal matrix (N, F, F), right side (N, F) and cost (N,)."""
-        own, jacobian = self._model(p)
-        rest = target - own - p[:, 3, None]
-        weighted = jacobian * self.weight[:, None]
-        matrix = weighted @ jacobian.transpose(1, 2)
-        right = (weighted @ rest[:, :, None])[..., 0]
-        off = self.expected - p[:, 3]
+        """Normal matrix (n, F, F), right side (n, F) and cost (n,) of a batch."""
+        slopes = self._weighted_jacobian(p, part)
+        rest = self.root_weight[part] * (target - p[:, 3, None]) - p[:, 0, None] * slopes[:, 0]
+        matrix = slopes @ slopes.transpose(1, 2)
+        right = (slopes @ rest[:, :, None])[..., 0]
+        off, sureness = self.expected[part] - p[:, 3], self.sureness[part]
+        matrix[:, 3, 3] += sureness
+        right[:, 3] += sureness * off
+        return matrix, right, (rest**2).sum(1) + sureness * off**2
+
+    def _cost(self, p: torch.Tensor, target: torch.Tensor, part: slice) -> torch.Tensor:
+        """Cost (n,) alone, for the last step."""
+        unit = self._shape_terms(p, self.near.offset.to(p.dtype))[0].flatten(1)
+        rest = self.root_weight[part] * (target - p[:, 3, None] - p[:, 0, None] * unit)
+        off = self.expected[part] - p[:, 3]
+        return (rest**2).sum(1) + self.sureness[part] * off**2
+
+    def _information(self) -> torch.Tensor:
+        """Normal matrices (N, F, F) of all atoms."""
+        matrices = []
+        for part in self.batches:
+            slopes = self._weighted_jacobian(self.p[part], part)
+            matrices.append(slopes @ slopes.transpose(1, 2))
+        matrix = torch.cat(matrices)
         matrix[:, 3, 3] += self.sureness
-        right[:, 3] += self.sureness * off
-        return matrix, right, (self.weight * rest**2).sum(1) + self.sureness * off**2
+        return matrix
 
     def share_background(self) -> None:
         """Expect of each background what the neighbours' say, as far as they agree.
@@ -173,14 +201,16 @@ class _Fitter:
         """
         if len(self.p) < 2 * _BACKGROUND_NEIGHBOURS:
             return
+        if self.mates is None:  # who they are hardly changes after the first round
+            points = (self.centre + self.p[:, 1:3]).cpu().double().numpy()
+            tree = cKDTree(points)
+            self.mates = np.asarray(tree.query(points, _BACKGROUND_NEIGHBOURS + 1)[1])[:, 1:]
         self.sureness = torch.zeros_like(self.sureness)
-        matrix = self._normal(self.p, self.near.gather(self.image))[0]
-        value = self.p[:, 3].double().cpu().numpy()
+        matrix = self._information()
+        value = self.p[:, 3].cpu().double().numpy()
         ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
-        own = torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].double().cpu().numpy()
-        points = (self.centre + self.p[:, 1:3]).double().cpu().numpy()
-        near = np.asarray(cKDTree(points).query(points, _BACKGROUND_NEIGHBOURS + 1)[1])[:, 1:]
-        local = np.median(value[near], axis=1)
+        own = torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].cpu().double().numpy()
+        local = np.median(value[self.mates], axis=1)
         spread = (1.4826 * np.median(np.abs(value - local))) ** 2
         between = max(spread - float(np.median(own)), 0.0)
         # the local median itself is known no better than this
@@ -191,37 +221,44 @@ class _Fitter:
     def improve(self, steps: int) -> None:
         """Take Levenberg-Marquardt steps with the neighbours held."""
         target = self.near.gather(self.image) - self.others()
-        damping = torch.full_like(self.p[:, 0], _DAMPING)
-        matrix, right, cost = self._normal(self.p, target)
-        for _ in range(steps):
+        self.p = torch.cat([self._improved(target[part], part, steps) for part in self.batches])
+
+    def _improved(self, target: torch.Tensor, part: slice, steps: int) -> torch.Tensor:
+        """Parameters (n, 5) of a batch after some steps."""
+        p, low, high = self.p[part], self.low[part], self.high[part]
+        narrow, wide = self.log_sigma_0[part] - 0.7, self.log_sigma_0[part] + 0.7
+        damping = torch.full_like(p[:, 0], _DAMPING)
+        matrix, right, cost = self._normal(p, target, part)
+        for number in range(steps):
             diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
             damped = matrix + torch.diag_embed(diagonal * damping[:, None] + 1e-20)
             step = torch.linalg.solve_ex(damped, right[..., None])[0][..., 0]
-            step = torch.nan_to_num(step)
-            trial = self.p.clone()
-            trial[:, : self.n_free] += step
+            trial = p.clone()
+            trial[:, : self.n_free] += torch.nan_to_num(step)
             trial[:, 0] = trial[:, 0].clamp_min(0.0)
-            trial[:, 1:3] = torch.minimum(torch.maximum(trial[:, 1:3], self.low), self.high)
-            trial[:, 4] = torch.minimum(
-                torch.maximum(trial[:, 4], self.log_sigma_0 - 0.7), self.log_sigma_0 + 0.7
-            )
-            new_matrix, new_right, new_cost = self._normal(trial, target)
+            trial[:, 1:3] = torch.minimum(torch.maximum(trial[:, 1:3], low), high)
+            trial[:, 4] = torch.minimum(torch.maximum(trial[:, 4], narrow), wide)
+            if number + 1 == steps:
+                better = self._cost(trial, target, part) <= cost
+                return torch.where(better[:, None], trial, p)
+            new_matrix, new_right, new_cost = self._normal(trial, target, part)
             better = new_cost <= cost
-            self.p = torch.where(better[:, None], trial, self.p)
+            p = torch.where(better[:, None], trial, p)
             matrix = torch.where(better[:, None, None], new_matrix, matrix)
             right = torch.where(better[:, None], new_right, right)
             cost = torch.where(better, new_cost, cost)
             damping = torch.where(better, damping / 5, damping * 10)
+        return p
 
     def result(self) -> AtomFit:
         """Parameters with their standard deviations from the normal matrix."""
-        matrix = self._normal(self.p, self.near.gather(self.image))[0].double()
+        matrix = self._information().cpu().double()
         # an atom of zero height tells nothing of its position
         ridge = 1e-9 * torch.diagonal(matrix, dim1=1, dim2=2).amax(1) + 1e-30
-        eye = torch.eye(matrix.shape[1], device=matrix.device, dtype=matrix.dtype)
+        eye = torch.eye(matrix.shape[1], dtype=matrix.dtype)
         inverse = torch.linalg.inv_ex(matrix + ridge[:, None, None] * eye)[0]
-        sd = torch.diagonal(inverse, dim1=1, dim2=2).clamp_min(0).sqrt().cpu().numpy()
-        p = self.p.double().cpu().numpy()
+        sd = torch.diagonal(inverse, dim1=1, dim2=2).clamp_min(0).sqrt().numpy()
+        p = self.p.cpu().double().numpy()
         centre = self.centre.cpu().numpy()
         return AtomFit(
             y=centre[:, 0] + p[:, 1],

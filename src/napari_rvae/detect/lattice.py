@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 __all__ = ["LatticeView", "lattice_view"]
 
@@ -46,8 +47,9 @@ def _translations(points: NDArray[np.float64], spacing: float) -> NDArray[np.flo
     steps = np.concatenate([steps, -steps])
     cell = _TOLERANCE * spacing / 2
     half = int(np.ceil(_REACH * spacing / cell)) + 2
-    edges = (np.arange(-half, half + 2) - 0.5) * cell
-    counts = np.histogram2d(steps[:, 0], steps[:, 1], [edges, edges])[0]
+    size = 2 * half + 1
+    row, column = np.rint(steps / cell).astype(int).T + half
+    counts = np.bincount(row * size + column, minlength=size**2).reshape(size, size).astype(float)
     # how many displacements lie within the tolerance of each cell
     near = ndimage.uniform_filter(counts, 5) * 25
     # of a point's possible partners, those beyond the edge of the part are not seen
@@ -69,11 +71,11 @@ def _translations(points: NDArray[np.float64], spacing: float) -> NDArray[np.flo
 def _merge_plateaus(steps: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """One vector for each group of equal maxima; the null vector dropped."""
     steps = steps[np.hypot(*steps.T) > 2 * tolerance]
-    kept: list[NDArray[np.float64]] = []
-    for step in steps:
-        if all(np.hypot(*(step - other)) > 1.5 * tolerance for other in kept):
-            kept.append(step)
-    return np.array(kept).reshape(-1, 2)
+    near = cdist(steps, steps) <= 1.5 * tolerance
+    keep = np.ones(len(steps), bool)
+    for k in range(len(steps)):
+        keep[k] = not (near[k, :k] & keep[:k]).any()
+    return steps[keep]
 
 
 class LatticeView(NamedTuple):
@@ -159,8 +161,22 @@ class _Looker:
         share = hit.sum(1) / np.maximum(inside.sum(1), 1)
         usual = np.quantile(share[likely], 0.75) if likely.sum() >= 3 else 1.0
         height = np.where(hit, np.append(self.amplitude, np.nan)[index], np.nan)
-        expected = nothing.copy()
-        some = hit.any(1)
         # unlike sites may stand at some of the ends: the fainter ones count
-        expected[some] = np.nanquantile(height[some], 0.25, axis=1)
-        return np.clip(share / max(usual, 0.2), 0, 1), expected
+        return np.clip(share / max(usual, 0.2), 0, 1), _lower_quartile(height)
+
+
+def _lower_quartile(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower quartile of each row (N, K) without its NaN; NaN where there is nothing else.
+
+    As :func:`numpy.nanquantile`, which takes the rows one by one.
+    """
+    ordered = np.sort(values, axis=1)  # NaN last
+    place = 0.25 * np.maximum(np.isfinite(values).sum(1) - 1, 0)
+    low = place.astype(int)
+    rows = np.arange(len(values))
+    below = ordered[rows, low]
+    above = ordered[rows, np.minimum(low + 1, values.shape[1] - 1)]
+    quartile: NDArray[np.float64] = np.where(
+        place > low, below + (place - low) * (above - below), below
+    )
+    return quartile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -79,6 +80,7 @@ def _width_that_looks(
 ) -> float:
     """Width with which the atoms must be drawn to measure as `measured`."""
 
+    @cache
     def excess(width: float) -> float:
         drawn = render_gaussians(fit.y, fit.x, fit.amplitude, width, (shape[0], shape[1]))
         return float(np.nan_to_num(blob_scale(drawn, valley=first.valley).sigma)) - measured

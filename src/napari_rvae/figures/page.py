@@ -85,16 +85,11 @@ class Theme:
     ink: str
     faint: str
     accent: str
-    second: str
 
 
 _THEMES = {
-    "light": Theme(
-        paper="#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8", second="#c05a00"
-    ),
-    "dark": Theme(
-        paper="#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0", second="#f0a45d"
-    ),
+    "light": Theme(paper="#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8"),
+    "dark": Theme(paper="#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0"),
 }
 
 

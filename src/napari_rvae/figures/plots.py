@@ -12,7 +12,6 @@ from napari_rvae.figures.page import (
     MAX_UNITS,
     Page,
     Panel,
-    dress,
     label_axes,
     percentile_limits,
 )
@@ -66,20 +65,11 @@ def picture_panel(axes: Axes, picture: NDArray[np.float64], limits: tuple[float,
 
 def _loss_panel(model: RVAE) -> Panel:
     def draw(axes: Axes, page: Page) -> None:
-        history, theme = model.history_, page.theme
-        epochs = [record.epoch for record in history]
-        axes.plot(epochs, [record.loss for record in history], color=theme.accent, linewidth=1.4)
+        epochs = [record.epoch for record in model.history_]
+        losses = [record.loss for record in model.history_]
+        axes.plot(epochs, losses, color=page.theme.accent, linewidth=1.4)
         axes.locator_params(axis="x", integer=True)
         label_axes(axes, page, "epoch", "loss (nats per crop)")
-        axes.yaxis.label.set_color(theme.accent)
-        # the loss rises while the prior gains weight; the misfit tells whether it learns
-        other = axes.twinx()
-        dress(other, "", theme)
-        misfit = [record.misfit for record in history]
-        other.plot(epochs, misfit, color=theme.second, linewidth=1.4)
-        label_axes(other, page, "", "misfit (1 = noise)")
-        other.spines["right"].set_visible(True)
-        other.yaxis.label.set_color(theme.second)
 
     return draw
 
