@@ -281,7 +281,7 @@ def extract_crops(
         source=table["source"].to_numpy().astype(np.str_),
         window_px=plan.window,
         window_nd=plan.window / plan.spacing,
-        noise_sd=float(np.median([cut.noise for cut in cuts])),
+        noise_sd=_median_known([cut.noise for cut in cuts]),
         channels=plan.layer_names(movie),
         lags=tuple(lags),
     )
@@ -294,6 +294,12 @@ class _Cut(NamedTuple):
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
     noise: float
+
+
+def _median_known(values: list[float]) -> float:
+    """Median of the values that are known; NaN when none is."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.median(known)) if known else math.nan
 
 
 def _in_region(
@@ -372,22 +378,23 @@ class _Plan:
         """Cut the crops of one frame, with their mean off and divided by the host."""
         side = self.config.pixels
         step = (np.arange(side) - (side - 1) / 2) * self.window / side
+        divisor = np.where(host > 0, host, 1.0)
         out = np.full((len(points), len(self.layers), side, side), np.nan, np.float32)
+        first_mean, first_sd = np.full((2, len(points)), np.nan)
         noise = math.nan
         for number, (lag, channel) in enumerate(self.layers):
             if not 0 <= frame + lag < self.movie.n_frames:
                 continue  # such crops stay NaN and are dropped
-            image = _smooth_for(self.content(frame + lag, channel), self.window / side)
-            out[:, number] = _sample(image, points, step)
+            image = self.content(frame + lag, channel)
+            cut = _sample(_smooth_for(image, self.window / side), points, step)
+            mean = cut.mean(axis=(1, 2))
+            # before single precision, in which a large offset would cost a small signal its digits
+            cut = (cut - mean[:, None, None]) / divisor[:, None, None]
+            out[:, number] = cut
             if number == 0:
-                scale = float(np.median(host)) if host.size else math.nan
-                noise = noise_level(self.content(frame + lag, channel)) / scale
-        mean = out.mean(axis=(2, 3), keepdims=True)
-        out -= mean
-        divisor = np.where(host > 0, host, 1.0)
-        out /= divisor[:, None, None, None]
-        sd = out[:, 0].std(axis=(1, 2)) * divisor
-        return _Cut(out, mean[:, 0, 0, 0].astype(np.float64), sd, noise)
+                first_mean, first_sd = mean, cut.std(axis=(1, 2)) * divisor
+                noise = noise_level(image) / float(np.median(divisor)) if len(points) else math.nan
+        return _Cut(out, first_mean, first_sd, noise)
 
 
 def _smooth_for(image: NDArray[np.float64], step: float) -> NDArray[np.float64]:
@@ -402,7 +409,7 @@ def _smooth_for(image: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 
 def _sample(
     image: NDArray[np.float64], points: NDArray[np.float64], step: NDArray[np.float64]
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """Cubic interpolation of a frame in windows about points; NaN where the frame is."""
     missing = ~np.isfinite(image)
     side = step.size
@@ -414,7 +421,7 @@ def _sample(
     if missing.any():
         touched = ndimage.map_coordinates(missing.astype(float), [yy, xx], order=1)
         cut[touched > 0] = np.nan
-    return cut.astype(np.float32)
+    return np.asarray(cut, np.float64)
 
 
 def _content_source(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.scale import measure_scale
-from napari_rvae.detect.search import AtomScale, FrameSearch
+from napari_rvae.detect.search import AtomScale, FrameSearch, plain_image
 from napari_rvae.device import choose_device
 from napari_rvae.errors import Cancelled, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
@@ -174,14 +174,17 @@ def _detect_frame(
     region: NDArray[np.bool_] | None,
 ) -> pd.DataFrame:
     """Atoms of one frame, bright on dark."""
-    missing = ~np.isfinite(image)
-    if not scale.known or missing.all() or np.nanmin(image) == np.nanmax(image):
+    plain = plain_image(image)
+    if not scale.known or plain is None:
         return _empty()
-    search = FrameSearch(image, scale, device)
+    search = FrameSearch(plain.values, scale, device)
     fit = search.find()
     keep, support = search.judge(fit, config)
-    keep &= _inside(fit, region, missing)
-    return _table(fit.select(keep), support[keep])
+    keep &= _inside(fit, region, ~np.isfinite(image))
+    table = _table(fit.select(keep), support[keep])
+    table["amplitude"] *= plain.unit
+    table["background"] = plain.unit * table["background"] + plain.level
+    return table
 
 
 def _inside(

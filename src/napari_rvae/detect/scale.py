@@ -13,7 +13,7 @@ from skimage.transform import downscale_local_mean
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.fit import AtomFit
-from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
+from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing, plain_image
 from napari_rvae.frames import Frames
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
 from napari_rvae.preprocess.noise import fill_missing
@@ -101,8 +101,8 @@ def measure_scale(movie: Frames, config: DetectConfig, channel: int, sign: float
     """
     count = min(_SAMPLED_FRAMES, movie.n_frames)
     numbers = np.unique(np.linspace(0, movie.n_frames - 1, count).astype(int))
-    images = [sign * fill_missing(movie.frame(int(i), channel)) for i in numbers]
-    images = [image for image in images if np.ptp(image) > 0]
+    plain = [plain_image(sign * movie.frame(int(i), channel)) for i in numbers]
+    images = [fill_missing(image.values) for image in plain if image is not None]
     first = [(image, blob_scale(image)) for image in images]
     seen = [(image, blob) for image, blob in first if math.isfinite(blob.sigma)]
     if len(seen) * 2 < len(images) or not seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,16 +15,26 @@ from napari_rvae.config import DetectConfig
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.peaks import blob_filter, local_maxima
-from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
+from napari_rvae.preprocess.noise import drop_spikes, fill_missing, noise_curve, noise_level
 from napari_rvae.render import render_gaussians
 
-__all__ = ["MIN_SEPARATION", "AtomScale", "FrameSearch", "nearest_spacing"]
+__all__ = [
+    "MIN_SEPARATION",
+    "AtomScale",
+    "FrameSearch",
+    "PlainImage",
+    "nearest_spacing",
+    "plain_image",
+]
 
 #: A blob fainter than this share of the frame's typical atom is background structure.
 _FAINTEST = 0.1
 
 #: A weak atom has at least this share of the height of its mates, else the site is empty.
 _HALF_THERE = 0.5
+
+#: Atoms with this signal-to-noise ratio are clear.
+_CLEAR = 4.2
 
 #: Off the lattice of a crystal, an atom has at least this share of the usual height.
 _LIKE_OTHERS = 0.7
@@ -55,6 +66,26 @@ class AtomScale:
         """Atoms per square pixel that a lattice with this spacing has, roughly."""
         spacing = self.spacing if math.isfinite(self.spacing) else 4.0 * self.sigma
         return 0.9 / spacing**2
+
+
+class PlainImage(NamedTuple):
+    """A frame without spikes, its values from about 0 to 1: value x unit + level."""
+
+    values: NDArray[np.float64]
+    level: float
+    unit: float
+
+
+def plain_image(image: NDArray[np.float64]) -> PlainImage | None:
+    """Take spikes, offset and unit from a frame (Y, X); None where nothing is left to see.
+
+    Frames come in volts, amperes, or counts on a high offset; the search works in one unit.
+    """
+    if not np.isfinite(image).any():
+        return None
+    smooth = drop_spikes(image)
+    level, unit = float(np.nanmedian(smooth)), float(np.nanmax(smooth) - np.nanmin(smooth))
+    return PlainImage((smooth - level) / unit, level, unit) if unit > 0 else None
 
 
 def nearest_spacing(points: NDArray[np.float64]) -> float:
@@ -158,12 +189,11 @@ class FrameSearch:
 def _least_snr(snr: NDArray[np.float64], config: DetectConfig) -> float:
     """Least signal-to-noise ratio at which a candidate is considered at all.
 
-    Where correlated noise leaves even typical atoms little more than noise, it is a share of
-    what those have.
+    Less is asked where correlated noise leaves even typical atoms little more than noise.
     """
     if snr.size == 0:
         return config.min_lattice_snr
-    return min(config.min_lattice_snr, 0.6 * float(np.quantile(snr, 0.75)))
+    return config.min_lattice_snr * min(1.0, float(np.quantile(snr, 0.75)) / _CLEAR)
 
 
 def _as_bright(amplitude: NDArray[np.float64], expected: NDArray[np.bool_]) -> NDArray[np.bool_]:

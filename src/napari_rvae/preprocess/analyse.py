@@ -9,7 +9,13 @@ import pandas as pd
 
 from napari_rvae.frames import as_frames
 from napari_rvae.preprocess.blur import blob_scale
-from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level, row_noise
+from napari_rvae.preprocess.noise import (
+    drop_spikes,
+    fill_missing,
+    noise_curve,
+    noise_level,
+    row_noise,
+)
 
 __all__ = ["analyse_frames"]
 
@@ -45,7 +51,7 @@ def analyse_frames(frames: Any, *, channel: int | str = 0) -> pd.DataFrame:
     for index in range(movie.n_frames):
         image = movie.frame(index, channel)
         missing = float(np.isnan(image).mean())
-        full = fill_missing(image)
+        full = fill_missing(image if missing == 1 else drop_spikes(image))
         rows.append(
             {
                 "frame": index,

@@ -158,6 +158,15 @@ class SteerableBasis:
         """Number of real coefficients of a crop."""
         return int(self.mask.sum())
 
+    def check(self) -> None:
+        """Raise ValueError if the sizes do not fit the arrays, as in a file that was changed."""
+        sizes = (self.channels, self.pixels, self.n_orders, self.n_radial)
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError(f"the basis has the sizes {sizes}")
+        shape = (self.channels * self.pixels**2, self.n_orders * 2 * self.n_radial)
+        if self.weights.shape != shape or self.derivatives.shape != (2, *shape):
+            raise ValueError(f"the basis has the shape {tuple(self.weights.shape)}, not {shape}")
+
     def to(self, device: torch.device) -> SteerableBasis:
         """Return the basis on a device."""
         return SteerableBasis(

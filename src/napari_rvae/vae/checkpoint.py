@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -32,13 +33,16 @@ def write_model(
     try:
         path.mkdir(parents=True, exist_ok=True)
         plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        write_atomic(path / WEIGHTS_FILE, save(plain))
-        shapes = {name: list(t.shape) for name, t in plain.items()}
-        write_json(
-            path / CONFIG_FILE,
-            {"format": "napari-rvae model", "format_version": FORMAT_VERSION, **header,
-             "shapes": shapes},
-        )  # fmt: skip
+        content = save(plain)
+        write_atomic(path / WEIGHTS_FILE, content)
+        about = {
+            "format": "napari-rvae model",
+            "format_version": FORMAT_VERSION,
+            **header,
+            "shapes": {name: list(t.shape) for name, t in plain.items()},
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        write_json(path / CONFIG_FILE, about)
     except OSError as error:
         raise ModelFileError(f"{path}: the model cannot be written ({error}).") from error
 
@@ -53,7 +57,8 @@ def read_model(
     try:
         if weights.stat().st_size > _MAX_BYTES:
             raise ModelFileError(f"{weights} is larger than any model of this package.")
-        tensors = load(weights.read_bytes())
+        content = weights.read_bytes()
+        tensors = load(content)
     except OSError as error:
         raise ModelFileError(f"{weights} cannot be read ({error.strerror}).") from None
     except (SafetensorError, ValueError) as error:
@@ -61,6 +66,11 @@ def read_model(
     shapes = header.get("shapes")
     if not isinstance(shapes, dict) or {k: list(t.shape) for k, t in tensors.items()} != shapes:
         raise ModelFileError(f"{weights} does not fit {CONFIG_FILE}: they are of two models.")
+    if hashlib.sha256(content).hexdigest() != header.get("sha256"):
+        raise ModelFileError(
+            f"{weights} is not the file that {CONFIG_FILE} tells of: it is damaged, or they are "
+            "of two models."
+        )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelFileError(f"{weights}: {name} holds values that are not finite.")

@@ -220,8 +220,8 @@ class RVAE:
             One row per crop, in order: ``site_id``; ``angle`` in (-pi, pi] and ``angle_sd``,
             radians; ``shift_y``, ``shift_x``, frame pixels; ``z0``, ``z0_sd``, ...;
             ``residual``, mean squared misfit over what the training left (about 1);
-            ``lattice_angle``, direction of an arm of the host's n-fold pattern in
-            (-pi/n, pi/n], free of the gauge. Crops with NaN give NaN.
+            ``lattice_angle``, angle at which the host's picture fits the decoded crop best, in
+            (-pi/n, pi/n] for an n-fold host, free of the gauge. Crops with NaN give NaN.
 
         Raises
         ------
@@ -372,8 +372,11 @@ class RVAE:
             where = choose_device(device)
             model._trained = TrainedModel.restore(header, tensors, model.config, where)
             model.history_ = [EpochRecord(**record) for record in header["history"]]
-        except (KeyError, TypeError, RuntimeError, IndexError, InputError) as error:
-            raise ModelFileError(f"{folder}: the model does not fit together ({error}).") from None
+        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelFileError(
+                f"{folder}: the model does not fit together ({reason}); save it anew."
+            ) from None
         model.device_ = describe_device(where)
         return model
 

@@ -31,8 +31,8 @@ _NODES = 96
 #: is taken.
 _ALMOST = 0.97
 
-#: The reference order is the lowest with at least this share of the strongest order's power.
-_LOWEST_POWER = 0.2
+#: The host counts as n-fold when orders that are multiples of n hold this share of the power.
+_SYMMETRIC = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +45,21 @@ class Gauge:
         Places in the latent space (G, L).
     pictures
         Aligned coefficients there (G, M, 2, K).
+    host
+        The host's aligned picture (1, M, 2, K).
     order
-        Angular order n of the host's pattern, 1 or more.
-    radial
-        Weights (2, K) of the radial components in the host's pattern of that order, as real and
-        imaginary part, such that the pattern's phase is 0 when one of its arms lies along x.
+        The host's picture is n-fold symmetric for this n, 1 or more.
     """
 
     nodes: torch.Tensor
     pictures: torch.Tensor
+    host: torch.Tensor
     order: int
-    radial: torch.Tensor
 
     def to(self, device: torch.device) -> Gauge:
         """Return the gauge on a device."""
         return Gauge(
-            self.nodes.to(device), self.pictures.to(device), self.order, self.radial.to(device)
+            self.nodes.to(device), self.pictures.to(device), self.host.to(device), self.order
         )
 
     def offset(self, z: torch.Tensor, template: torch.Tensor, grid: AngleGrid) -> torch.Tensor:
@@ -68,24 +67,22 @@ class Gauge:
         nearest = torch.cdist(z, self.nodes).argmin(1)
         return smallest_turn(template, self.pictures[nearest], grid)
 
-    def pattern_angle(self, template: torch.Tensor) -> torch.Tensor:
-        """Direction (B,) of an arm of the template's pattern of the host's order.
+    def host_angle(self, template: torch.Tensor, grid: AngleGrid) -> torch.Tensor:
+        """Angle (B,) at which the host's picture fits the templates best, modulo 2 pi / n."""
+        match = _shape_match(template, self.host.expand_as(template), grid)
+        return _climb(match, grid.angle[(match @ grid.harmonics).argmax(1)], grid)
 
-        Defined modulo 2 pi / order.
-        """
-        a, b = template[:, self.order, 0], template[:, self.order, 1]
-        re = a @ self.radial[0] + b @ self.radial[1]
-        im = b @ self.radial[0] - a @ self.radial[1]
-        return torch.atan2(im, re) / self.order
+
+def _shape_match(turned: torch.Tensor, reference: torch.Tensor, grid: AngleGrid) -> torch.Tensor:
+    """Match (B, 2 M) over angles, without order 0, which fits at every angle."""
+    match = grid.match(turned, reference, 1.0)
+    match[:, 0] = 0
+    return match
 
 
 def smallest_turn(turned: torch.Tensor, reference: torch.Tensor, grid: AngleGrid) -> torch.Tensor:
     """Angle (B,) that turns `reference` into `turned`; the smallest of almost equal ones."""
-    # constant parts fit at every angle and would make all angles "almost equal"
-    match = grid.match(turned[:, 1:], reference[:, 1:], 1.0)
-    count = grid.order.numel() - 1
-    zero = torch.zeros_like(match[:, :1])
-    match = torch.cat([zero, match[:, :count], zero, match[:, count:]], 1)
+    match = _shape_match(turned, reference, grid)
     fit = match @ grid.harmonics  # (B, G)
     best = fit.amax(1, keepdim=True)
     size = torch.minimum(grid.angle, 2 * math.pi - grid.angle)
@@ -124,14 +121,16 @@ def fit_gauge(
     order, parent = _spanning_tree(raw, model.grid, int(size.argmax()))
     pictures = raw.clone()
     root = int(order[0])
-    host_order, radial, phase = _host_pattern(raw[root], basis)
-    pictures[root] = rotate(raw[root : root + 1], torch.tensor([-phase], device=device))[0]
+    strongest = 1 + int((raw[root, 1:] ** 2).sum((1, 2)).argmax()) if raw.shape[1] > 1 else 1
+    arm = _brightest_direction(basis.to_images(raw[root : root + 1])[0].sum(0), strongest)
+    pictures[root] = rotate(raw[root : root + 1], torch.tensor([-arm], device=device))[0]
     for node in order[1:]:
         turn = smallest_turn(
             raw[node : node + 1], pictures[parent[node] : parent[node] + 1], model.grid
         )
         pictures[node] = rotate(raw[node : node + 1], -turn)[0]
-    return Gauge(nodes, pictures, host_order, radial)
+    host = pictures[root : root + 1].clone()
+    return Gauge(nodes, pictures, host, _symmetry_order(host[0]))
 
 
 def _spanning_tree(
@@ -153,28 +152,15 @@ def _spanning_tree(
     return order.astype(np.int64), parent.astype(np.int64)
 
 
-def _host_pattern(picture: torch.Tensor, basis: SteerableBasis) -> tuple[int, torch.Tensor, float]:
-    """Angular order of a picture (M, 2, K), its radial weights, and its angle.
-
-    The order is the lowest strong one: a honeycomb's second neighbours have six-fold order and
-    do not tell its two sublattices apart, its first neighbours have three-fold order and do.
-    """
+def _symmetry_order(picture: torch.Tensor) -> int:
+    """Largest n for which a picture (M, 2, K) looks n-fold symmetric, roughly."""
     power = (picture**2).sum((1, 2))
     power[0] = 0
-    strong = torch.nonzero(power >= _LOWEST_POWER * power.max())
-    order = max(1, int(strong[0])) if len(strong) and picture.shape[0] > 1 else 1
-    if picture.shape[0] == 1:
-        return 1, torch.zeros(2, picture.shape[2], device=picture.device), 0.0
-    u = picture[order, 0] + 1j * picture[order, 1]  # (K,)
-    norm = torch.linalg.vector_norm(u).clamp_min(1e-12)
-    # along which direction does the pattern have an arm, at the radius where it is strongest?
-    alone = torch.zeros_like(picture)[None]
-    alone[0, order] = picture[order]
-    image = basis.to_images(alone)[0].sum(0)
-    arm = _brightest_direction(image, order)
-    phase = torch.exp(torch.tensor(-1j * order * arm, device=u.device, dtype=u.dtype))
-    weight = (u * phase) / norm  # pattern of the picture turned so that an arm lies along x
-    return order, torch.stack([weight.real, weight.imag]), arm
+    total = power.sum()
+    for n in (6, 4, 3, 2):
+        if power[n::n].sum() >= _SYMMETRIC * total > 0:
+            return n
+    return 1
 
 
 def _brightest_direction(image: torch.Tensor, order: int) -> float:

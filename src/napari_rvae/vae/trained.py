@@ -102,7 +102,7 @@ class TrainedModel:
         residual = (rest**2).sum(1) / (self.model.s2 * self.basis.n_real)
         gauge = self.aligned
         offset = gauge.offset(mean, template, self.model.grid)
-        pattern = pose.angle + gauge.pattern_angle(template)
+        pattern = pose.angle + gauge.host_angle(template, self.model.grid)
         angle = fold_angle((pose.angle + offset).cpu().numpy(), 1)
         codes = {
             "angle": angle,
@@ -177,7 +177,7 @@ class TrainedModel:
             "basis.derivatives": self.basis.derivatives,
             "gauge.nodes": gauge.nodes,
             "gauge.pictures": gauge.pictures,
-            "gauge.radial": gauge.radial,
+            "gauge.host": gauge.host,
             "scale": torch.from_numpy(self.scale.astype(np.float64)),
             "spread": torch.from_numpy(self.spread),
         }
@@ -190,10 +190,14 @@ class TrainedModel:
         config: RVAEConfig,
         device: torch.device,
     ) -> TrainedModel:
-        """Put a model together from its files."""
+        """Put a model together from its files; ValueError where they do not fit."""
         basis = SteerableBasis(
             tensors["basis.weights"], tensors["basis.derivatives"], **header["basis"]
         ).to(device)
+        basis.check()
+        order = int(header["order"])
+        if not 1 <= order < max(2, basis.n_orders):
+            raise ValueError(f"the host's order is {order}")
         generator = torch.Generator().manual_seed(0)
         model = SteerableVAE(basis.mask.cpu(), config.n_latents, config.hidden, generator)
         own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
@@ -203,8 +207,8 @@ class TrainedModel:
         gauge = Gauge(
             tensors["gauge.nodes"],
             tensors["gauge.pictures"],
-            int(header["order"]),
-            tensors["gauge.radial"],
+            tensors["gauge.host"],
+            order,
         ).to(device)
         limit = header["shift_limit"]
         search = None if limit is None else ShiftSearch(basis, float(limit), float(limit) / 2)

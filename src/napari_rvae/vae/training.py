@@ -200,8 +200,8 @@ class Trainer:
             try:
                 return self._try_step(rows, epoch, part, sums)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.micro < 2:
-                    raise
+                if not is_out_of_memory(error) or self.micro < 4:
+                    raise  # the standardisation needs two crops in a piece
                 self.micro //= 2  # the same batch in smaller pieces
 
     def _try_step(self, rows: torch.Tensor, epoch: int, part: float, sums: _Sums) -> bool:
@@ -277,6 +277,7 @@ class Trainer:
             "model": copy.deepcopy(self.model.state_dict()),
             "optimiser": copy.deepcopy(self.optimiser.state_dict()),
             "s2": self.model.s2,
+            "shift": self.shift.clone(),
         }
 
     def _roll_back(self, good: dict[str, Any]) -> None:
@@ -290,4 +291,5 @@ class Trainer:
         self.model.load_state_dict(good["model"])
         self.optimiser.load_state_dict(good["optimiser"])
         self.model.s2 = good["s2"]
+        self.shift = good["shift"]
         self.slow_down /= 2
