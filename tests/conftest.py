@@ -10,6 +10,8 @@ from hypothesis import settings
 from napari_rvae.synthetic import simulate_graphene, simulate_perovskite
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no screen
+# joblib complains where it cannot count physical cores, and warnings are errors here
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
 
 # Timings vary on shared machines; a failing example is printed, so no folder is needed.
 settings.register_profile("napari_rvae", deadline=None, database=None, max_examples=50)

@@ -256,7 +256,7 @@ class UnitConfig(Config):
     n_components: int = option(
         24, "Components of the over-fitted mixture.", low=1, high=200, advanced=True
     )
-    max_units: int = option(12, "Merge the closest units down to this many.", low=1, high=100)
+    max_units: int = option(20, "Merge the closest units down to this many.", low=1, high=100)
     outlier_level: float = option(
         1e-3,
         "Chance at which a host site is taken for something else.",

@@ -220,6 +220,8 @@ def test_ctrl_c_stops_with_one_line_and_nothing_written(tmp_path):
         time.sleep(0.5)  # into the training
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # interrupted inside an exec, as some imports have, Python ends itself by the signal: to a
+    # shell that is 130 too
+    assert process.returncode in (130, -signal.SIGINT)
     assert err == "napari-rvae: stopped; no file is half written.\n"
     assert not list(tmp_path.iterdir())

@@ -41,7 +41,7 @@ The steps, each with its options below:
 
 _FILES = """\
 With --out, DIR holds afterwards:
-  run.json      names the tables, the model and every option; napari opens it
+  run.json      names the tables, the model and every option
   report.png    one page of pictures{metrics}
 Without --out nothing is written.
 
@@ -111,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # waiting threads that spin take the time of those that work; read when torch is loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # joblib, below scikit-learn, prints a traceback where it cannot count physical cores
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = _parser(advanced="--help-all" in given).parse_args(normalise_flags(given))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class DiscFunctions:
         """Radius of the disc in pixels."""
         return self.pixels / 2 - _RIM
 
-    @property
+    @cached_property
     def orders(self) -> list[tuple[int, float]]:
         """Angular order and Bessel argument of each function (cosine and sine count as one)."""
         largest, found = self.band_limit * self.radius, []
@@ -160,7 +161,7 @@ class SteerableBasis:
 
     def check(self) -> None:
         """Raise ValueError if the sizes do not fit the arrays, as in a file that was changed."""
-        sizes = (self.channels, self.pixels, self.n_orders, self.n_radial)
+        sizes: tuple[object, ...] = (self.channels, self.pixels, self.n_orders, self.n_radial)
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"the basis has the sizes {sizes}")
         shape = (self.channels * self.pixels**2, self.n_orders * 2 * self.n_radial)

@@ -137,7 +137,9 @@ class Trainer:
         per_epoch = max(1, math.ceil(_LEAST_STEPS / config.epochs))
         self.batch = max(2, min(config.batch_size, count // per_epoch if count > 64 else count))
         self.micro = self.batch
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, fused=self.images.device.type != "mps"
+        )
         self.order = np.random.default_rng(config.seed)
         self.rollbacks = 0
         self.slow_down = 1.0

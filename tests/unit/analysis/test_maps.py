@@ -37,7 +37,7 @@ def test_a_plane_is_drawn_exactly_between_the_sites(grid):
 
 def test_far_from_every_site_there_is_nothing(grid):
     hole = grid[np.hypot(grid["y"] - 30, grid["x"] - 24) > 16]
-    picture = latent_map(hole, "z0", (2, 64, 48), frame=0)
+    picture = latent_map(hole, "z0", (2, 64, 48), frame=0, reach=1)
     rows, columns = np.indices((64, 48))
     here = hole[hole["frame"] == 0]
     distance = np.hypot(
@@ -47,6 +47,12 @@ def test_far_from_every_site_there_is_nothing(grid):
     assert np.isnan(picture[distance > 8.001]).all()
     wider = latent_map(hole, "z0", (2, 64, 48), frame=0, reach=3)
     assert np.isfinite(wider).all()
+
+
+def test_the_rings_of_a_honeycomb_are_filled(honeycomb, rng):
+    y, x = (honeycomb(80, 10.0) + rng.normal(0, 0.2, (len(honeycomb(80, 10.0)), 2))).T
+    picture = latent_map(make_sites(frame=0, y=y, x=x, z0=y), "z0", (80, 80))
+    assert np.isfinite(picture[20:60, 20:60]).all()
 
 
 def test_whole_numbers_are_not_mixed(grid):

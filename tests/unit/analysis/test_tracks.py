@@ -129,6 +129,12 @@ def test_two_bright_sublattices_are_no_dopants(rng):
     assert (linked["track_id"] == linked["lattice_track_id"]).all()
 
 
+def test_nameless_species_are_none(honeycomb, rng):
+    table = _movie(honeycomb(80, BOND), np.zeros((3, 2)), rng)
+    nameless = table.assign(species="")
+    assert link_sites(nameless)["track_id"].equals(link_sites(table)["track_id"])
+
+
 def test_order_index_and_columns_of_the_table_stay(honeycomb, rng):
     table = _movie(honeycomb(80, BOND), np.zeros((3, 2)), rng)
     mixed = table.sample(frac=1, random_state=1)
