@@ -13,7 +13,7 @@ __all__ = ["render_gaussians"]
 _CUT = 5.3
 
 #: So many pixels are drawn at a time, which bounds the memory.
-_BATCH_PIXELS = 2_000_000
+_BATCH_PIXELS = 200_000
 
 
 def render_gaussians(
@@ -79,7 +79,9 @@ def render_gaussians(
         safe_y, safe_x = np.clip(yi, 0, rows - 1), np.clip(xi, 0, columns - 1)
         twice = 2 * width[part, None] ** 2
         column = np.exp(-((yi - py[part, None]) ** 2) / twice) * inside_y
-        dx = xi[:, None, :] - px[part, None, None] - jitter[safe_y][:, :, None]
+        dx = xi[:, None, :] - px[part, None, None]  # (n, 1, width): one row serves all
+        if row_shift is not None:
+            dx = dx - jitter[safe_y][:, :, None]
         row = np.exp(-(dx**2) / twice[..., None]) * inside_x[:, None, :]
         values = height[part, None, None] * column[:, :, None] * row
         index = safe_y[:, :, None] * columns + safe_x[:, None, :]

@@ -44,7 +44,8 @@ def blob_filter(
     form = np.exp(-4 * np.pi**2 * sigma**2 * k2)
     background = 1 - np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k2)
     # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
-    power = max(float(np.var(image)) - noise_sd**2, 0.0) / (density * np.pi * sigma**2)
+    power = (float(np.var(image)) - noise_sd**2) / (density * np.pi * sigma**2)
+    power = max(power, noise_sd**2)  # few blobs in a large frame hardly show in its variance
     signal = density * power * (2 * np.pi * sigma**2) ** 2 * form
     gain = signal / (signal + noise_sd**2 + 1e-30) * background
     filtered = fft.irfft2(spectrum * gain, shape)

@@ -33,6 +33,10 @@ _FAINTEST = 0.1
 #: A weak atom has at least this share of the height of its mates, else the site is empty.
 _HALF_THERE = 0.5
 
+#: Where there is no lattice to ask, an atom must stand out more by this factor: fits of noise
+#: push each other's background down and themselves up.
+_ALONE = 1.2
+
 #: Atoms with this signal-to-noise ratio are clear.
 _CLEAR = 4.2
 
@@ -179,7 +183,8 @@ class FrameSearch:
                 fit.amplitude >= _HALF_THERE * np.nan_to_num(view.amplitude)
             )
             bright = _as_bright(fit.amplitude, expected & (snr >= least))
-            likely = (snr >= config.min_snr) | ((snr >= least) & (expected | bright))
+            clear = snr >= config.min_snr * np.where(np.isnan(view.support), _ALONE, 1.0)
+            likely = clear | ((snr >= least) & (expected | bright))
             likely &= ~_split_halves(points, support, likely, spacing)
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
         bright = fit.amplitude >= _FAINTEST * typical

@@ -1,0 +1,409 @@
+"""How well, and how fast, the rVAE finds angle, class and a continuous factor of simulated crops.
+
+Every crop has a known angle, class and factor. "motif" has four classes without rotational
+symmetry; "honeycomb" has graphene's: bulk carbon and three-fold silicon (order 3), four-fold
+silicon (order 2), carbon beside silicon (order 1). The factor moves atoms within each class.
+Two settings are tried for each: sites found to a fraction of a pixel, with shifts=False, and
+sites off by up to 1.5 px along each axis, with shifts=True. The crops that are scored were not
+trained on.
+
+    OMP_NUM_THREADS=1 python benchmarks/rvae.py --quick
+    OMP_NUM_THREADS=1 python benchmarks/rvae.py --out rvae.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import adjusted_rand_score, balanced_accuracy_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KNeighborsClassifier
+
+from napari_rvae import RVAE, Crops
+from napari_rvae.config import CropConfig, RVAEConfig
+from napari_rvae.tables import fold_angle
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+PIXELS = 32
+BACKGROUND = 0.12  # of the brightest atom's peak
+SIGMA = 2.1  # px
+CARBON = 0.45  # a carbon's peak, of silicon's
+WORST_SHIFT = 1.5  # px, along each axis
+N_TEST = 2000
+
+#: Bars: agreement of the classes, mean angle error, CPU time of a training on 4,000 crops.
+LEAST_ARI, LEAST_ARI_FEW, FEW = 0.97, 0.90, 500
+MOST_DEGREES = 2.0
+MOST_CPU_SECONDS, TIMED_SIZE = 40.0, 4000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Atoms (N, A) about the centre of each crop before it is turned, and the truth."""
+
+    dy: Floats
+    dx: Floats
+    peak: Floats
+    label: Integers
+    factor: Floats
+    symmetry: tuple[int, ...]  # rotational order of each class
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the crops were made of; one entry for each, but for `symmetry`."""
+
+    label: Integers
+    angle: Floats
+    factor: Floats
+    symmetry: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    kind: str
+    n: int
+    shifts: bool
+    seed: int
+    latents: int
+    ari: float
+    neighbour_recall: float
+    angle_error_deg: float
+    factor_spearman: float
+    fit_cpu_s: float
+    fit_s: float
+    transform_cpu_s: float
+    transform_s: float
+
+
+# --------------------------------------------------------------------------- simulation
+#: Offsets (dy, dx) in px and peaks of each class of motifs; the second atom moves with the factor.
+_MOTIFS = (
+    (((0, 0), (0, 7), (6, -4), (-10, 1), (8, 8)), (1.0, 0.7, 0.6, 0.5, 0.6)),
+    (((0, 0), (1, 7), (0, -7), (9, 3), (-8, 9)), (1.0, 0.6, 0.8, 0.6, 0.5)),
+    (((0, 0), (5, 6), (4, -6), (-7, 0), (-6, -11)), (1.0, 0.7, 0.5, 0.8, 0.6)),
+    (((0, 0), (0, 8), (8, 1), (-2, -8), (-10, 6)), (0.9, 0.8, 0.5, 0.6, 0.7)),
+)
+
+
+def motifs(count: int, rng: np.random.Generator) -> Scene:
+    """Five atoms without symmetry; the factor moves one of them by 4 px along its direction."""
+    label, factor = rng.integers(0, len(_MOTIFS), count), rng.random(count)
+    offsets = np.array([offset for offset, _ in _MOTIFS], float)[label]  # (N, A, 2)
+    arm = offsets[:, 1]
+    offsets[:, 1] += arm / np.linalg.norm(arm, axis=1, keepdims=True) * (4 * factor[:, None] - 2)
+    peak = np.array([peaks for _, peaks in _MOTIFS])[label]
+    return Scene(offsets[..., 0], offsets[..., 1], peak, label, factor, (1, 1, 1, 1))
+
+
+def _honeycomb_sites(bond: float, reach: float) -> Floats:
+    """Sites (A, 2) as (dy, dx) about one of them, the nearest first."""
+    first, second = np.array([0, math.sqrt(3) * bond]), np.array([1.5, math.sqrt(0.75)]) * bond
+    line = np.arange(-12, 13)
+    cells = line[:, None, None] * first + line[None, :, None] * second
+    one = cells.reshape(-1, 2)
+    sites = np.concatenate([one, one + np.array([bond, 0])])
+    sites = sites[np.linalg.norm(sites, axis=1) < reach]
+    return np.asarray(sites[np.argsort(np.linalg.norm(sites, axis=1), kind="stable")])
+
+
+def honeycomb(count: int, rng: np.random.Generator) -> Scene:
+    """Graphene about a site: bulk C, three-fold Si, four-fold Si, C beside Si.
+
+    The factor is how far the neighbours (or the Si beside) are pushed out.
+    """
+    bond = PIXELS / CropConfig().window_nd
+    sites = _honeycomb_sites(bond, 0.5 * math.sqrt(2) * PIXELS + 2 * bond)
+    label, factor = rng.integers(0, 4, count), rng.random(count)
+    offsets = np.repeat(sites[None], count, axis=0)
+    peak = np.full(offsets.shape[:2], CARBON)
+    direction = sites[1:4] / bond  # of the three neighbours
+    bulk, three, four, beside = (label == k for k in range(4))
+    offsets[bulk, 1:4] += 0.28 * bond * (factor[bulk, None, None] - 0.5) * direction
+    offsets[three, 1:4] += 0.28 * bond * factor[three, None, None] * direction
+    peak[three, 0] = 1.0
+    middle = sites[1] / 2  # the Si sits where a bond was
+    offsets[four] -= middle
+    offsets[four, 0] = 0.0
+    peak[four, 0], peak[four, 1] = 1.0, 0.0
+    apart = np.linalg.norm(sites - middle, axis=1)
+    ring = np.argsort(apart, kind="stable")[2:6]
+    out = (sites[ring] - middle) / apart[ring, None]
+    offsets[np.ix_(four, ring)] += 0.28 * bond * factor[four, None, None] * out
+    peak[beside, 1] = 1.0
+    offsets[beside, 1] += 0.32 * bond * factor[beside, None] * direction[0]
+    return Scene(offsets[..., 0], offsets[..., 1], peak, label, factor, (3, 3, 2, 1))
+
+
+def simulate(
+    kind: str, count: int, *, rng: np.random.Generator, shift: Floats, peak_counts: float
+) -> tuple[Crops, Truth]:
+    """Crops as a microscope would give them, less their mean.
+
+    An offset (dy, dx) is turned by a to (dy cos a - dx sin a, dx cos a + dy sin a), y down.
+    """
+    scene = {"motif": motifs, "honeycomb": honeycomb}[kind](count, rng)
+    angle = rng.uniform(-math.pi, math.pi, count)
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    y = scene.dy * c - scene.dx * s + shift[:, :1]
+    x = scene.dx * c + scene.dy * s + shift[:, 1:]
+    line = np.arange(PIXELS) - (PIXELS - 1) / 2
+    images = np.empty((count, 1, PIXELS, PIXELS), np.float32)
+    for start in range(0, count, 1000):
+        part = slice(start, start + 1000)
+        rows = np.exp(-0.5 * ((line - y[part, :, None]) / SIGMA) ** 2)
+        columns = np.exp(-0.5 * ((line - x[part, :, None]) / SIGMA) ** 2)
+        clean = np.einsum("na,nay,nax->nyx", scene.peak[part], rows, columns) + BACKGROUND
+        images[part, 0] = rng.poisson(clean * peak_counts) / peak_counts
+    images -= images.mean(axis=(2, 3), keepdims=True)
+    window = CropConfig().window_nd if kind == "honeycomb" else math.nan
+    crops = Crops(images=images, site_id=np.arange(count), window_nd=window)
+    return crops, Truth(scene.label, angle, scene.factor, scene.symmetry)
+
+
+# --------------------------------------------------------------------------- scores
+def angle_error(angle: Floats, truth: Truth) -> float:
+    """Mean absolute error in degrees, folded, after one constant offset for each class."""
+    errors = np.empty(angle.size)
+    for label, order in enumerate(truth.symmetry):
+        here = truth.label == label
+        difference = angle[here] - truth.angle[here]
+        offset = np.angle(np.exp(1j * order * difference).mean()) / order
+        errors[here] = fold_angle(difference - offset, order)
+    return float(np.degrees(np.abs(errors).mean()))
+
+
+def factor_spearman(z: Floats, truth: Truth) -> float:
+    """Rank correlation of the factor with its quadratic fit; the mean over the classes.
+
+    The fit is made on every other crop and scored on the rest.
+    """
+    found = []
+    for label in range(len(truth.symmetry)):
+        here = truth.label == label
+        own, factor = z[here], truth.factor[here]
+        i, j = np.triu_indices(z.shape[1])
+        terms = np.column_stack([np.ones(len(own)), own, own[:, i] * own[:, j]])
+        weights = np.linalg.lstsq(terms[::2], factor[::2], rcond=None)[0]
+        found.append(spearmanr(terms[1::2] @ weights, factor[1::2]).statistic)
+    return float(np.mean(found))
+
+
+def class_agreement(z: Floats, truth: Truth) -> float:
+    """Adjusted Rand index of a four-component Gaussian mixture on the latents.
+
+    Of many starts the most likely mixture counts; the classes are curved, so that a single start
+    is often caught.
+    """
+    mixture = GaussianMixture(
+        len(truth.symmetry), init_params="k-means++", n_init=30, reg_covar=1e-4, random_state=0
+    )
+    return float(adjusted_rand_score(truth.label, mixture.fit_predict(z)))
+
+
+def neighbour_recall(z: Floats, truth: Truth) -> float:
+    """Balanced recall of the classes from the five nearest latents of the other crops.
+
+    Unlike the mixture's, this score does not depend on the shape of the classes.
+    """
+    vote = KNeighborsClassifier(5).fit(z[::2], truth.label[::2]).predict(z[1::2])
+    return float(balanced_accuracy_score(truth.label[1::2], vote))
+
+
+# --------------------------------------------------------------------------- runs
+@dataclass(frozen=True)
+class Setting:
+    """What one line of the table is made with."""
+
+    kind: str
+    n: int
+    shifts: bool
+    seed: int
+    latents: int
+    centring_sd: float
+    peak_counts: float
+
+
+def run(setting: Setting) -> Row:
+    """Train on one set of crops, score another."""
+    rng = np.random.default_rng([setting.seed, setting.n, setting.shifts])
+
+    def make(count: int) -> tuple[Crops, Truth]:
+        shift = (
+            rng.uniform(-WORST_SHIFT, WORST_SHIFT, (count, 2))
+            if setting.shifts
+            else rng.normal(0, setting.centring_sd, (count, 2))
+        )
+        return simulate(setting.kind, count, rng=rng, shift=shift, peak_counts=setting.peak_counts)
+
+    crops, _ = make(setting.n)
+    test, truth = make(N_TEST)
+    model = RVAE(n_latents=setting.latents, shifts=setting.shifts, seed=setting.seed, device="cpu")
+    cpu, wall = time.process_time(), time.perf_counter()
+    model.fit(crops)
+    cpu_fitted, wall_fitted = time.process_time(), time.perf_counter()
+    table = model.transform(test)
+    cpu_done, wall_done = time.process_time(), time.perf_counter()
+    z = table[[f"z{i}" for i in range(setting.latents)]].to_numpy(float)
+    return Row(
+        kind=setting.kind,
+        n=setting.n,
+        shifts=setting.shifts,
+        seed=setting.seed,
+        latents=setting.latents,
+        ari=class_agreement(z, truth),
+        neighbour_recall=neighbour_recall(z, truth),
+        angle_error_deg=angle_error(table["angle"].to_numpy(float), truth),
+        factor_spearman=factor_spearman(z, truth),
+        fit_cpu_s=cpu_fitted - cpu,
+        fit_s=wall_fitted - wall,
+        transform_cpu_s=cpu_done - cpu_fitted,
+        transform_s=wall_done - wall_fitted,
+    )
+
+
+HEADER = (
+    f"{'kind':<10}{'N':>7}{'shifts':>7}{'seed':>5}{'lat':>4}{'ARI':>7}{'5-NN':>7}{'angle':>8}{'factor':>8}"
+    f"{'fit CPU s':>11}{'fit s':>8}{'transform CPU s':>17}{'transform s':>13}"
+)
+
+
+def line_of(row: Row) -> str:
+    """One row of the table as text."""
+    shifts = "yes" if row.shifts else "no"
+    return (
+        f"{row.kind:<10}{row.n:>7}{shifts:>7}{row.seed:>5}{row.latents:>4}{row.ari:>7.3f}"
+        f"{row.neighbour_recall:>7.3f}"
+        f"{row.angle_error_deg:>8.2f}{row.factor_spearman:>8.3f}{row.fit_cpu_s:>11.1f}"
+        f"{row.fit_s:>8.1f}{row.transform_cpu_s:>17.2f}{row.transform_s:>13.2f}"
+    )
+
+
+def bars(rows: Sequence[Row]) -> Iterator[str]:
+    """Say which of the bars hold, each with the worst run."""
+    many, few = [r for r in rows if r.n > FEW], [r for r in rows if r.n <= FEW]
+    timed = [r for r in rows if r.n == TIMED_SIZE]
+    for group, least, which in (
+        (many, LEAST_ARI, f"more than {FEW} crops"),
+        (few, LEAST_ARI_FEW, f"at most {FEW} crops"),
+    ):
+        if group:
+            worst = min(group, key=lambda r: r.ari)
+            yield _verdict(
+                worst.ari >= least, f"ARI >= {least} with {which}", f"{worst.ari:.3f}", worst
+            )
+    if rows:
+        worst = max(rows, key=lambda r: r.angle_error_deg)
+        found = f"{worst.angle_error_deg:.2f}"
+        holds = worst.angle_error_deg <= MOST_DEGREES
+        yield _verdict(holds, f"mean angle error <= {MOST_DEGREES} degrees", found, worst)
+    if timed:
+        worst = max(timed, key=lambda r: r.fit_cpu_s)
+        holds = worst.fit_cpu_s <= MOST_CPU_SECONDS
+        text = f"fit of {TIMED_SIZE} crops <= {MOST_CPU_SECONDS:.0f} CPU s"
+        yield _verdict(holds, text, f"{worst.fit_cpu_s:.1f}", worst)
+
+
+def _verdict(holds: bool, text: str, found: str, worst: Row) -> str:  # noqa: FBT001
+    which = f"{worst.kind}, {worst.n} crops, shifts={worst.shifts}, seed {worst.seed}"
+    return f"{'holds' if holds else 'FAILS':<6} {text}: worst {found} ({which})"
+
+
+def machine() -> dict[str, str | int]:
+    """What the times were taken on."""
+    return {
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+    }
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="only 500 crops, one seed")
+    parser.add_argument("--kinds", default="motif,honeycomb", help="comma-separated")
+    parser.add_argument("--sizes", type=_numbers, default=[500, 4000, 10_000])
+    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="such as 0,1,2")
+    parser.add_argument(
+        "--latents",
+        type=int,
+        default=2,
+        help=f"number of latents; 2 here, {RVAEConfig().n_latents} in the package",
+    )
+    parser.add_argument(
+        "--shifts", choices=("no", "yes", "both"), default="both", help="settings to try"
+    )
+    parser.add_argument(
+        "--centring", type=float, default=0.1, help="sd (px) of the sites without shifts"
+    )
+    parser.add_argument(
+        "--peak", type=float, default=40.0, help="counts at the peak of the brightest atom"
+    )
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _arguments()
+    sizes, seeds = ([FEW], options.seeds[:1]) if options.quick else (options.sizes, options.seeds)
+    shifts = {"no": [False], "yes": [True], "both": [False, True]}[options.shifts]
+    where = machine()
+    print(", ".join(f"{name} {value}" for name, value in where.items()))
+    print(f"{N_TEST} test crops; angle error in degrees (chance 90 / order of symmetry)")
+    print(HEADER)
+    rows: list[Row] = []
+    for kind in options.kinds.split(","):
+        for n in sizes:
+            for moved in shifts:
+                for seed in seeds:
+                    row = run(
+                        Setting(
+                            kind=kind,
+                            n=n,
+                            shifts=moved,
+                            seed=seed,
+                            latents=options.latents,
+                            centring_sd=options.centring,
+                            peak_counts=options.peak,
+                        )
+                    )
+                    rows.append(row)
+                    print(line_of(row), flush=True)
+    for verdict in bars(rows):
+        print(verdict)
+    if options.out:
+        report = {
+            "machine": where,
+            "peak_counts": options.peak,
+            "centring_sd": options.centring,
+            "rows": [dataclasses.asdict(row) for row in rows],
+        }
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
