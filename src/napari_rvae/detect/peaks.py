@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
+from scipy.spatial import cKDTree
 
 __all__ = ["blob_filter", "local_maxima"]
 
@@ -68,6 +69,11 @@ def local_maxima(
     yy, xx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     top = ndimage.maximum_filter(filtered, footprint=yy**2 + xx**2 <= max(radius, 1.5) ** 2)
     row, column = np.nonzero((filtered == top) & (filtered > 0))
+    # a top between pixels can give several equal ones: the first of them stands for all
+    pairs = cKDTree(np.stack([row, column], 1)).query_pairs(max(radius, 1.5), output_type="ndarray")
+    first = np.ones(row.size, bool)
+    first[pairs.max(axis=1)] = False
+    row, column = row[first], column[first]
     inner_y = np.clip(row, 1, filtered.shape[0] - 2)
     inner_x = np.clip(column, 1, filtered.shape[1] - 2)
     dy = _vertex(*(filtered[inner_y + k, column] for k in (-1, 0, 1)))
