@@ -216,8 +216,13 @@ class Frames:
         axis = self.axis_labels.index("c")
         key = tuple(number if i == axis else slice(None) for i in range(len(self.shape)))
         keep = [i for i in range(len(self.shape)) if i != axis]
+        data = self.data
+        if not isinstance(data, np.ndarray) and not hasattr(data, "dask"):
+            from dask import array as dask_array  # slicing a stored array would read it
+
+            data = dask_array.from_array(data)
         return Frames(
-            self.data[key],
+            data[key],
             axis_labels=tuple(self.axis_labels[i] for i in keep),
             scale=tuple(self.scale[i] for i in keep),
             units=tuple(self.units[i] for i in keep),

@@ -1,10 +1,15 @@
-"""A trained model as two files: config.json and weights.safetensors."""
+"""A trained model as two files: config.json, and the weights that it names.
+
+The weights carry characters of their hash in their name and are never overwritten; config.json is
+replaced last. So a save that is broken off leaves the earlier model whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,13 @@ from safetensors.torch import load, save
 from napari_rvae.errors import ModelFileError
 from napari_rvae.io.files import read_json, write_atomic, write_json
 
-__all__ = ["CONFIG_FILE", "FORMAT_VERSION", "WEIGHTS_FILE", "read_model", "write_model"]
+__all__ = ["CONFIG_FILE", "FORMAT_VERSION", "read_model", "write_model"]
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "weights.safetensors"
+
+#: What the weights' file may be called.
+_WEIGHTS = re.compile(r"weights-[0-9a-f]{12}\.safetensors")
 
 #: No model of ours is larger; a file that is was not written here.
 _MAX_BYTES = 1 << 30
@@ -28,21 +35,27 @@ _MAX_BYTES = 1 << 30
 def write_model(
     folder: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Write a model into a folder; the config last, so that a broken-off save is no model."""
+    """Write a model into a folder, in place of an earlier one."""
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         content = save(plain)
-        write_atomic(path / WEIGHTS_FILE, content)
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"weights-{digest[:12]}.safetensors"
+        write_atomic(path / name, content)
         about = {
             "format": "napari-rvae model",
             "format_version": FORMAT_VERSION,
             **header,
             "shapes": {name: list(t.shape) for name, t in plain.items()},
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "weights": name,
+            "sha256": digest,
         }
         write_json(path / CONFIG_FILE, about)
+        for other in path.iterdir():
+            if _WEIGHTS.fullmatch(other.name) and other.name != name:
+                other.unlink()
     except OSError as error:
         raise ModelFileError(f"{path}: the model cannot be written ({error}).") from error
 
@@ -53,7 +66,10 @@ def read_model(
     """Read what :func:`write_model` wrote, checking every name, shape and value."""
     path = Path(folder)
     header = _read_header(path)
-    weights = path / WEIGHTS_FILE
+    name = header.get("weights")
+    if not isinstance(name, str) or not _WEIGHTS.fullmatch(name):
+        raise ModelFileError(f"{path / CONFIG_FILE} names no file of weights.")
+    weights = path / name
     try:
         if weights.stat().st_size > _MAX_BYTES:
             raise ModelFileError(f"{weights} is larger than any model of this package.")

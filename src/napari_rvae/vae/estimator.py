@@ -133,7 +133,8 @@ class RVAE:
         crops
             Crops (N, C, S, S).
         resume
-            Go on with a training that was left, up to the configured number of epochs.
+            Go on with a training of this model that was left, on the crops that it was begun
+            with (`crops` is not read), up to the configured number of epochs.
 
         Yields
         ------
@@ -342,7 +343,7 @@ class RVAE:
         return pictures.reshape(n, n, *pictures.shape[1:])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model into a folder: config.json and weights.safetensors.
+        """Write the model into a folder: config.json and the weights that it names.
 
         Raises
         ------

@@ -136,27 +136,31 @@ class ShiftSearch:
         score = score - 0.5 * (shift**2).sum(1) / self.prior_sd**2 - 0.5 * (mean**2).sum(1)
         return score, shift, mean, pose.angle
 
-    @torch.no_grad()
-    def recentre(
+    def draw(
         self, model: SteerableVAE, images: torch.Tensor, seed: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Shift, latents and angle of pictures, drawn from their posterior."""
+        training = model.training
+        model.eval()
+        found = self.search(model, images, seed=seed)
+        model.train(training)
+        return found
+
+    def recentre(
+        self, shift: torch.Tensor, latents: torch.Tensor, angle: torch.Tensor
     ) -> torch.Tensor:
         """Drawn shifts (N, 2) without their local mean in the canonical picture.
 
         Where sites alike are all shifted alike, the template is off centre, not the sites; the
         decoder learns a centred one after this.
         """
-        training = model.training
-        model.eval()
-        parts = [self.search(model, part, seed=seed) for part in images.split(2000)]
-        model.train(training)
-        shift, latents, angle = (torch.cat([p[i] for p in parts]) for i in range(3))
-        groups = KMeans(min(_GROUPS, len(images)), n_init=1, max_iter=20, random_state=0)
+        groups = KMeans(min(_GROUPS, len(shift)), n_init=1, max_iter=20, random_state=0)
         label = torch.as_tensor(
             groups.fit_predict(latents.cpu().numpy().astype(np.float64)).astype(np.int64),
-            device=images.device,
+            device=shift.device,
         )
         turned = turn_offsets(shift, -angle)
-        total = torch.zeros(_GROUPS, 2, device=images.device).index_add_(0, label, turned)
+        total = torch.zeros(_GROUPS, 2, device=shift.device).index_add_(0, label, turned)
         count = torch.bincount(label, minlength=_GROUPS).clamp_min(1)[:, None]
         return _bounded(shift - turn_offsets((total / count)[label], angle), self.limit)
 

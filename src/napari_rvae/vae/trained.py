@@ -169,7 +169,7 @@ class TrainedModel:
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What goes into weights.safetensors."""
+        """What goes into the file of weights."""
         gauge = self.aligned
         return {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},

@@ -28,6 +28,9 @@ _REPORT_EVERY = 0.3
 _SEARCH_AT = (3, 5, 7, 10)
 _REREAD_AT = (12, 15, 20, 25)
 
+#: Crops whose shifts are searched between two progress reports.
+_SEARCH_CROPS = 500
+
 #: The angle's posterior starts this much wider.
 _FIRST_TEMPER = 4.0
 
@@ -160,7 +163,7 @@ class Trainer:
             yield self._progress(0.0, "training")
             started = time.monotonic()
             good = self._snapshot()
-            self._prepare_shifts(epoch)
+            yield from self._prepare_shifts(epoch)
             sums, failed = _Sums(), False
             batches = self._batches()
             for number, rows in enumerate(batches):
@@ -202,8 +205,13 @@ class Trainer:
             try:
                 return self._try_step(rows, epoch, part, sums)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.micro < 4:
-                    raise  # the standardisation needs two crops in a piece
+                if not is_out_of_memory(error):
+                    raise
+                if self.micro < 4:  # the standardisation needs two crops in a piece
+                    raise NapariRvaeError(
+                        "The device's memory is full even for a few crops: free some of it, or "
+                        "use device='cpu'."
+                    ) from None
                 self.micro //= 2  # the same batch in smaller pieces
 
     def _try_step(self, rows: torch.Tensor, epoch: int, part: float, sums: _Sums) -> bool:
@@ -245,7 +253,7 @@ class Trainer:
         moved = self.shift[rows] - self.read_at[rows]
         return data + (slopes * moved[:, :, None, None, None]).sum(1), slopes
 
-    def _prepare_shifts(self, epoch: int) -> None:
+    def _prepare_shifts(self, epoch: int) -> Iterator[FitProgress]:
         """Search or re-read the shifts in the epochs where that is due."""
         if self.search is None:
             return
@@ -253,7 +261,13 @@ class Trainer:
         searches = {round(e * scale) for e in _SEARCH_AT}
         rereads = {round(e * scale) for e in _REREAD_AT}
         if epoch in searches:
-            self.shift = self.search.recentre(self.model, self.images, self.generator)
+            found = []
+            for part in self.images.split(_SEARCH_CROPS):
+                found.append(self.search.draw(self.model, part, self.generator))
+                yield self._progress(0.0, "searching shifts")
+            self.shift = self.search.recentre(
+                *(torch.cat(column) for column in zip(*found, strict=True))
+            )
         if epoch in searches | rereads:
             self.data, self.slopes = self.search.reproject(self.images, self.shift)
             self.read_at = self.shift.clone()

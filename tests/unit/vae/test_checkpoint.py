@@ -7,7 +7,14 @@ import pytest
 
 from napari_rvae import RVAE
 from napari_rvae.errors import ModelFileError, NotFittedError
-from napari_rvae.vae.checkpoint import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE
+from napari_rvae.vae import checkpoint
+from napari_rvae.vae.checkpoint import CONFIG_FILE, FORMAT_VERSION
+
+
+def weights(folder):
+    """The one file of weights in a model's folder."""
+    (path,) = folder.glob("weights-*.safetensors")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +62,14 @@ def test_a_saved_model_gives_the_same_results(crops, tmp_path, shifts):
 
 
 def test_two_files_without_pickle(folder):
-    assert sorted(path.name for path in folder.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        CONFIG_FILE,
+        weights(folder).name,
+    ]
     header = json.loads((folder / CONFIG_FILE).read_text())
     assert header["format_version"] == FORMAT_VERSION
     assert header["engine"] == "steerable"
-    assert not (folder / WEIGHTS_FILE).read_bytes().startswith((b"\x80", b"PK"))
+    assert not weights(folder).read_bytes().startswith((b"\x80", b"PK"))
 
 
 def test_a_loaded_model_can_be_saved_again(folder, crops, tmp_path):
@@ -67,7 +77,7 @@ def test_a_loaded_model_can_be_saved_again(folder, crops, tmp_path):
     loaded.save(tmp_path / "copy")
     again = RVAE.load(tmp_path / "copy", device="cpu")
     pd.testing.assert_frame_equal(again.transform(crops), loaded.transform(crops))
-    assert (tmp_path / "copy" / WEIGHTS_FILE).read_bytes() == (folder / WEIGHTS_FILE).read_bytes()
+    assert weights(tmp_path / "copy").read_bytes() == weights(folder).read_bytes()
 
 
 def test_a_loaded_model_can_be_trained_anew_but_not_resumed(folder, crops):
@@ -97,14 +107,32 @@ def test_a_place_where_nothing_can_be_written(model, tmp_path):
     one_line(error)
 
 
+def test_a_save_that_breaks_off_leaves_the_earlier_model(folder, crops, tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    RVAE.load(folder, device="cpu").save(target)
+    before = RVAE.load(target, device="cpu").transform(crops)
+    other = RVAE(n_latents=2, epochs=1, hidden=16, seed=5, device="cpu").fit(crops)
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoint, "write_json", full_disk)
+        with pytest.raises(ModelFileError, match="cannot be written"):
+            other.save(target)
+    pd.testing.assert_frame_equal(RVAE.load(target, device="cpu").transform(crops), before)
+    other.save(target)  # and a whole one leaves nothing behind
+    assert len(list(target.iterdir())) == 2
+
+
 # --------------------------------------------------------------------------- damage
 def cut_weights(folder):
-    path = folder / WEIGHTS_FILE
+    path = weights(folder)
     path.write_bytes(path.read_bytes()[:-100])
 
 
 def flip_a_bit(folder):
-    path = folder / WEIGHTS_FILE
+    path = weights(folder)
     content = bytearray(path.read_bytes())
     content[-4000] ^= 1
     path.write_bytes(bytes(content))
@@ -113,19 +141,19 @@ def flip_a_bit(folder):
 def not_finite(folder):
     from safetensors.torch import load_file, save_file
 
-    tensors = load_file(folder / WEIGHTS_FILE)
+    tensors = load_file(weights(folder))
     tensors["scale"][0] = float("nan")
-    save_file(tensors, folder / WEIGHTS_FILE)
+    save_file(tensors, weights(folder))
 
 
 DAMAGE = {
     "no folder": lambda folder: folder.rename(folder.with_name("moved")),
     "no config": lambda folder: (folder / CONFIG_FILE).unlink(),
-    "no weights": lambda folder: (folder / WEIGHTS_FILE).unlink(),
+    "no weights": lambda folder: weights(folder).unlink(),
     "cut weights": cut_weights,
-    "empty weights": lambda folder: (folder / WEIGHTS_FILE).write_bytes(b""),
+    "empty weights": lambda folder: weights(folder).write_bytes(b""),
     "a flipped bit": flip_a_bit,
-    "weights that are a pickle": lambda folder: (folder / WEIGHTS_FILE).write_bytes(
+    "weights that are a pickle": lambda folder: weights(folder).write_bytes(
         b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00N."
     ),
     "weights that are not finite": not_finite,
@@ -154,7 +182,7 @@ def test_a_newer_format(folder):
 def test_files_of_two_models(folder, crops, tmp_path, options):
     settings = {"n_latents": 2, "epochs": 3, "hidden": 16, **options}
     RVAE(device="cpu", **settings).fit(crops).save(tmp_path / "other")
-    (tmp_path / "other" / WEIGHTS_FILE).replace(folder / WEIGHTS_FILE)
+    weights(tmp_path / "other").replace(weights(folder))
     with pytest.raises(ModelFileError, match="two models"):
         RVAE.load(folder, device="cpu")
 

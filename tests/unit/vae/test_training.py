@@ -188,7 +188,7 @@ def test_a_memory_that_holds_nothing_is_an_error_and_no_idle_training(few, monke
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     patched_loss(monkeypatch, refuse)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(NapariRvaeError, match=r"memory is full.*use device='cpu'"):
         RVAE(n_latents=2, epochs=3, hidden=16, device="cpu").fit(few)
 
 
