@@ -17,7 +17,7 @@ __all__ = ["UNIT_COLOURS", "comparable", "look_alike", "median_of_known", "unit_
 #: Colour of each unit by its number: the host's is quiet, the others differ in hue and lightness
 #: (after Okabe and Ito, safe for the colour-blind).
 UNIT_COLOURS = (
-    "#9aa5b1",
+    "#9db8d2",
     "#e69f00",
     "#0072b2",
     "#d55e00",
@@ -28,7 +28,16 @@ UNIT_COLOURS = (
     "#7b4fa6",
     "#8c564b",
     "#17becf",
-    "#e377c2",
+    "#f781bf",
+    "#4daf4a",
+    "#1f3a93",
+    "#a6761d",
+    "#e7298a",
+    "#66a61e",
+    "#00429d",
+    "#fdbf6f",
+    "#6a3d9a",
+    "#b15928",
 )
 
 #: Two central atoms look alike within these tolerances: 0.4 neighbours, order parameters within

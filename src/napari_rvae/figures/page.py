@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from napari_rvae.analysis.appearance import UNIT_COLOURS
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames
 from napari_rvae.tables import (
@@ -45,22 +46,6 @@ PAGE_INCHES = (16.0, 10.0)
 
 #: More units than this are counted, not shown.
 MAX_UNITS = 12
-
-#: The first for the host, the others told apart by hue and lightness (after Okabe and Ito).
-_UNIT_COLOURS = (
-    "#9db8d2",
-    "#e69f00",
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#c8b900",
-    "#7b4fa6",
-    "#8c564b",
-    "#17becf",
-    "#f781bf",
-    "#4daf4a",
-)
 
 _UNIT_SIGNS = {
     "nanometer": "nm",
@@ -171,7 +156,7 @@ def _unit_legend(table: pd.DataFrame, units: Units | None) -> pd.DataFrame:
         legend.insert(1, "name", [f"unit {unit}" for unit in legend["unit"]])
     else:
         legend = pd.DataFrame({"unit": [], "name": [], "count": []})
-    legend["colour"] = [_UNIT_COLOURS[i % len(_UNIT_COLOURS)] for i in range(len(legend))]
+    legend["colour"] = [UNIT_COLOURS[i % len(UNIT_COLOURS)] for i in range(len(legend))]
     return legend
 
 

@@ -61,6 +61,10 @@ def _check_chain(tif: tifffile.TiffFile, name: str) -> None:
         )
 
 
+#: A stack of grey images with more "channels" than this is a movie.
+_MOST_CHANNELS = 4
+
+
 def _promised_planes(tif: tifffile.TiffFile) -> int:
     """Number of planes that the file's description tells of; 0 where it does not."""
     if tif.is_imagej and tif.imagej_metadata:
@@ -194,6 +198,17 @@ def _planes(path: Path, series: tifffile.TiffPageSeries, order: AxisOrder, label
     )
 
 
+def _is_plain_stack(tif: tifffile.TiffFile, labels: str, shape: list[int]) -> bool:
+    """Whether "channels" are the frames of a movie whose writer did not say so.
+
+    Programs that write a stack of grey images without naming its axes make an ImageJ file with
+    channels only, in the mode for grey images; real channels are few, or composite, or in colour.
+    """
+    meta = (tif.imagej_metadata if tif.is_imagej else None) or {}
+    alone = set(labels) == set("cyx") and meta.get("mode") == "grayscale"
+    return alone and shape[labels.index("c")] > _MOST_CHANNELS
+
+
 def read_tif(path: Path, channel: Channel) -> Frames:
     """Read the layout of a TIFF file; planes are read when they are needed."""
     with _quiet() as warned, tifffile.TiffFile(path) as tif:
@@ -207,6 +222,8 @@ def read_tif(path: Path, channel: Channel) -> Frames:
         _check_whole(tif, series, path.name)
         labels = series.axes.replace("S", "").lower()
         shape = [n for n, axis in zip(series.shape, series.axes, strict=True) if axis != "S"]
+        if _is_plain_stack(tif, labels, shape):
+            labels = labels.replace("c", "t")
         order = order_axes(labels, shape, path.name)
         pixel, time_step, names = _calibration(tif)
         data = _planes(path, series, order, labels)

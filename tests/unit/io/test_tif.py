@@ -87,6 +87,17 @@ def test_z_counts_as_time_only_without_time(tmp_path, movie, one_line):
     one_line(caught, "tz.tif")
 
 
+def test_many_grey_channels_alone_are_a_movie(tmp_path):
+    data = np.arange(6 * 20 * 30, dtype=np.uint16).reshape(6, 20, 30)
+    tifffile.imwrite(tmp_path / "plain.tif", data, imagej=True)  # its writer names no axes
+    frames = read_frames(tmp_path / "plain.tif")
+    assert frames.axis_labels == ("t", "y", "x")
+    assert np.array_equal(frames.frame(5), data[5])
+    colours = {"axes": "CYX", "mode": "composite"}
+    tifffile.imwrite(tmp_path / "colours.tif", data, imagej=True, metadata=colours)
+    assert read_frames(tmp_path / "colours.tif").n_channels == 6
+
+
 def test_channels_without_time_get_one_frame(tmp_path, movie):
     tifffile.imwrite(tmp_path / "a.tif", movie[:2], imagej=True, metadata={"axes": "CYX"})
     frames = read_frames(tmp_path / "a.tif")
