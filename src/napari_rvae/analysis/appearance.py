@@ -45,6 +45,8 @@ UNIT_COLOURS = (
 _TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
 #: A central atom so many times brighter than the host's, or dimmer, is called so.
 _NAMED_RATIO = 1.25
+#: Hosts whose amplitudes differ by a larger factor are named apart.
+_HOST_RATIO = 1.4
 
 
 def comparable(central: Array) -> Array:
@@ -72,16 +74,25 @@ def unit_names(central: Array, what: NDArray[np.str_], hosts: list[int]) -> list
     ]
     names[0] = "host"
     if len(hosts) > 1 and np.isfinite(central[hosts, -1]).all():
-        order = sorted(hosts, key=lambda number: -central[number, -1])
-        words = ["bright", *["medium"] * (len(order) - 2), "dim"]
-        for word, number in zip(words, order, strict=True):
-            names[number] = f"{word} host"
+        levels = _brightness_levels(central[hosts, -1])
+        words = ["dim", *["medium"] * (int(levels.max()) - 1), "bright"]
+        for level, number in zip(levels, hosts, strict=True):
+            names[number] = f"{words[level]} host" if levels.max() else "host"
     seen: dict[str, int] = {}
     for number, name in enumerate(names):
         seen[name] = seen.get(name, 0) + 1
         if seen[name] > 1:
             names[number] = f"{name} ({seen[name]})"
     return names
+
+
+def _brightness_levels(amplitude: Array) -> NDArray[np.int64]:
+    """Number, from 0 for the dimmest, of the level of brightness of each host."""
+    order = np.argsort(amplitude)
+    steps = np.diff(np.log(np.maximum(amplitude[order], 1e-9))) > np.log(_HOST_RATIO)
+    levels = np.empty(amplitude.size, np.int64)
+    levels[order] = np.concatenate([[0], np.cumsum(steps)])
+    return levels
 
 
 def _name(one: Array, host: Array, kind: str) -> str:

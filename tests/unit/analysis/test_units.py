@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_rvae import Cancelled, InputError, UnitConfig, join_latents
+from napari_rvae.analysis.appearance import unit_names
 from napari_rvae.analysis.tracks import link_sites
 from napari_rvae.analysis.units import Units, find_units
 from napari_rvae.tables import concat_sites, make_sites
@@ -289,3 +290,13 @@ def test_any_table_gets_units(table, seed):
     assert units.table["site_id"].tolist() == table["site_id"].tolist()
     assert units.table["unit"].between(-1, len(units) - 1).all()
     assert units.table["unit_probability"].isna().equals(units.table["unit"] == -1)
+
+
+def test_hosts_of_like_brightness_share_a_name():
+    central = np.ones((4, 10))
+    central[:, -1] = 1.0, 3.7, 4.1, 1.25
+    names = unit_names(central, np.array(["atom"] * 4), [0, 1, 2, 3])
+    assert names == ["dim host", "bright host", "bright host (2)", "dim host (2)"]
+    central[:, -1] = 1.0, 1.1, 1.2, 1.3
+    names = unit_names(central, np.array(["atom"] * 4), [0, 1, 2, 3])
+    assert names == ["host", "host (2)", "host (3)", "host (4)"]
