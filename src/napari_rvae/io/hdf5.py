@@ -156,6 +156,10 @@ def read_hdf5(path: Path, channel: Channel) -> Frames:
         scan = _scan_names(datasets)
         if scan and (channel is None or isinstance(channel, int) or channel in scan):
             return _scan_frames(path, {q: datasets[name] for q, name in scan.items()}, channel)
+        if scan and isinstance(channel, str) and not any(n.endswith(channel) for n in datasets):
+            raise ReadError(
+                f"{path.name} has no channel {channel!r}: choose from {', '.join(scan)}."
+            )
         chosen, rest = _choose(datasets, channel, path)
         dataset = datasets[chosen]
         order = order_axes(_labels(dataset), dataset.shape, path.name)
