@@ -1,4 +1,4 @@
-"""The public names, in the order in which the data go."""
+"""The public names, by the module that each comes from."""
 
 from .analysis.maps import latent_map
 from .analysis.tracks import link_sites

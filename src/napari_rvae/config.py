@@ -165,7 +165,7 @@ class DetectConfig(Config):
     )
     min_snr: float = option(
         5.0,
-        "An atom this many times above the noise needs no lattice to be believed.",
+        "An atom this many times above the noise (without a lattice: 1.2 times that) is believed.",
         low=1.0,
         high=100.0,
     )

@@ -200,7 +200,8 @@ def extract_crops(
     The window is physical: 3.5 nearest-neighbour distances by default, whatever the pixel size.
     Pixel (i, j) of a crop samples the frame at y + (i - (S - 1) / 2) * window / S, likewise x.
     Each crop has its own mean taken off and is divided by the local amplitude of the host
-    (its mean over some five neighbour distances), so that ramps go and heavier stays brighter.
+    (a trimmed mean over some five neighbour distances; 1 where there are no amplitudes), so that
+    ramps go and heavier stays brighter. What the mean and the spread were is kept in the crops.
 
     Parameters
     ----------

@@ -192,6 +192,11 @@ class Frames:
         -------
         ndarray of shape (Y, X)
             Values as float64; infinite values become NaN.
+
+        Raises
+        ------
+        InputError
+            If there is no such frame or channel.
         """
         if not 0 <= index < self.n_frames:
             raise InputError(f"There is no frame {index}: there are {self.n_frames}.")

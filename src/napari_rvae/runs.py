@@ -265,6 +265,8 @@ def save_run(
     InputError
         If the folder holds an earlier run and `overwrite` is False, or other things and no run;
         or if a table has a column that no file can hold.
+    NotFittedError
+        If the model is not trained.
     ModelFileError
         If the files cannot be written; what was there is unchanged.
 

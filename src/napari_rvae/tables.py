@@ -235,7 +235,8 @@ def join_latents(sites: pd.DataFrame, latents: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The sites with the columns of `latents`; NaN where a site has none (-1 for whole numbers).
+        The sites with the columns of `latents`, in place of their own of the same names; NaN where
+        a site has none (-1 for whole numbers).
 
     Raises
     ------
@@ -316,7 +317,12 @@ def fold_angle(angle: ArrayLike, n: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        Folded angles in radians.
+        Folded angles in radians; NaN where an angle is not finite.
+
+    Raises
+    ------
+    InputError
+        If `n` is below 1.
 
     Examples
     --------

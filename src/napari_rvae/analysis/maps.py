@@ -74,7 +74,7 @@ def latent_map(
     ------
     InputError
         If the column is missing or holds no numbers, if the table holds several sources and none
-        is named, or if no neighbour distance can be measured.
+        is named, if no neighbour distance can be measured, or if there is no such frame.
 
     Examples
     --------

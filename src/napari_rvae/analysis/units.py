@@ -145,8 +145,8 @@ def find_units(
     farthest of the others. Components whose *central* atom looks like the host's (neighbours,
     bond order, bond length, amplitude, brightness of the neighbours) join it: they are the host in
     some surroundings. The closest of the rest are merged (Bhattacharyya distance times the reduced
-    number of sites) down to ``max_units``. Several hosts are looked for first: large clusters
-    with a valley between them, whose central atoms differ.
+    number of sites) down to ``max_units``. Several hosts are looked for first: clusters of a
+    fifth of the sites or more, with a valley between them, whose central atoms differ.
 
     The probability of a unit is its share of the density at the site. It knows nothing of the
     errors of the model itself, so it is too sure. Species are told apart by amplitude; where

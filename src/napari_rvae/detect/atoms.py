@@ -41,7 +41,8 @@ def detect_atoms(
 
     The width of an atom's image is measured on the movie; candidates are the maxima of a Wiener
     filter for blobs of that width; all are fitted together, neighbours subtracted; a weak one
-    stays if the lattice around it expects it.
+    stays if the lattice around it expects it. Where there is no lattice, an atom must stand
+    1.2 times ``min_snr`` above the noise.
 
     Parameters
     ----------
@@ -64,8 +65,8 @@ def detect_atoms(
     -------
     DataFrame
         Sites table of kind "atom" with ``amplitude`` and ``background`` (units of the frames),
-        ``sigma``, ``y_sd``, ``x_sd`` (pixels), ``snr``, and ``lattice_support`` (0 to 1, NaN
-        where there is no lattice).
+        ``sigma`` (one for the movie), ``y_sd``, ``x_sd`` (pixels), ``snr`` (amplitude over its
+        standard deviation), and ``lattice_support`` (0 to 1, NaN where there is no lattice).
 
     Raises
     ------

@@ -69,7 +69,9 @@ def read_frames(path: PathLike | Sequence[PathLike], *, channel: int | str | Non
         The frames, with the pixel size, the time step and the channel names that the file states.
         Images (Y, X), movies (T, Y, X), several channels (T, C, Y, X). Nothing but the header is
         read: data that lie uncompressed in one piece are mapped into memory, others are a dask
-        array of one frame a chunk. Only compressed npz files are read whole.
+        array of one frame a chunk. Only compressed npz files and single images (png, jpg, bmp)
+        are read whole. An ImageJ file of more than four grey "channels" and no other axis is a
+        movie, whose writer did not name the axis.
 
     Raises
     ------

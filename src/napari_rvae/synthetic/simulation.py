@@ -40,7 +40,8 @@ class Simulation:
     Parameters
     ----------
     frames
-        The movie (T, Y, X) in counted electrons, with noise.
+        The movie (T, Y, X) in counted electrons, with noise. The column ``dose`` of its table is
+        that of each frame by itself, in detected electrons per square angstrom.
     sites
         Table of every true atom and vacancy inside its frame: the columns of a sites table and
 

@@ -38,8 +38,8 @@ class RVAE:
     """Rotationally invariant variational autoencoder.
 
     Learns, from crops alone, latent variables that do not change when a crop is turned, and
-    the angle by which it is turned. Both engines' maths are in the documentation ("The
-    method").
+    the angle by which it is turned. The maths are in the documentation ("The method and its
+    limits").
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class RVAE:
         self._stale = False  # the gauge is older than the weights
 
     def __repr__(self) -> str:
-        """Return class, engine and state in one line."""
+        """Return class, number of latents and state in one line."""
         state = f"{len(self.history_)} epochs" if self.is_fitted else "not fitted"
         return f"RVAE(n_latents={self.config.n_latents}, {state})"
 
@@ -114,7 +114,7 @@ class RVAE:
         Raises
         ------
         InputError
-            If there are too few crops, or all are the same.
+            If there are fewer than eight usable crops, or all are the same.
         """
         seen = 0
         for progress in self.iter_fit(crops):
@@ -144,7 +144,7 @@ class RVAE:
         Raises
         ------
         InputError
-            If there are too few crops, or nothing to resume.
+            If there are fewer than eight usable crops, or there is nothing to resume.
         """
         if resume:
             if self._trainer is None:
@@ -219,7 +219,8 @@ class RVAE:
         -------
         DataFrame
             One row per crop, in order: ``site_id``; ``angle`` in (-pi, pi] and ``angle_sd``,
-            radians; ``shift_y``, ``shift_x``, frame pixels; ``z0``, ``z0_sd``, ...;
+            radians; ``shift_y``, ``shift_x``, frame pixels (0 without ``shifts``); ``z0``,
+            ``z0_sd``, ...;
             ``residual``, mean squared misfit over what the training left (about 1);
             ``lattice_angle``, angle at which the host's picture fits the decoded crop best, in
             (-pi/n, pi/n] for an n-fold host, free of the gauge. Crops with NaN give NaN.
@@ -238,12 +239,25 @@ class RVAE:
         return _latents_table(crops, codes, trained, self.config.n_latents)
 
     def invariants(self, crops: Crops) -> pd.DataFrame:
-        """Rotation-invariant features of every crop that need no training of the network.
+        """Rotation-invariant features of every crop: of the basis alone, not of the network.
+
+        Parameters
+        ----------
+        crops
+            Crops on the grid and with the channels of the training.
 
         Returns
         -------
         DataFrame
-            ``site_id`` and the features f0, f1, ...; NaN for crops with NaN.
+            One row per crop, in order: ``site_id`` and the features f0, f1, ...; NaN for crops
+            with NaN.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training, which the basis is learned in.
+        InputError
+            If the crops do not fit the model.
         """
         trained = self._finish()
         trained.check(crops)
@@ -272,6 +286,13 @@ class RVAE:
         ndarray of shape (M, C, S, S)
             In the units of the crops; zero outside the disc.
 
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        InputError
+            If `z` has another number of latents than the model.
+
         Examples
         --------
         >>> import numpy as np
@@ -299,6 +320,13 @@ class RVAE:
         -------
         ndarray of shape (N, C, S, S)
             In the units of the crops; NaN for crops with NaN, zero outside the disc.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        InputError
+            If the crops do not fit the model.
         """
         table = self.transform(crops)
         names = [f"z{i}" for i in range(self.config.n_latents)]
@@ -327,6 +355,13 @@ class RVAE:
         -------
         ndarray of shape (n, n, C, S, S)
             The first latent grows to the right, the second upwards.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        InputError
+            If the model has no such latents.
         """
         trained = self._finish()
         table, middle = trained.quantiles(n)
@@ -343,10 +378,19 @@ class RVAE:
         return pictures.reshape(n, n, *pictures.shape[1:])
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model into a folder: config.json and the weights that it names.
+        """Write the model into a folder, in place of an earlier one.
+
+        The folder holds config.json and, named by it, weights-<hash>.safetensors.
+
+        Parameters
+        ----------
+        folder
+            Where to; made where it is missing.
 
         Raises
         ------
+        NotFittedError
+            Before the training.
         ModelFileError
             If it cannot be written.
         """
@@ -361,6 +405,13 @@ class RVAE:
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> RVAE:
         """Read a model that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder
+            The folder that was given to :meth:`save`.
+        device
+            "auto" (CUDA, then MPS, then CPU) or a device's name.
 
         Raises
         ------

@@ -59,7 +59,7 @@ class EpochRecord:
     learning_rate
         Step size at its end.
     seconds
-        Time since the start of the training.
+        Time spent on the epochs so far; pauses do not count.
     """
 
     epoch: int

@@ -102,7 +102,9 @@ def test_scan_channels_are_stacked_and_upright(scan, movie):
     alone = read_frames(scan, channel="Channel_2")
     assert (alone.shape, alone.pixel_size) == ((40, 50), (8, 4))
     np.testing.assert_array_equal(alone.frame(0), movie[2])
-    with pytest.raises(ReadError, match="name one"):
+    with pytest.raises(
+        ReadError, match="no channel 'Current': choose from Phase, Height, Amplitude"
+    ):
         read_frames(scan, channel="Current")
 
 
@@ -204,8 +206,3 @@ def test_real_scans(data_folder):
     pair = read_frames([folder / "PMN28Pt0001.h5", folder / "PMN28Pt0002.h5"])
     assert pair.shape == (2, 4, 256, 256)
     assert pair.scale[-1] == pytest.approx(2000 / 255)
-
-
-def test_a_channel_that_is_not_there_is_answered_with_those_that_are(scan):
-    with pytest.raises(ReadError, match=r"no channel 'Phas': choose from Phase, Height, Amplitude"):
-        read_frames(scan, channel="Phas")
