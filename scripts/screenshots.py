@@ -16,8 +16,7 @@ from napari_rvae.cli import main as napari_rvae
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 #: Wide enough to read on a page, small enough for a repository.
-WIDTH = 1400
-COLOURS = 128
+WIDTH = 1200
 
 
 def report() -> None:
@@ -29,7 +28,7 @@ def report() -> None:
         with Image.open(Path(folder) / "report.png") as page:
             height = round(page.height * WIDTH / page.width)
             small = page.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-            small.quantize(COLOURS).save(IMAGES / "report.png", optimize=True)
+            small.save(IMAGES / "report.png", optimize=True)
 
 
 if __name__ == "__main__":

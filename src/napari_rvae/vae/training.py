@@ -216,7 +216,7 @@ class Trainer:
 
     def _try_step(self, rows: torch.Tensor, epoch: int, part: float, sums: _Sums) -> bool:
         done = (epoch + part) / self.config.epochs
-        beta = min(1.0, 0.1 + 3 * done) * self.config.beta
+        beta = self.config.beta
         temper = max(1.0, _FIRST_TEMPER * (1 - 4 * done))
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate(epoch)
