@@ -417,11 +417,13 @@ class RVAE:
         ------
         ModelFileError
             If the files are missing, damaged, or not ours.
+        InputError
+            If the device is not on this machine.
         """
+        where = choose_device(device)
         header, tensors = read_model(folder)
         try:
             model = cls(RVAEConfig.from_dict(header["config"]), device=device)
-            where = choose_device(device)
             model._trained = TrainedModel.restore(header, tensors, model.config, where)
             model.history_ = [EpochRecord(**record) for record in header["history"]]
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:

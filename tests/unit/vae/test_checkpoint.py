@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from napari_rvae import RVAE
-from napari_rvae.errors import ModelFileError, NotFittedError
+from napari_rvae.errors import InputError, ModelFileError, NotFittedError
 from napari_rvae.vae import checkpoint
 from napari_rvae.vae.checkpoint import CONFIG_FILE, FORMAT_VERSION
 
@@ -244,3 +244,8 @@ def test_a_save_that_breaks_off_leaves_no_half_model(model, crops, tmp_path, mon
         model.save(tmp_path / "broken")
     with pytest.raises(ModelFileError, match="no model folder"):
         RVAE.load(tmp_path / "broken", device="cpu")
+
+
+def test_a_device_that_is_not_there_is_said_as_such(folder):
+    with pytest.raises(InputError, match="no device 'abacus'"):
+        RVAE.load(folder, device="abacus")
