@@ -24,7 +24,10 @@ __all__ = ["EpochRecord", "FitProgress", "Trainer"]
 #: Longest time between two progress reports, in seconds.
 _REPORT_EVERY = 0.3
 
-#: Epochs (of a training of 30) at which shifts are searched anew, and merely re-read.
+#: Epochs (of a training of 30) at which shifts are searched anew, and merely re-read. Where an
+#: epoch has more steps than this, the searches come sooner: shifts that stay wrong for long become
+#: a part of the latents and tear classes apart.
+_SEARCH_STEPS = 20
 _SEARCH_AT = (3, 5, 7, 10)
 _REREAD_AT = (12, 15, 20, 25)
 
@@ -258,7 +261,8 @@ class Trainer:
         if self.search is None:
             return
         scale = max(self.config.epochs, 30) / 30
-        searches = {round(e * scale) for e in _SEARCH_AT}
+        sooner = min(1.0, _SEARCH_STEPS / max(1, len(self.data) // self.batch))
+        searches = {max(1, round(e * scale * sooner)) for e in _SEARCH_AT}
         rereads = {round(e * scale) for e in _REREAD_AT}
         if epoch in searches:
             found = []
