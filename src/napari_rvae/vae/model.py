@@ -175,8 +175,7 @@ class SteerableVAE(nn.Module):
         assert isinstance(last, nn.Linear)  # noqa: S101 - the layer was made above
         last.bias.copy_(0.4 * typical.flatten())
         last.weight.mul_(6 * float(data.std()))
-        # from coarse to fine: a sharp start can tear a class apart in a latent plane
-        self.s2 = 16 * noise2
+        self.s2 = 4 * noise2
 
     def infer(self, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Posterior mean and log sd (B, L) of the latents of coefficients (B, M, 2, K)."""

@@ -24,10 +24,7 @@ __all__ = ["EpochRecord", "FitProgress", "Trainer"]
 #: Longest time between two progress reports, in seconds.
 _REPORT_EVERY = 0.3
 
-#: Epochs (of a training of 30) at which shifts are searched anew, and merely re-read. Where an
-#: epoch has more steps than this, the searches come sooner: shifts that stay wrong for long become
-#: a part of the latents and tear classes apart.
-_SEARCH_STEPS = 20
+#: Epochs (of a training of 30) at which shifts are searched anew, and merely re-read.
 _SEARCH_AT = (3, 5, 7, 10)
 _REREAD_AT = (12, 15, 20, 25)
 
@@ -219,7 +216,7 @@ class Trainer:
 
     def _try_step(self, rows: torch.Tensor, epoch: int, part: float, sums: _Sums) -> bool:
         done = (epoch + part) / self.config.epochs
-        beta = self.config.beta
+        beta = min(1.0, 0.1 + 3 * done) * self.config.beta
         temper = max(1.0, _FIRST_TEMPER * (1 - 4 * done))
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate(epoch)
@@ -261,8 +258,7 @@ class Trainer:
         if self.search is None:
             return
         scale = max(self.config.epochs, 30) / 30
-        sooner = min(1.0, _SEARCH_STEPS / max(1, len(self.data) // self.batch))
-        searches = {max(1, round(e * scale * sooner)) for e in _SEARCH_AT}
+        searches = {round(e * scale) for e in _SEARCH_AT}
         rereads = {round(e * scale) for e in _REREAD_AT}
         if epoch in searches:
             found = []
