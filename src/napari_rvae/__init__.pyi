@@ -16,12 +16,18 @@ from .errors import (
     ReadError,
 )
 from .frames import Frames, as_frames
-from .io import read_frames
+from .io import export_table, read_frames
 from .layers import (
     add_layers,
+    color_points,
+    frames_from_layer,
     image_layer,
     manifold_layer,
+    map_layer,
     points_layer,
+    region_from_layer,
+    run_layers,
+    sites_from_layer,
     tracks_layer,
     vectors_layer,
 )
@@ -57,12 +63,15 @@ __all__ = [
     "add_layers",
     "analyse_frames",
     "as_frames",
+    "color_points",
     "concat_crops",
     "concat_sites",
     "detect_atoms",
+    "export_table",
     "extract_crops",
     "find_units",
     "fold_angle",
+    "frames_from_layer",
     "image_layer",
     "iter_detect_atoms",
     "join_latents",
@@ -70,13 +79,17 @@ __all__ = [
     "link_sites",
     "load_run",
     "manifold_layer",
+    "map_layer",
     "neighbour_distance",
     "points_layer",
     "read_frames",
+    "region_from_layer",
+    "run_layers",
     "sample_grid",
     "save_run",
     "simulate_graphene",
     "simulate_perovskite",
+    "sites_from_layer",
     "tracks_layer",
     "vectors_layer",
 ]

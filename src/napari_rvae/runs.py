@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from napari_rvae import __version__, config
 from napari_rvae.errors import InputError, ModelFileError, NapariRvaeError, ReadError
 from napari_rvae.frames import Frames, as_frames
@@ -103,6 +105,37 @@ class Run:
     def has_model(self) -> bool:
         """Whether there is a model to load."""
         return "model" in self.manifest["files"]
+
+    def placement_frames(self) -> Frames | None:
+        """Frames of the input's shape, scale, units and name, empty and without memory.
+
+        Returns
+        -------
+        Frames
+            What layers can be placed on while the input is not at hand; None where the run does
+            not describe one.
+
+        Raises
+        ------
+        ModelFileError
+            If the description is damaged.
+        """
+        if self.frames is None:
+            return None
+        try:
+            return Frames(
+                np.broadcast_to(np.uint8(0), tuple(self.frames["shape"])),
+                axis_labels=tuple(self.frames["axis_labels"]),
+                scale=tuple(self.frames["scale"]),
+                units=tuple(self.frames["units"]),
+                channels=tuple(self.frames["channels"]),
+                name=str(self.frames["name"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{self.folder}: {_RUN_FILE} does not describe its input ({error}); take it from a "
+                "copy or run again."
+            ) from None
 
     def load_model(self, device: str = "auto") -> RVAE:
         """Load the model.

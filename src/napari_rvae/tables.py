@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from napari_rvae.errors import InputError
 
@@ -213,6 +212,8 @@ def neighbour_distance(sites: pd.DataFrame) -> float:
     sites = validate_sites(sites)
     if len(sites["source"].unique()) > 1:
         raise InputError("The table holds several sources: take the distance of one at a time.")
+    from scipy.spatial import cKDTree  # takes 0.2 s to load, and few need it at once
+
     medians = []
     for _, _, rows in group_rows(sites):
         points = sites[["y", "x"]].to_numpy(float)[rows]

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["UNIT_COLOURS", "comparable", "look_alike", "median_of_known", "unit_names"]
+__all__ = [
+    "CYCLIC_COLOURS",
+    "UNIT_COLOURS",
+    "comparable",
+    "look_alike",
+    "median_of_known",
+    "unit_names",
+]
 
 #: Colour of each unit by its number: the host's is quiet, the others differ in hue and lightness
 #: (after Okabe and Ito, safe for the colour-blind).
@@ -38,6 +45,28 @@ UNIT_COLOURS = (
     "#fdbf6f",
     "#6a3d9a",
     "#b15928",
+)
+
+#: Colours of angles, at equal steps of perceived difference. Directions 60 degrees apart or more
+#: differ for the colour-blind too (light against dark, blue against yellow), and none is as dark or
+#: as pale as an image below may be.
+CYCLIC_COLOURS = (
+    "#7441a7",
+    "#5a59c6",
+    "#4378d8",
+    "#3796e0",
+    "#4bb1dd",
+    "#71c8d2",
+    "#9edabf",
+    "#cde7a1",
+    "#ffe66b",
+    "#ffc71d",
+    "#ffa500",
+    "#fb8723",
+    "#e46d40",
+    "#cb5958",
+    "#af496e",
+    "#923f87",
 )
 
 #: Two central atoms look alike within these tolerances: 0.4 neighbours, order parameters within

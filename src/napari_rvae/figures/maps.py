@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_rvae.analysis.appearance import CYCLIC_COLOURS
 from napari_rvae.figures.page import (
     MAX_UNITS,
     PAGE_INCHES,
@@ -198,10 +199,7 @@ def _colour_bar(
 
 
 def _hue_circle() -> Colormap:
-    """Make cyclic colours of equal lightness: no angle stands out."""
-    from matplotlib.colors import ListedColormap
-    from skimage.color import lab2rgb
+    """Colours of angles, the same as in the viewer."""
+    from matplotlib.colors import LinearSegmentedColormap
 
-    hue = np.linspace(0, 2 * math.pi, 256)
-    lab = np.stack([np.full(256, 70.0), 40 * np.cos(hue), 40 * np.sin(hue)], axis=-1)
-    return ListedColormap(np.clip(lab2rgb(lab), 0, 1), name="hue circle")
+    return LinearSegmentedColormap.from_list("angles", [*CYCLIC_COLOURS, CYCLIC_COLOURS[0]])

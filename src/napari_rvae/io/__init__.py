@@ -6,11 +6,13 @@ Every format is read lazily, and whatever is wrong with a file is one line of
 
 from __future__ import annotations
 
+from napari_rvae.io.export import export_table
 from napari_rvae.io.files import read_json, sha256_of, write_atomic, write_json
 from napari_rvae.io.read import SUFFIXES, read_frames
 
 __all__ = [
     "SUFFIXES",
+    "export_table",
     "read_frames",
     "read_json",
     "sha256_of",

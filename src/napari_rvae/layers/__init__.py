@@ -1,25 +1,45 @@
-"""Tables and arrays -> napari layers, as (data, options, type) tuples; napari is not imported.
+"""Tables and arrays -> napari layers, as (data, options, type) tuples, and back.
 
-Every colour, size and name that a user sees in the viewer is decided here, and
-``metadata["napari_rvae"]`` of each layer says where it comes from.
+napari is not imported. Every colour, size and name that a user sees in the viewer is decided here,
+and ``metadata["napari_rvae"]`` of each layer says where it comes from.
 """
 
+from napari_rvae.layers.colours import LegendEntry, legend, legend_of
+from napari_rvae.layers.directions import vectors_layer
+from napari_rvae.layers.edits import settle_edits, settle_layer
 from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
+from napari_rvae.layers.maps import map_layer
 from napari_rvae.layers.place import METADATA_KEY, LayerTuple
-from napari_rvae.layers.sites import points_layer, tracks_layer, vectors_layer
-from napari_rvae.layers.styles import ImageStyle, PointStyle, TrackStyle, VectorStyle
+from napari_rvae.layers.read import frames_from_layer, region_from_layer, sites_from_layer
+from napari_rvae.layers.recolour import color_points
+from napari_rvae.layers.runs import run_layers
+from napari_rvae.layers.sites import points_layer
+from napari_rvae.layers.styles import ImageStyle, MapStyle, PointStyle, TrackStyle, VectorStyle
+from napari_rvae.layers.tracks import tracks_layer
 
 __all__ = [
     "METADATA_KEY",
     "ImageStyle",
     "LayerTuple",
+    "LegendEntry",
+    "MapStyle",
     "PointStyle",
     "TrackStyle",
     "VectorStyle",
     "add_layers",
+    "color_points",
+    "frames_from_layer",
     "image_layer",
+    "legend",
+    "legend_of",
     "manifold_layer",
+    "map_layer",
     "points_layer",
+    "region_from_layer",
+    "run_layers",
+    "settle_edits",
+    "settle_layer",
+    "sites_from_layer",
     "tracks_layer",
     "vectors_layer",
 ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rvae.errors import InputError
-from napari_rvae.frames import Frames, as_frames
+from napari_rvae.frames import FRAME_COLUMNS, Frames, as_frames
+from napari_rvae.layers.colours import show_colour_bar
 from napari_rvae.layers.place import LayerTuple, placement, provenance, robust_limits
 from napari_rvae.layers.styles import ImageStyle
 
@@ -34,6 +35,7 @@ def image_layer(
         Frames, or an array (Y, X) or (T, Y, X), such as a latent map; it stays lazy.
     frames
         Frames that an array lies over: gives scale, units and axis labels.
+        :func:`~napari_rvae.frames_from_layer` gives frames back from a layer made without.
     channel
         Number or name of the channel; points would land on a channel axis, so one layer each.
     contrast_limits
@@ -64,7 +66,10 @@ def image_layer(
     movie = as_frames(image)
     number = movie.channel_index(channel)
     label = movie.channels[number] if movie.n_channels > 1 else movie.name or "image"
-    below = movie if frames is None else as_frames(frames)
+    if frames is None:
+        below, record = movie, {"kind": "image", **_movie_record(movie)}
+    else:
+        below, record = as_frames(frames), {"kind": "picture"}
     data = _channel(movie, number)
     if contrast_limits is None:
         picked = np.unique(np.linspace(0, movie.n_frames - 1, 5).astype(int))
@@ -76,10 +81,31 @@ def image_layer(
         "contrast_limits": contrast_limits,
         "opacity": style.opacity,
         "blending": style.blending,
-        "metadata": provenance("image", below, channel=label, contrast_limits=contrast_limits),
+        "metadata": provenance(
+            frames=below,
+            channel=movie.channels[number],
+            contrast_limits=contrast_limits,
+            **record,
+        ),
         **placement(below, len(data.shape)),
     }
     return data, options, "image"
+
+
+def _movie_record(movie: Frames) -> dict[str, Any]:
+    """What a layer does not hold of the frames: shape, units and what is known of each frame."""
+    axes = [i for i, label in enumerate(movie.axis_labels) if label != "c"]
+    table = {}
+    for name in FRAME_COLUMNS[1:]:
+        values = movie.table[name].astype(bool if name == "keep" else float)
+        if not values.all() if name == "keep" else values.notna().any():
+            # JSON has no NaN
+            table[name] = values.astype(object).where(values.notna(), None).tolist()
+    return {
+        "shape": [movie.shape[i] for i in axes],
+        "units": [movie.units[i] for i in axes],
+        "table": table or None,
+    }
 
 
 def _channel(movie: Frames, number: int) -> Any:
@@ -163,7 +189,7 @@ def manifold_layer(
 
 
 def add_layers(viewer: Any, *layers: LayerTuple) -> list[Any]:
-    """Add layers to a viewer.
+    """Add layers to a viewer, with the colour bars of those that show numbers.
 
     Parameters
     ----------
@@ -185,4 +211,7 @@ def add_layers(viewer: Any, *layers: LayerTuple) -> list[Any]:
     >>> [layer.name for layer in add_layers(ViewerModel(), image_layer(np.zeros((16, 16))))]
     ['image']
     """
-    return [getattr(viewer, f"add_{kind}")(data, **options) for data, options, kind in layers]
+    added = [getattr(viewer, f"add_{kind}")(data, **options) for data, options, kind in layers]
+    for layer in added:
+        show_colour_bar(layer)
+    return added

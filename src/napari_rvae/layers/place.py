@@ -1,4 +1,20 @@
-"""Where layers lie, and where they come from."""
+"""Where layers lie, and where they come from.
+
+``layer.metadata["napari_rvae"]`` is a dictionary that JSON can hold. Every layer of ours has
+``kind``, ``version`` and ``frames`` (the name of the frames it lies over). Beside these:
+
+=============================  ============================================================
+``shape``, ``table``, ...      images: what :func:`~napari_rvae.frames_from_layer` needs to give
+                               the frames back as they were
+``column``, ``symmetry``,      what is shown, in which colours; ``feature`` is the feature that
+``contrast_limits``, ...       holds the shown values where it is not the column itself
+``categories``                 names of the values of whole-number columns, by column
+``frame_shape``, ``window``,   sites: which of them are too near the border for a whole window
+``n_border``
+``next_site_id``               sites: the number of the next site that is set by hand
+``run``                        the folder of the run that a layer was made from
+=============================  ============================================================
+"""
 
 from __future__ import annotations
 
@@ -14,7 +30,16 @@ if TYPE_CHECKING:
 
     from napari_rvae.frames import Frames
 
-__all__ = ["METADATA_KEY", "LayerTuple", "placement", "provenance", "robust_limits"]
+__all__ = [
+    "METADATA_KEY",
+    "LayerTuple",
+    "layer_kind",
+    "placement",
+    "provenance",
+    "record_of",
+    "robust_limits",
+    "unit_on_screen",
+]
 
 #: What the viewer's ``add_...`` functions take: data, options, kind of layer.
 LayerTuple = tuple[Any, dict[str, Any], str]
@@ -27,20 +52,32 @@ _LENGTHS = ("pixel", "m", "cm", "mm", "um", "µm", "nm", "angstrom", "Å", "pm")
 _TIMES = ("h", "min", "s", "ms", "us", "ns")
 _KNOWN_UNITS = frozenset((*_LENGTHS, *_TIMES))
 
+_KINDS = {"Image", "Labels", "Points", "Shapes", "Surface", "Tracks", "Vectors"}
+
 
 def placement(frames: Frames | None, n_axes: int) -> dict[str, Any]:
-    """Scale, units and axis labels of the frames, for a layer of the axes (t, y, x) or (y, x)."""
+    """Scale, units and axis labels of the frames, for a layer of the axes (t, y, x) or (y, x).
+
+    Frames that come from a layer which was turned or moved carry its ``affine`` matrix.
+    """
     if frames is None:
         return {}
     axes = [i for i, label in enumerate(frames.axis_labels) if label != "c"][-n_axes:]
     if len(axes) < n_axes:
         raise InputError("The layer has frames but the image has none: give the movie.")
-    units = tuple(frames.units[i] for i in axes)
-    return {
+    place: dict[str, Any] = {
         "scale": tuple(frames.scale[i] for i in axes),
-        "units": tuple(unit if unit in _KNOWN_UNITS else "pixel" for unit in units),
+        "units": tuple(unit_on_screen(frames.units[i]) for i in axes),
         "axis_labels": tuple(frames.axis_labels[i] for i in axes),
     }
+    if "affine" in frames.metadata:
+        place["affine"] = np.asarray(frames.metadata["affine"], float)[-n_axes - 1 :, -n_axes - 1 :]
+    return place
+
+
+def unit_on_screen(unit: str) -> str:
+    """Name that napari takes for a unit."""
+    return unit if unit in _KNOWN_UNITS else "pixel"
 
 
 def robust_limits(values: NDArray[Any], percentiles: tuple[float, float]) -> tuple[float, float]:
@@ -64,3 +101,15 @@ def provenance(kind: str, frames: Frames | None, **values: Any) -> dict[str, dic
             **known,
         }
     }
+
+
+def record_of(layer: Any) -> dict[str, Any]:
+    """Provenance of a layer; an empty dictionary of its own for layers that are not ours."""
+    record = layer.metadata.get(METADATA_KEY)
+    return record if isinstance(record, dict) else {}
+
+
+def layer_kind(layer: Any) -> str:
+    """What a layer is: "Image", "Labels", "Points", ...; any other object by its type."""
+    names = [ancestor.__name__ for ancestor in type(layer).__mro__]
+    return next((name for name in names if name in _KINDS), names[0])

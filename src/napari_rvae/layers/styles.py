@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_rvae.analysis.appearance import CYCLIC_COLOURS
+
 __all__ = [
+    "CYCLIC_COLOURS",
     "MISSING_COLOUR",
+    "Colours",
     "ImageStyle",
+    "MapStyle",
     "PointStyle",
     "TrackStyle",
     "VectorStyle",
 ]
+
+#: A colormap: the name of one of matplotlib's, or colours at equal steps round a circle.
+Colours = str | tuple[str, ...]
 
 #: Colour of sites that have no value: at the border, of no unit.
 MISSING_COLOUR = "#606060"
@@ -26,8 +34,9 @@ class PointStyle:
     colour: str = "#56b4e9"
     border_width: float = 0.05
     border_colour: str = "#202020"
-    colormap: str = "viridis"
-    cyclic_colormap: str = "hsv"
+    missing_border_colour: str = "#c8c8c8"
+    colormap: Colours = "viridis"
+    cyclic_colormap: Colours = CYCLIC_COLOURS
     percentiles: tuple[float, float] = (1.0, 99.0)
 
 
@@ -36,9 +45,9 @@ class VectorStyle:
     """How directions are drawn; lengths in neighbour distances."""
 
     length: float = 0.45
-    width: float = 0.07
-    colormap: str = "hsv"
-    faintest: float = 0.1
+    width: float = 0.09
+    colormap: Colours = CYCLIC_COLOURS
+    faintest: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -57,4 +66,15 @@ class ImageStyle:
     colormap: str = "gray"
     percentiles: tuple[float, float] = (0.5, 99.8)
     opacity: float = 1.0
+    blending: str = "translucent"
+
+
+@dataclass(frozen=True)
+class MapStyle:
+    """How a column is drawn as a picture over the frames."""
+
+    colormap: Colours = "viridis"
+    cyclic_colormap: Colours = CYCLIC_COLOURS
+    percentiles: tuple[float, float] = (1.0, 99.0)
+    opacity: float = 0.6
     blending: str = "translucent"
