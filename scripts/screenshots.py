@@ -1,35 +1,145 @@
 """Draw the pictures of the README and the documentation: python scripts/screenshots.py.
 
-Runs the demonstration and keeps its report, reduced to the size of a page.
+Goes through the first tutorial in a real napari and keeps a picture of each step; with --report
+also runs the demonstration and keeps its page. Needs a screen, or
+
+    xvfb-run -a -s "-screen 0 1400x1000x24" python scripts/screenshots.py
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-
-from napari_rvae.cli import main as napari_rvae
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 #: Wide enough to read on a page, small enough for a repository.
 WIDTH = 1200
 
+#: Size of napari's window.
+WINDOW = (1400, 1000)
 
-def report() -> None:
-    """Save the demonstration's report as docs/images/report.png."""
-    with tempfile.TemporaryDirectory() as folder:
-        code = napari_rvae(["demo", "--out", folder])
+
+def report(folder: Path) -> None:
+    """Save the demonstration's report as report.png."""
+    from napari_rvae.cli import main as napari_rvae
+
+    with tempfile.TemporaryDirectory() as run:
+        code = napari_rvae(["demo", "--out", run])
         if code:
             sys.exit(code)
-        with Image.open(Path(folder) / "report.png") as page:
-            height = round(page.height * WIDTH / page.width)
-            small = page.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-            small.save(IMAGES / "report.png", optimize=True)
+        _shrink(Path(run) / "report.png", folder / "report.png")
+
+
+def _shrink(source: Path, target: Path) -> None:
+    with Image.open(source) as page:
+        height = round(page.height * WIDTH / page.width)
+        small = page.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
+        small.save(target, quality=90, optimize=True)
+
+
+class Tour:
+    """The first tutorial, step by step, in a viewer of its own."""
+
+    def __init__(self, folder: Path, theme: str) -> None:
+        import napari
+        from napari.settings import get_settings
+
+        get_settings().appearance.theme = theme
+        self.folder = folder
+        self.viewer = napari.Viewer(show=False)
+        self.viewer.window.show()
+        self.wait()
+        self.viewer.window.resize(*WINDOW)  # not before: napari remembers another size
+
+    def wait(self, until: Callable[[], bool] | None = None, seconds: float = 600.0) -> None:
+        """Let napari work until something is so, or for a moment."""
+        from qtpy.QtTest import QTest
+
+        end = time.monotonic() + seconds
+        while until is not None and not until():
+            if time.monotonic() > end:
+                sys.exit("waited too long")
+            QTest.qWait(50)
+        QTest.qWait(600)
+
+    def keep(self, name: str) -> None:
+        """Keep a picture of the window."""
+        self.wait()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "window.png"
+            self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+            _shrink(path, self.folder / f"{name}.jpg")
+
+    def widget(self, number: int) -> Any:
+        """Bring a tab of the workspace to the front, and return its widget."""
+        docks = list(self.viewer.window.dock_widgets.values())
+        dock_titles = ("Detect", "Train", "Latents")
+        found = [w for w in docks if type(w).__name__ == f"{dock_titles[number]}Widget"]
+        dock = found[0].parent()
+        while not hasattr(dock, "raise_") or type(dock).__name__ != "QtViewerDockWidget":
+            dock = dock.parent()
+        dock.raise_()
+        return found[0]
+
+    def go(self) -> None:
+        """Go through the tutorial."""
+        from napari_rvae._napari.commands import open_workspace
+
+        viewer = self.viewer
+        viewer.open_sample("napari-rvae", "graphene")
+        viewer.dims.set_current_step(0, 4)
+        open_workspace(viewer)
+        detect = self.widget(0)
+        self.keep("tutorial-open")
+
+        detect.preview.click()
+        self.wait(lambda: detect.workspace.job("detect") is None)
+        self.keep("tutorial-preview")
+        detect.detect.click()
+        self.wait(lambda: detect.workspace.job("detect") is None)
+        self.keep("tutorial-detect")
+
+        train = self.widget(1)
+        train.train_button.click()
+        self.wait(train.picture.isVisible)
+        self.wait(lambda: train.job_panel.bar.value() > 600)
+        self.keep("tutorial-train")
+        self.wait(lambda: train.workspace.job("train") is None)
+
+        latents = self.widget(2)
+        self.wait()
+        latents.decode_pictures()
+        self.wait(lambda: latents.workspace.job("latents") is None)
+        self.keep("tutorial-latents")
+        latents.color_by("lattice_angle")
+        latents.colours.symmetry.setValue(3)
+        latents.draw_directions()
+        self.keep("tutorial-angle")
+        viewer.scene.camera.zoom *= 2.5
+        self.keep("workspace")
+        viewer.close()
+
+
+def main() -> None:
+    """Draw the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_argument("--report", action="store_true", help="the demonstration's page, too")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.report:
+        report(options.out)
+    Tour(options.out, options.theme).go()
 
 
 if __name__ == "__main__":
-    report()
+    main()

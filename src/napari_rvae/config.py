@@ -34,10 +34,15 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    suggestions: tuple[str, ...] = (),
     unit: str = "",
+    label: str = "",
     advanced: bool = False,
 ) -> Any:
     """Make a dataclass field that knows its help text, range, unit and place in a form.
+
+    Its metadata has the keys "help", "low", "high", "choices", "suggestions", "unit", "label"
+    and "advanced".
 
     Parameters
     ----------
@@ -48,9 +53,14 @@ def option(
     low, high
         Allowed range, both ends included; None means open.
     choices
-        Allowed words, for text options.
+        Allowed words, for text options; none means any.
+    suggestions
+        Words that a form offers where others are allowed, too.
     unit
         Physical unit, for display.
+    label
+        A few words that stand beside it in a form, of 22 characters at most, without the unit;
+        empty: its name with spaces.
     advanced
         True hides the option behind "advanced" in forms.
     """
@@ -59,7 +69,9 @@ def option(
         "low": low,
         "high": high,
         "choices": choices,
+        "suggestions": suggestions,
         "unit": unit,
+        "label": label,
         "advanced": advanced,
     }
     return field(default=default, metadata=metadata)
@@ -152,9 +164,14 @@ class DetectConfig(Config):
         "bright",
         "Atoms are bright (ADF, HAADF) or dark (ABF) on their background.",
         choices=("bright", "dark"),
+        label="Contrast",
     )
     neighbour_distance: float | None = option(
-        None, "Expected nearest-neighbour distance; empty: measured.", low=2.0, unit="px"
+        None,
+        "Expected nearest-neighbour distance; empty: measured.",
+        low=2.0,
+        unit="px",
+        label="Neighbour distance",
     )
     sigma: float | None = option(
         None,
@@ -162,12 +179,14 @@ class DetectConfig(Config):
         low=0.4,
         unit="px",
         advanced=True,
+        label="Width of an atom",
     )
     min_snr: float = option(
         5.0,
         "An atom this many times above the noise (without a lattice: 1.2 times that) is believed.",
         low=1.0,
         high=100.0,
+        label="Least signal/noise",
     )
     min_lattice_snr: float = option(
         2.5,
@@ -175,6 +194,7 @@ class DetectConfig(Config):
         low=0.5,
         high=100.0,
         advanced=True,
+        label="Least S/N on a lattice",
     )
     min_lattice_support: float = option(
         0.35,
@@ -182,8 +202,14 @@ class DetectConfig(Config):
         low=0.0,
         high=1.0,
         advanced=True,
+        label="Least lattice support",
     )
-    device: str = option("cpu", "Where the atoms are fitted: auto, cpu, cuda or mps.")
+    device: str = option(
+        "cpu",
+        "Where the atoms are fitted: auto, cpu, cuda or mps.",
+        suggestions=("auto", "cpu", "cuda", "mps"),
+        label="Device",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,17 +222,31 @@ class CropConfig(Config):
         low=0.5,
         high=50.0,
         unit="neighbour distances",
+        label="Window",
     )
     window: float | None = option(
-        None, "Side of a crop in frame pixels; overrides the one above.", low=2.0, unit="px"
+        None,
+        "Side of a crop in frame pixels; overrides the one above.",
+        low=2.0,
+        unit="px",
+        advanced=True,
+        label="Fixed window",
     )
     pixels: int = option(
-        32, "Side of the grid a crop is resampled to.", low=8, high=256, unit="px", advanced=True
+        32,
+        "Side of the grid a crop is resampled to.",
+        low=8,
+        high=256,
+        unit="px",
+        advanced=True,
+        label="Crop grid",
     )
     content: str = option(
         "frame",
         "What a crop shows: the frame, or Gaussians rendered at the fitted atoms.",
         choices=("frame", "rendered"),
+        advanced=True,
+        label="Crops show",
     )
 
 
@@ -214,19 +254,43 @@ class CropConfig(Config):
 class RVAEConfig(Config):
     """Options of :class:`napari_rvae.RVAE`: the model's and the training's together."""
 
-    n_latents: int = option(4, "Number of latent variables.", low=1, high=8)
-    shifts: bool = option(False, "Let the model move crops; for sites that are not well centred.")
-    epochs: int = option(30, "Passes over the training crops.", low=1, high=10_000)
+    n_latents: int = option(
+        4, "Number of latent variables.", low=1, high=8, label="Latent variables"
+    )
+    shifts: bool = option(
+        False,
+        "Let the model move crops; for sites that are not well centred.",
+        label="Centre the crops",
+    )
+    epochs: int = option(30, "Passes over the training crops.", low=1, high=10_000, label="Epochs")
     max_crops: int = option(
-        10_000, "Train on at most so many crops, drawn at random.", low=16, advanced=True
+        10_000,
+        "Train on at most so many crops, drawn at random.",
+        low=16,
+        advanced=True,
+        label="Most crops",
     )
-    batch_size: int = option(256, "Crops in one step.", low=2, high=65_536, advanced=True)
+    batch_size: int = option(
+        256, "Crops in one step.", low=2, high=65_536, advanced=True, label="Crops in a step"
+    )
     learning_rate: float = option(
-        2e-3, "Step size of the optimiser at its peak.", low=1e-6, high=1.0, advanced=True
+        2e-3,
+        "Step size of the optimiser at its peak.",
+        low=1e-6,
+        high=1.0,
+        advanced=True,
+        label="Learning rate",
     )
-    hidden: int = option(128, "Width of the hidden layers.", low=8, high=4096, advanced=True)
+    hidden: int = option(
+        128, "Width of the hidden layers.", low=8, high=4096, advanced=True, label="Network width"
+    )
     beta: float = option(
-        1.0, "Weight of the prior on the latents.", low=0.0, high=100.0, advanced=True
+        1.0,
+        "Weight of the prior on the latents.",
+        low=0.0,
+        high=100.0,
+        advanced=True,
+        label="Weight of the prior",
     )
     band_limit: float = option(
         0.6,
@@ -234,6 +298,7 @@ class RVAEConfig(Config):
         low=0.1,
         high=1.0,
         advanced=True,
+        label="Highest frequency",
     )
     max_shift_nd: float = option(
         0.25,
@@ -242,8 +307,9 @@ class RVAEConfig(Config):
         high=0.5,
         unit="neighbour distances",
         advanced=True,
+        label="Largest shift",
     )
-    seed: int = option(0, "Start of the random numbers.", low=0, advanced=True)
+    seed: int = option(0, "Start of the random numbers.", low=0, advanced=True, label="Random seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,27 +317,48 @@ class UnitConfig(Config):
     """Options of :func:`napari_rvae.find_units`."""
 
     n_features: int = option(
-        24, "Principal components of the features that are kept.", low=1, high=256, advanced=True
+        24,
+        "Principal components of the features that are kept.",
+        low=1,
+        high=256,
+        advanced=True,
+        label="Features",
     )
     n_components: int = option(
-        24, "Components of the over-fitted mixture.", low=1, high=200, advanced=True
+        24,
+        "Components of the over-fitted mixture.",
+        low=1,
+        high=200,
+        advanced=True,
+        label="Mixture components",
     )
-    max_units: int = option(20, "Merge the closest units down to this many.", low=1, high=100)
+    max_units: int = option(
+        20, "Merge the closest units down to this many.", low=1, high=100, label="Most units"
+    )
     outlier_level: float = option(
         1e-3,
         "Chance at which a host site is taken for something else.",
         low=1e-9,
         high=0.5,
         advanced=True,
+        label="Outlier level",
     )
-    min_sites: int = option(10, "A unit needs this many sites.", low=1)
+    min_sites: int = option(10, "A unit needs this many sites.", low=1, label="Fewest sites")
     min_tracks: int = option(
-        3, "A unit needs this many different lattice sites.", low=1, advanced=True
+        3,
+        "A unit needs this many different lattice sites.",
+        low=1,
+        advanced=True,
+        label="Fewest lattice sites",
     )
     max_rare: int = option(
-        2, "Units on fewer lattice sites that are kept all the same.", low=0, advanced=True
+        2,
+        "Units on fewer lattice sites that are kept all the same.",
+        low=0,
+        advanced=True,
+        label="Most rare units",
     )
-    seed: int = option(0, "Start of the random numbers.", low=0, advanced=True)
+    seed: int = option(0, "Start of the random numbers.", low=0, advanced=True, label="Random seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,9 +371,15 @@ class TrackConfig(Config):
         low=0.01,
         high=0.5,
         unit="neighbour distances",
+        label="Largest step",
     )
     max_gap: int = option(
-        2, "A site may be missing for this many frames.", low=0, high=1000, unit="frames"
+        2,
+        "A site may be missing for this many frames.",
+        low=0,
+        high=1000,
+        unit="frames",
+        label="Longest gap",
     )
     max_hop_nd: float = option(
         2.2,
@@ -295,4 +388,5 @@ class TrackConfig(Config):
         high=10.0,
         unit="neighbour distances",
         advanced=True,
+        label="Largest hop",
     )

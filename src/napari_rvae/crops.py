@@ -54,6 +54,8 @@ class Crops:
         Names of the channels.
     lags
         Frame lags that the channels stand for.
+    content
+        What the crops show: "frame", or "rendered" for Gaussians at the fitted atoms.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class Crops:
     sd: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     channels: tuple[str, ...] = ()
     lags: tuple[int, ...] = (0,)
+    content: str = "frame"
 
     def __post_init__(self) -> None:
         """Fill in what was left out and check the shapes."""
@@ -169,6 +172,8 @@ def concat_crops(*crops: Crops) -> Crops:
     for other in crops[1:]:
         if other.images.shape[1:] != first.images.shape[1:] or other.channels != first.channels:
             raise InputError("The crops differ in grid or channels: cut them alike.")
+        if other.content != first.content:
+            raise InputError("Some of the crops show frames, others atoms: cut them alike.")
     return replace(
         first,
         images=np.concatenate([c.read() for c in crops]),
@@ -285,6 +290,7 @@ def extract_crops(
         noise_sd=_median_known([cut.noise for cut in cuts]),
         channels=plan.layer_names(movie),
         lags=tuple(lags),
+        content=config.content,
     )
 
 

@@ -1,12 +1,28 @@
-"""Where the tensors live: the one place that chooses a device."""
+"""Where the tensors live and how many threads compute: the one place that chooses both."""
 
 from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
 from napari_rvae.errors import InputError
 
-__all__ = ["choose_device", "describe_device", "is_out_of_memory", "to_device"]
+__all__ = [
+    "choose_device",
+    "describe_device",
+    "is_out_of_memory",
+    "limit_threads",
+    "release_memory",
+    "to_device",
+]
+
+#: One thread at a time may change its number of threads: see :func:`_set_own_threads`.
+_CHANGE = threading.Lock()
 
 
 def _mps_works() -> bool:
@@ -88,3 +104,73 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
     )
+
+
+def release_memory(device: torch.device) -> None:
+    """Give the memory that a device keeps in reserve back to others; the CPU keeps none.
+
+    Only what nothing refers to any more is given back, so drop the tensors first.
+    """
+    if device.type == "cpu":
+        return
+    gc.collect()  # tensors in reference cycles, such as those of a traceback
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+@contextmanager
+def limit_threads(count: int | None) -> Iterator[None]:
+    """Compute with at most so many CPU threads inside the block.
+
+    Holds for what torch computes on the CPU, and for the calling thread alone: other threads
+    keep their number, and threads that begin meanwhile get the usual one. The number from
+    before comes back with the end of the block, however it ends. A generator that is dropped
+    inside the block, and closed by another thread, changes nothing in that other thread. NumPy's
+    own threads can only be limited for the whole process, so they are left alone.
+
+    Parameters
+    ----------
+    count
+        Most threads, 1 or more; None or 0 limits nothing. It never raises the number.
+
+    Raises
+    ------
+    InputError
+        If `count` is negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from napari_rvae.device import limit_threads
+    >>> with limit_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    if count is not None and count < 0:
+        raise InputError(f"{count} threads are too few: give 1 or more, or 0 for no limit.")
+    with _CHANGE:  # a thread that begins with torch here must not begin with a changed number
+        earlier = torch.get_num_threads()
+    if not count or count >= earlier:
+        yield
+        return
+    owner = threading.get_ident()
+    _set_own_threads(count)
+    try:
+        yield
+    finally:
+        if threading.get_ident() == owner:
+            _set_own_threads(earlier)
+
+
+def _set_own_threads(count: int) -> None:
+    """Set the calling thread's number of threads, and leave what other threads begin with.
+
+    torch keeps two numbers: the calling thread's own, and one that every thread begins with.
+    It sets both at once, so a thread that ends at once puts the second one back.
+    """
+    with _CHANGE, ThreadPoolExecutor(1) as beginner:
+        usual = beginner.submit(torch.get_num_threads).result()
+        torch.set_num_threads(count)
+        beginner.submit(torch.set_num_threads, usual).result()

@@ -37,7 +37,7 @@ def _empty_table(n_frames: int) -> pd.DataFrame:
     return table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Frames:
     """A movie (T, Y, X), a multichannel movie (T, C, Y, X) or one image (Y, X), read lazily.
 
@@ -119,6 +119,13 @@ class Frames:
             ("metadata", dict(self.metadata)),
         ):
             object.__setattr__(self, key, value)
+
+    def __repr__(self) -> str:
+        """Return name, axes, type and pixel size in one line; no pixels are read."""
+        axes = ", ".join(f"{a} {n}" for a, n in zip(self.axis_labels, self.shape, strict=True))
+        height, width = self.pixel_size
+        pixel = f"{height:g} x {width:g} {self.units[-1]}"
+        return f"Frames({self.name!r}, {axes}, {self.dtype}, pixels of {pixel})"
 
     @staticmethod
     def _check_axes(labels: tuple[str, ...], shape: tuple[int, ...]) -> None:

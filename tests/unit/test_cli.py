@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 
 import napari_rvae
 from napari_rvae import config, errors
-from napari_rvae.cli import main, pipeline
+from napari_rvae.cli import main, pipeline, viewer
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
 from napari_rvae.crops import Crops
+from napari_rvae.layers import METADATA_KEY
 from napari_rvae.tables import make_sites
 
 
@@ -89,7 +91,7 @@ def test_a_missing_file_is_one_line(capsys):
 # ---------------------------------------------------------------- help and usage
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["demo", "-h"]])
+@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["demo", "-h"], ["view", "-h"]])
 def test_help_teaches(argv, capsys):
     assert main(argv) == 0
     out, err = capsys.readouterr()
@@ -131,6 +133,9 @@ def test_version(capsys):
         (["run", "a.npy", "--no-rvae.epochs"], "--no-rvae.epochs"),
         (["run", "a.npy", "--rvae.epochs", "none"], "no whole number"),
         (["demo", "--seed", "x"], "--seed"),
+        (["view"], "RUN"),
+        (["view", "run", "movie.tif", "other.tif"], "other.tif"),
+        (["view", "run", "--view"], "--view"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(argv, said, capsys):
@@ -147,7 +152,7 @@ def test_help_and_version_load_nothing_heavy():
     code = (
         "import sys\n"
         "from napari_rvae.cli import main\n"
-        "for argv in (['--version'], ['run', '--help']): main(argv)\n"
+        "for argv in (['--version'], ['run', '--help'], ['view', '--help']): main(argv)\n"
         "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib', 'napari', 'tqdm'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
@@ -219,7 +224,7 @@ def stand_ins(monkeypatch):
         assert len(features) == len(table)
         table = table[["site_id"]].assign(unit=0, unit_probability=1.0)
         summary = pd.DataFrame({"unit": [0], "name": ["host"], "count": [len(table)]})
-        return SimpleNamespace(table=table, summary=summary.assign(share=1.0))
+        return napari_rvae.Units(table=table, summary=summary.assign(share=1.0))
 
     def save_run(folder, **given):
         calls.saved = given
@@ -357,6 +362,144 @@ def test_no_crop_inside_the_frame(stand_ins, movie, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "smaller --crop.window_nd" in err
+
+
+# ---------------------------------------------------------------- the viewer, with a stand-in
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Scenes that would be opened in napari; nothing is asked of a screen."""
+    scenes = []
+    monkeypatch.setattr(viewer, "check_viewer", lambda: None)
+    monkeypatch.setattr(viewer, "show_scene", scenes.append)
+    return scenes
+
+
+@pytest.fixture
+def saved(tmp_path):
+    sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
+    return str(napari_rvae.save_run(tmp_path / "saved", sites=sites))
+
+
+@pytest.mark.parametrize("name", [".", "run.json"])
+def test_an_earlier_run_is_shown(shown, saved, name, capsys):
+    assert main(["view", str(Path(saved, name))]) == 0
+    (scene,) = shown
+    ((points, options, kind),) = scene.layers
+    assert (points.tolist(), kind) == ([[8.0, 8.0], [20.0, 20.0]], "points")
+    assert options["metadata"][METADATA_KEY]["run"] == saved
+    assert (str(scene.run.folder), scene.model) == (saved, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_earlier_run_is_shown_over_its_movie(shown, saved, movie):
+    assert main(["view", saved, movie]) == 0
+    assert [kind for _, _, kind in shown[0].layers] == ["image", "points"]
+    assert shown[0].layers[0][0].shape == (64, 64)
+
+
+@pytest.mark.filterwarnings("default::UserWarning")  # as for a user
+def test_another_movie_of_the_same_shape_is_warned_of(shown, tmp_path, movie, capsys):
+    sites, other = make_sites(frame=0, y=[8.0], x=[8.0]), np.zeros((64, 64))
+    folder = napari_rvae.save_run(tmp_path / "saved", sites=sites, frames=other)
+    assert main(["view", str(folder), movie]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("napari-rvae: warning: The frames have the shape")
+    assert err.count("\n") == 1
+
+
+def test_a_movie_of_another_shape_is_one_line(shown, tmp_path, movie, capsys):
+    sites, other = make_sites(frame=0, y=[8.0], x=[8.0]), np.zeros((48, 64))
+    folder = napari_rvae.save_run(tmp_path / "saved", sites=sites, frames=other)
+    assert main(["view", str(folder), movie]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "give the movie that the run was made from" in err
+    assert shown == []
+
+
+def test_a_channel_of_the_movie_is_taken(shown, saved, tmp_path):
+    np.savez(tmp_path / "scan.npz", a=np.zeros((64, 64)), b=np.ones((64, 64)))
+    assert main(["view", saved, str(tmp_path / "scan.npz"), "--channel", "b"]) == 0
+    assert np.mean(shown[0].layers[0][0]) == 1
+
+
+@pytest.mark.parametrize("argv", [["view", "nowhere"], ["view", "nowhere/run.json"]])
+def test_no_run_to_view_is_one_line(shown, argv, capsys):
+    assert main(argv) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "nowhere is not there" in err
+    assert shown == []
+
+
+def test_no_movie_to_view_is_one_line(shown, saved, capsys):
+    assert main(["view", saved, "nowhere.tif"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert shown == []
+
+
+def test_a_result_that_was_not_written_is_shown(stand_ins, shown, movie):
+    assert main(["run", movie, "--view", "--crop.window_nd", "2"]) == 0
+    assert stand_ins.saved is None
+    (scene,) = shown
+    assert {"z0", "unit", "lattice_track_id"} <= set(scene.run.sites.columns)
+    assert scene.run.configs["CropConfig"] == config.CropConfig(window_nd=2)
+    assert scene.run.frames["shape"] == [64, 64]
+    assert isinstance(scene.model, StandIn)
+    assert [kind for _, _, kind in scene.layers] == ["image", "points", "vectors"]
+    # there is no folder from which anything could be loaded
+    assert not scene.run.has_model
+    assert all("run" not in options["metadata"][METADATA_KEY] for _, options, _ in scene.layers)
+
+
+def test_a_result_that_was_written_is_shown(stand_ins, shown, movie, tmp_path, monkeypatch):
+    def save_run(folder, *, sites, frames, **_given):
+        return saved_run(folder, sites=sites, frames=frames)
+
+    saved_run = napari_rvae.runs.save_run
+    monkeypatch.setitem(vars(napari_rvae), "save_run", save_run)
+    folder = tmp_path / "results"
+    assert main(["run", movie, "--view", "--out", str(folder)]) == 0
+    (scene,) = shown
+    assert scene.run.folder == folder
+    assert isinstance(scene.model, StandIn)
+    assert scene.layers[1][1]["metadata"][METADATA_KEY]["run"] == str(folder)
+
+
+def test_nothing_is_shown_unasked_or_after_an_error(stand_ins, shown, movie):
+    assert main(["run", movie]) == 0
+    stand_ins.error = errors.InputError("This is wrong: do that.")
+    assert main(["run", movie, "--view"]) == 1
+    assert shown == []
+
+
+def test_a_missing_viewer_is_told_before_the_work(stand_ins, movie, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "napari_rvae._napari.start", None)  # as without napari
+    assert main(["run", movie, "--view"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert 'pip install "napari-rvae[all]"' in err
+    assert stand_ins.fit is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "stopped"),
+        (errors.InputError("The movie is another one."), 1, "The movie is another one."),
+    ],
+)
+def test_errors_of_the_viewer_are_one_line(shown, saved, monkeypatch, capsys, *, error, code, said):
+    def fail(_scene):
+        raise error
+
+    monkeypatch.setattr(viewer, "show_scene", fail)
+    assert main(["view", saved]) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
 
 
 # ---------------------------------------------------------------- progress

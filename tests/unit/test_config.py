@@ -40,6 +40,23 @@ def test_defaults_are_valid_and_every_option_has_help(kind):
         assert item.metadata["help"].endswith(".")
 
 
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_labels_are_short_and_tell_options_apart(kind):
+    labels = [item.metadata["label"] for item in dataclasses.fields(kind)]
+    assert len(set(labels)) == len(labels)
+    for label in labels:
+        assert 3 <= len(label) <= 22
+        assert label[0].isupper()
+        assert not label.endswith((".", ":"))
+
+
+def test_suggestions_forbid_nothing():
+    (item,) = (item for item in dataclasses.fields(DetectConfig) if item.name == "device")
+    assert item.metadata["suggestions"] == ("auto", "cpu", "cuda", "mps")
+    assert item.metadata["choices"] == ()
+    assert DetectConfig(device="cuda:1").device == "cuda:1"
+
+
 @given(st.sampled_from(CONFIGS).flatmap(configs))
 def test_json_and_back_is_the_identity(made):
     assert type(made).from_json(made.to_json()) == made
@@ -122,6 +139,8 @@ def test_options_of_a_subclass_are_checked_too():
     (item,) = dataclasses.fields(Narrow)
     assert item.metadata["unit"] == "px"
     assert item.metadata["advanced"]
+    assert item.metadata["label"] == ""
+    assert item.metadata["suggestions"] == ()
     with pytest.raises(InputError, match="out of range"):
         Narrow(width=0.1)
 

@@ -1,7 +1,18 @@
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from napari_rvae.device import choose_device, describe_device, is_out_of_memory, to_device
+from napari_rvae.device import (
+    choose_device,
+    describe_device,
+    is_out_of_memory,
+    limit_threads,
+    release_memory,
+    to_device,
+)
 from napari_rvae.errors import InputError
 
 
@@ -74,3 +85,117 @@ def test_a_full_memory_is_told_from_other_errors():
     assert is_out_of_memory(RuntimeError("MPS backend out of memory"))
     assert not is_out_of_memory(RuntimeError("shapes differ"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+# --------------------------------------------------------------------------- memory
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
+def test_memory_in_reserve_is_given_back(monkeypatch, name):
+    done = []
+    monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("cuda"))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: done.append("mps"))
+    release_memory(torch.device(name))
+    assert done == ["collect", torch.device(name).type]
+
+
+def test_the_cpu_keeps_nothing_in_reserve(monkeypatch):
+    monkeypatch.setattr(gc, "collect", lambda: pytest.fail("that costs time"))
+    release_memory(torch.device("cpu"))
+
+
+# --------------------------------------------------------------------------- threads
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_new_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result(timeout=20)
+
+
+@pytest.mark.parametrize(("count", "within"), [(1, 1), (3, 3), (4, 4), (9, 4), (0, 4), (None, 4)])
+def test_threads_are_limited_and_come_back(four_threads, count, within):
+    with limit_threads(count):
+        assert torch.get_num_threads() == within
+    assert torch.get_num_threads() == 4
+
+
+def test_a_limit_within_a_limit_never_raises_it(four_threads):
+    with limit_threads(2):
+        with limit_threads(3):
+            assert torch.get_num_threads() == 2
+        with limit_threads(1):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        assert in_new_thread(torch.get_num_threads) == 4
+    assert torch.get_num_threads() == 4
+
+
+def test_threads_come_back_after_an_error(four_threads):
+    with pytest.raises(ZeroDivisionError), limit_threads(1):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 4
+
+
+def test_fewer_than_no_threads(four_threads):
+    with pytest.raises(InputError, match="-1 threads are too few"), limit_threads(-1):
+        pass
+    assert torch.get_num_threads() == 4
+
+
+def limited_steps():
+    with limit_threads(1):
+        while True:
+            yield torch.get_num_threads()
+
+
+def test_threads_come_back_when_a_generator_is_closed(four_threads):
+    steps = limited_steps()
+    assert next(steps) == 1
+    steps.close()
+    assert torch.get_num_threads() == 4
+
+
+def test_a_generator_that_another_thread_closes_changes_nothing_there(four_threads):
+    steps = limited_steps()
+    torch.set_num_threads(3)
+    assert in_new_thread(lambda: next(steps)) == 1
+    steps.close()
+    assert torch.get_num_threads() == 3
+
+
+def test_the_limit_holds_in_its_own_thread_alone(four_threads):
+    limited, done = threading.Event(), threading.Event()
+
+    def work():
+        seen = [torch.get_num_threads()]
+        with limit_threads(1):
+            seen.append(torch.get_num_threads())
+            limited.set()
+            assert done.wait(20)
+        return [*seen, torch.get_num_threads()]
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        assert limited.wait(20)
+        assert torch.get_num_threads() == 4
+        with ThreadPoolExecutor(1) as late:  # begun while the other is limited
+            begun = late.submit(torch.get_num_threads).result(timeout=20)
+            done.set()
+            assert future.result(timeout=20) == [4, 1, 4]
+            assert begun == late.submit(torch.get_num_threads).result(timeout=20) == 4
+
+
+def test_many_threads_limit_at_once(four_threads):
+    def work(_):
+        with limit_threads(2):
+            inside = torch.get_num_threads()
+        return inside, torch.get_num_threads()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(work, range(200))) == {(2, 4)}
+    assert in_new_thread(torch.get_num_threads) == 4

@@ -171,3 +171,9 @@ def test_regions_that_do_not_fit(region):
 
 def test_no_region_is_no_region():
     assert as_region(None, as_frames(np.zeros((9, 8)))) is None
+
+
+def test_repr_is_one_short_line():
+    movie = Frames(np.zeros((5, 64, 48), np.float32), name="graphene", scale=(1, 0.01, 0.01))
+    text = repr(movie)
+    assert text == "Frames('graphene', t 5, y 64, x 48, float32, pixels of 0.01 x 0.01 pixel)"

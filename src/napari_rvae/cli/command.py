@@ -11,12 +11,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import napari_rvae
 from napari_rvae.cli.options import add_option_flags, normalise_flags, read_options
 from napari_rvae.cli.progress import Progress, say, warn
 from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning
+
+if TYPE_CHECKING:
+    from napari_rvae import Frames
+    from napari_rvae.cli.pipeline import Result
+    from napari_rvae.cli.viewer import Scene
 
 __all__ = ["main"]
 
@@ -27,6 +32,7 @@ latent variables and units of every atom.
 
   napari-rvae demo            the whole way on a simulated movie, scored against its truth
   napari-rvae run MOVIE       the whole way on your own movie or image
+  napari-rvae view RUN        an earlier result in napari
 """
 
 _STEPS = """\
@@ -43,9 +49,13 @@ _FILES = """\
 With --out, DIR holds afterwards:
   run.json      names the tables, the model and every option
   report.png    one page of pictures{metrics}
-Without --out nothing is written.
+Without --out nothing is written. --view shows the result in napari, written or not.
 
-exit codes: 0 done, 1 the input or an option's file is not usable, 2 wrong usage, 130 Ctrl-C
+"""
+
+_EXIT_CODES = """\
+exit codes: 0 done, 1 the input, an option's file or the screen is not usable, 2 wrong usage,
+  130 Ctrl-C
 """
 
 _RUN = """\
@@ -61,6 +71,7 @@ examples:
   napari-rvae run movie.tif --out results --rvae.epochs 60 --crop.window_nd 4
   napari-rvae run scan.h5 --channel HAADF --detect.contrast dark --out results --overwrite
   napari-rvae run movie.tif --config options.json
+  napari-rvae run movie.tif --out results --view
 options.json: {"detect": {"min_snr": 4}, "rvae": {"epochs": 60}}; flags win over the file
 
 """
@@ -76,6 +87,23 @@ examples:
   napari-rvae demo
   napari-rvae demo --out results
   napari-rvae demo --seed 3 --frames 5 --rvae.epochs 10
+  napari-rvae demo --view
+
+"""
+
+_VIEW = """\
+Show an earlier result in napari: the sites with their latents and units, their directions, and
+the widgets to go on from there.
+
+RUN is the folder that --out named, or its run.json. MOVIE is what the run was made from: it lies
+under the sites where it is given.
+"""
+
+_VIEW_EXAMPLES = """\
+examples:
+  napari-rvae view results
+  napari-rvae view results movie.tif
+  napari-rvae view results scan.h5 --channel HAADF
 
 """
 
@@ -124,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code == 0:  # an error is told alone
         for text in dict.fromkeys(str(warning.message) for warning in caught):
             warn(f"warning: {text}")
+        if arguments.scene is not None:
+            code = _guarded(_show, arguments)
     return code
 
 
@@ -172,19 +202,21 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
         help="analyse a movie or image",
         usage="napari-rvae run MOVIE [--out DIR] [options]",
         description=_RUN + _STEPS,
-        epilog=_RUN_EXAMPLES + _FILES.format(metrics=""),
+        epilog=_RUN_EXAMPLES + _FILES.format(metrics="") + _EXIT_CODES,
         formatter_class=shape,
         allow_abbrev=False,
     )
     run.add_argument("movie", metavar="MOVIE", help="file or folder")
-    run.add_argument("--channel", metavar="C", help="name or number of the channel to take")
+    _add_channel(run)
     run.set_defaults(command=_run, name="run")
     demo = commands.add_parser(
         "demo",
         help="simulate a movie and analyse it",
         usage="napari-rvae demo [--out DIR] [--seed N] [options]",
         description=_DEMO + _STEPS,
-        epilog=_DEMO_EXAMPLES + _FILES.format(metrics="\n  metrics.json  how right the result is"),
+        epilog=_DEMO_EXAMPLES
+        + _FILES.format(metrics="\n  metrics.json  how right the result is")
+        + _EXIT_CODES,
         formatter_class=shape,
         allow_abbrev=False,
     )
@@ -196,7 +228,34 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo, name="demo")
     for command in (run, demo):
         _add_common(command, advanced=advanced)
+    _add_view(commands)
+    parser.set_defaults(scene=None)
     return parser
+
+
+def _add_view(commands: Any) -> None:
+    view = commands.add_parser(
+        "view",
+        help="show an earlier result in napari",
+        usage="napari-rvae view RUN [MOVIE] [options]",
+        description=_VIEW,
+        epilog=_VIEW_EXAMPLES + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    view.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
+    view.add_argument("movie", metavar="MOVIE", nargs="?", help="file or folder")
+    _add_channel(view)
+    _add_debug(view)
+    view.set_defaults(command=_view, name="view")
+
+
+def _add_channel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--channel", metavar="C", help="name or number of the channel to take")
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _add_common(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
@@ -206,7 +265,8 @@ def _add_common(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     parser.add_argument(
         "--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)"
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--view", action="store_true", help="show the result in napari")
+    _add_debug(parser)
     parser.add_argument("--help-all", action="help", help="show the rarely needed options too")
     add_option_flags(parser, advanced=advanced)
 
@@ -223,8 +283,23 @@ def _options(arguments: argparse.Namespace) -> Any:
 def _run(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
     _check_target(arguments)
-    from napari_rvae import read_frames
     from napari_rvae.cli.pipeline import analyse_movie, print_result, write_result
+
+    frames = _read_movie(arguments)
+    progress = Progress()
+    result = analyse_movie(frames, options, progress, device=arguments.device)
+    if arguments.out is not None:
+        write_result(arguments.out, result, progress, overwrite=arguments.overwrite)
+    print_result(result)
+    if arguments.out is None:
+        say("nothing was written; --out DIR writes the tables, the model and a report")
+    if arguments.view:
+        arguments.scene = _scene_of(result, arguments.out)
+
+
+def _read_movie(arguments: argparse.Namespace) -> Frames:
+    """Read the movie, of one channel."""
+    from napari_rvae import read_frames
 
     channel = arguments.channel
     if channel is not None and channel.lstrip("-").isdigit():
@@ -234,13 +309,7 @@ def _run(arguments: argparse.Namespace) -> None:
         names = ", ".join(frames.channels)
         say(f"taking the channel {frames.channels[0]!r} of {names}; --channel takes another")
         frames = frames.select_channel(0)
-    progress = Progress()
-    result = analyse_movie(frames, options, progress, device=arguments.device)
-    if arguments.out is not None:
-        write_result(arguments.out, result, progress, overwrite=arguments.overwrite)
-    print_result(result)
-    if arguments.out is None:
-        say("nothing was written; --out DIR writes the tables, the model and a report")
+    return frames
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -267,17 +336,47 @@ def _demo(arguments: argparse.Namespace) -> None:
         write_result(
             arguments.out, result, progress, overwrite=arguments.overwrite, metrics=metrics
         )
+    if arguments.view:
+        arguments.scene = _scene_of(result, arguments.out)
+
+
+def _view(arguments: argparse.Namespace) -> None:
+    from napari_rvae import load_run
+    from napari_rvae.cli.viewer import Scene, check_viewer
+
+    run = load_run(arguments.run)
+    check_viewer()
+    frames = None if arguments.movie is None else _read_movie(arguments)
+    arguments.scene = Scene.of(run, frames)
+
+
+def _scene_of(result: Result, folder: Path | None) -> Scene:
+    from napari_rvae import load_run
+    from napari_rvae.cli.pipeline import as_run
+    from napari_rvae.cli.viewer import Scene
+
+    run = as_run(result) if folder is None else load_run(folder)
+    return Scene.of(run, result.frames, result.model)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from napari_rvae.cli.viewer import show_scene
+
+    show_scene(arguments.scene)
 
 
 def _check_target(arguments: argparse.Namespace) -> None:
-    """Say now, not after a minute's work, that a folder cannot be written to."""
+    """Say now, not after a minute's work, that a folder or a viewer is not to be had."""
     folder = arguments.out
-    if folder is None:
-        return
-    if (folder / "run.json").exists() and not arguments.overwrite:
-        raise InputError(
-            f"{folder} already holds a run: add --overwrite, or choose another folder."
-        )
-    from napari_rvae.runs import check_run_folder
+    if folder is not None:
+        if (folder / "run.json").exists() and not arguments.overwrite:
+            raise InputError(
+                f"{folder} already holds a run: add --overwrite, or choose another folder."
+            )
+        from napari_rvae.runs import check_run_folder
 
-    check_run_folder(folder, overwrite=arguments.overwrite)
+        check_run_folder(folder, overwrite=arguments.overwrite)
+    if arguments.view:
+        from napari_rvae.cli.viewer import check_viewer
+
+        check_viewer()

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_rvae import RVAE, Crops, Frames, Units
+    from napari_rvae import RVAE, Crops, Frames, Run, Units
     from napari_rvae.cli.options import Options
     from napari_rvae.cli.progress import Progress
 
-__all__ = ["Result", "analyse_movie", "print_result", "write_result"]
+__all__ = ["Result", "analyse_movie", "as_run", "print_result", "write_result"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +119,21 @@ def _cut_crops(frames: Frames, sites: pd.DataFrame, options: Options, tick: Any)
             f"{columns} px: choose a smaller --crop.window_nd or --crop.window."
         )
     return crops
+
+
+def as_run(result: Result) -> Run:
+    """Make the run that :func:`write_result` would write, in memory and without its model."""
+    from napari_rvae import Run
+    from napari_rvae.runs import describe_frames
+
+    return Run(
+        folder=Path(result.frames.name or "result"),
+        sites=result.sites,
+        units=result.units,
+        configs={type(config).__name__: config for config in vars(result.options).values()},
+        frames=describe_frames(result.frames),
+        manifest={"files": {}},
+    )
 
 
 def write_result(

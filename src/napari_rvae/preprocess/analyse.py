@@ -1,14 +1,18 @@
-"""One row per frame: how noisy, how blurred."""
+"""One row per frame: how noisy, how blurred, how good."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from napari_rvae.errors import Cancelled
 from napari_rvae.frames import as_frames
-from napari_rvae.preprocess.blur import blob_scale
+from napari_rvae.preprocess.blur import blob_contrast, blob_scale
 from napari_rvae.preprocess.noise import (
     drop_spikes,
     fill_missing,
@@ -19,9 +23,30 @@ from napari_rvae.preprocess.noise import (
 
 __all__ = ["analyse_frames"]
 
+#: A blob that stands this many times above the noise is seen without doubt.
+_SURE = 5.0
 
-def analyse_frames(frames: Any, *, channel: int | str = 0) -> pd.DataFrame:
-    """Measure noise and blur of every frame.
+
+def analyse_frames(
+    frames: Any,
+    *,
+    channel: int | str = 0,
+    progress: Callable[[int, int], bool | None] | None = None,
+) -> pd.DataFrame:
+    """Measure noise, blur and quality of every frame.
+
+    The quality, from 0 to 1, is the product of four shares, each 1 at most:
+
+    - how far a typical blob (an atom) stands above the noise: 1 from five times upwards, falling
+      with the square below, as far as 0 for noise alone and for blank frames;
+    - contrast over noise, row noise included, as a share of the movie's median: where atoms can
+      be located half as well as usual, it is 0.5;
+    - the movie's median blur over the frame's, squared, as the height of an atom goes; 0 for a
+      frame without blobs in a movie with blobs;
+    - pixels that are not missing.
+
+    The medians are those of the frames in which something is seen. A movie of one frame has the
+    first and the last share only.
 
     Parameters
     ----------
@@ -29,37 +54,73 @@ def analyse_frames(frames: Any, *, channel: int | str = 0) -> pd.DataFrame:
         Frames or array-like (Y, X), (T, Y, X), (T, C, Y, X).
     channel
         Which channel to look at.
+    progress
+        Called with (frames done, frames in all); returning False cancels.
 
     Returns
     -------
     DataFrame
         One row per frame: ``frame``; ``noise_sd``, white noise in the frame's units; ``gain``,
         growth of the noise variance per unit of signal (counts: 1); ``row_noise_sd``, offset of
-        single rows in the frame's units; ``blur``, standard deviation of an atom's image in
-        pixels, NaN where there are no blobs; ``missing``, share of NaN pixels.
+        single rows in the frame's units; ``contrast``, standard deviation of what the frame
+        shows, in its units, without noise and slow background; ``blur``, standard deviation of
+        an atom's image in pixels, NaN where there are no blobs; ``missing``, share of NaN
+        pixels; ``quality``.
+
+    Raises
+    ------
+    Cancelled
+        If `progress` returned False.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from napari_rvae import analyse_frames
-    >>> table = analyse_frames(np.random.default_rng(0).normal(0, 1, (2, 64, 64)))
-    >>> table.columns.tolist()
-    ['frame', 'noise_sd', 'gain', 'row_noise_sd', 'blur', 'missing']
+    >>> from napari_rvae import analyse_frames, simulate_graphene
+    >>> movie = simulate_graphene(n_frames=3, size=128).frames.data[:].copy()
+    >>> movie[1] = 7
+    >>> analyse_frames(movie)["quality"].round(1).tolist()
+    [1.0, 0.0, 1.0]
     """
     movie = as_frames(frames)
     rows = []
     for index in range(movie.n_frames):
-        image = movie.frame(index, channel)
-        missing = float(np.isnan(image).mean())
-        full = fill_missing(image if missing == 1 else drop_spikes(image))
-        rows.append(
-            {
-                "frame": index,
-                "noise_sd": noise_level(image),
-                "gain": noise_curve(full).gain,
-                "row_noise_sd": row_noise(image),
-                "blur": blob_scale(full).sigma,
-                "missing": missing,
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append({"frame": index, **_measure(movie.frame(index, channel))})
+        done = index + 1
+        if progress is not None and progress(done, movie.n_frames) is False:
+            raise Cancelled(f"Analysing was stopped after {done} of {movie.n_frames} frames.")
+    table = pd.DataFrame(rows)
+    table["quality"] = _quality(table)
+    return table
+
+
+def _measure(image: NDArray[np.float64]) -> dict[str, float]:
+    """Everything about one frame (Y, X) that needs no other."""
+    missing = float(np.isnan(image).mean())
+    clean = image if missing == 1 else drop_spikes(image)
+    full = fill_missing(clean)
+    return {
+        "noise_sd": noise_level(image),
+        "gain": noise_curve(full).gain,
+        "row_noise_sd": row_noise(image),
+        "contrast": blob_contrast(clean),
+        "blur": blob_scale(full).sigma,
+        "missing": missing,
+    }
+
+
+def _quality(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Quality (T,) of frames from what was measured on them."""
+    columns = table[["noise_sd", "row_noise_sd", "contrast", "blur", "missing"]]
+    white, rows, contrast, blur, missing = columns.to_numpy(np.float64).T
+    noise = np.hypot(white, rows)
+    clarity = contrast / np.maximum(noise, 1e-6 * contrast + 1e-300)  # no noise: very clear
+    # of a blob as high as the contrast, all pixels together (matched filter)
+    height = clarity * math.sqrt(4 * math.pi) * np.where(np.isnan(blur), 1.0, blur)
+    visible = np.minimum(1.0, (height / _SURE) ** 2)
+    quality: NDArray[np.float64] = visible * (1 - missing)
+    seen = visible > 0.25
+    if len(table) == 1 or not seen.any():
+        return quality
+    quality *= np.minimum(1.0, clarity / np.median(clarity[seen]))
+    if np.isfinite(blur[seen]).mean() > 0.5:
+        quality *= np.nan_to_num(np.minimum(1.0, np.nanmedian(blur[seen]) / blur)) ** 2
+    return quality

@@ -1,4 +1,4 @@
-"""Width of the blobs in a frame, from the autocorrelation at short distances."""
+"""Width and contrast of the blobs in a frame, from the autocorrelation at short distances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, optimize
 
-__all__ = ["BlobScale", "blob_scale"]
+from napari_rvae.preprocess.noise import fill_missing
+
+__all__ = ["BlobScale", "blob_contrast", "blob_scale"]
 
 
 class BlobScale(NamedTuple):
@@ -120,3 +122,36 @@ def _fit_width(r2: NDArray[np.float64], y: NDArray[np.float64], valley: float) -
     if amplitude <= 4 * scatter:
         return BlobScale(math.nan, math.nan)
     return BlobScale(math.exp(best.x), valley)
+
+
+def blob_contrast(image: NDArray[np.float64]) -> float:
+    """Standard deviation of what a frame shows, without its noise.
+
+    From the product of pixels above each other, in which neither white noise nor the noise of
+    the scan's rows takes part; the slow background is taken off.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X); NaN pixels are left out.
+
+    Returns
+    -------
+    float
+        In the units of the image; 0 where there is noise alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.preprocess.blur import blob_contrast
+    >>> waves = np.sin(np.arange(200)[:, None] / 3) + np.sin(np.arange(200) / 3)
+    >>> noisy = waves + np.random.default_rng(0).normal(0, 3, waves.shape)
+    >>> round(blob_contrast(noisy), 1)
+    1.0
+    """
+    good, full = np.isfinite(image), fill_missing(image)
+    full = full - np.median(full)  # a constant frame becomes exactly zero
+    structure = np.where(good, full - _smooth(full, min(full.shape) / 8), 0.0)
+    pairs = int((good[1:] & good[:-1]).sum())
+    product = float(np.sum(structure[1:] * structure[:-1])) / max(pairs, 1)
+    return math.sqrt(max(product, 0.0))

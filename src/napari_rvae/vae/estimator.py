@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from napari_rvae.config import RVAEConfig
+from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
-from napari_rvae.device import choose_device, describe_device, to_device
+from napari_rvae.device import choose_device, describe_device, limit_threads, release_memory
 from napari_rvae.errors import InputError, ModelFileError, NotFittedError
 from napari_rvae.tables import fold_angle
-from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.checkpoint import read_model, write_model
-from napari_rvae.vae.model import SteerableVAE
-from napari_rvae.vae.shifts import ShiftSearch
+from napari_rvae.vae.start import start_training
 from napari_rvae.vae.trained import CHUNK, TrainedModel
 from napari_rvae.vae.training import EpochRecord, FitProgress, Trainer
 
 __all__ = ["RVAE"]
 
-#: The basis is learned from so many crops.
-_BASIS_CROPS = 4000
-
-#: Window in neighbour distances to assume where crops do not know theirs.
-_USUAL_WINDOW = 3.5
+#: Options that may differ when a training goes on.
+_MAY_CHANGE = ("epochs", "learning_rate", "beta")
 
 
 class RVAE:
@@ -125,8 +118,14 @@ class RVAE:
         self._finish()
         return self
 
-    def iter_fit(self, crops: Crops, *, resume: bool = False) -> Iterator[FitProgress]:
+    def iter_fit(
+        self, crops: Crops, *, resume: bool = False, epochs: int | None = None
+    ) -> Iterator[FitProgress]:
         """Train step by step, so that the caller can show progress, pause and stop.
+
+        The training can be left at any step: drop the iterator, or close it. What was trained
+        until then is the model. On the CPU, steps that are too small for several threads are
+        computed by one.
 
         Parameters
         ----------
@@ -134,65 +133,142 @@ class RVAE:
             Crops (N, C, S, S).
         resume
             Go on with a training of this model that was left, on the crops that it was begun
-            with (`crops` is not read), up to the configured number of epochs.
+            with (`crops` is not read).
+        epochs
+            Train up to so many epochs in all, and keep that in :attr:`config`; its own number
+            when left out. With `resume` it makes a training longer.
 
         Yields
         ------
         FitProgress
-            At most half a second apart; after each, the model can be used.
+            At most half a second apart on crops of the usual size (the first training of a
+            process also loads parts of torch, which takes a second). As long as the message is
+            "preparing" the model is what it was before; after every other report it can be
+            used as it is then.
 
         Raises
         ------
         InputError
-            If there are fewer than eight usable crops, or there is nothing to resume.
+            If there are fewer than eight usable crops, there is nothing to resume, or an option
+            has changed that cannot change in a training that goes on.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from napari_rvae import RVAE, Crops
+        >>> images = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+        >>> crops, model = Crops(images=images, site_id=np.arange(64)), RVAE(epochs=3)
+        >>> for progress in model.iter_fit(crops):
+        ...     if progress.epoch == 2:
+        ...         break
+        >>> len(model.history_), model.can_resume
+        (2, True)
+        >>> for progress in model.iter_fit(crops, resume=True, epochs=4):
+        ...     pass
+        >>> len(model.history_), model.can_resume
+        (4, False)
         """
+        config = self.config
+        if epochs is not None:
+            config = dataclasses.replace(config, epochs=epochs)
         if resume:
-            if self._trainer is None:
-                raise InputError("There is no training to resume: call fit or iter_fit first.")
-            trainer = self._trainer
-            trainer.config = self.config
+            trainer = self._left_training(config)
         else:
-            trainer = self._start(crops)
-        for progress in trainer.run():
+            trainer = yield from self._start(crops, config)
+        self.config = trainer.config = config
+        steps = trainer.run()
+        while self._trainer is trainer:  # neither released nor begun anew
+            # the limit ends before the yield: the caller has all threads
+            with limit_threads(trainer.threads):
+                progress = next(steps, None)
+            if progress is None:
+                return
             self.history_ = trainer.history
             self._stale = True
             yield progress
 
-    def _start(self, crops: Crops) -> Trainer:
-        """Choose the training crops, learn the basis, make the network."""
-        config, device = self.config, choose_device(self.device)
-        rng = np.random.default_rng(config.seed)
-        images, self.left_out_ = _training_images(crops, config, rng)
-        scale = images.std(axis=(0, 2, 3), dtype=np.float64)
-        if not (scale > 0).all():
-            raise InputError("The crops hold one constant value: there is nothing to learn.")
-        images = images / scale[:, None, None].astype(np.float32)
-        basis = SteerableBasis.fit(
-            images[:_BASIS_CROPS],
-            band_limit=config.band_limit,
-            native_pixel=crops.native_pixel,
-        ).to(device)
-        generator = torch.Generator().manual_seed(config.seed)
-        model = SteerableVAE(basis.mask.cpu(), config.n_latents, config.hidden, generator)
-        model = model.to(device)
-        search = _shift_search(crops, config, basis)
-        tensor = to_device(torch.from_numpy(images), device)
-        noise = torch.Generator(device).manual_seed(config.seed + 1)
-        trainer = Trainer(model, basis, tensor, config, search, noise)
-        model.start_from(trainer.data, _typical(trainer.data, basis), basis.noise2)
-        self._trainer = trainer
-        self._trained = TrainedModel(
-            model,
-            basis,
-            scale,
-            gauge=None,
-            search=search,
-            channels=crops.channels,
-            window_nd=crops.window_nd,
-        )
+    @property
+    def can_resume(self) -> bool:
+        """Whether a training was left before its last epoch, so that it can go on.
+
+        Also where a finished training has been given more epochs in :attr:`config`; never for a
+        model that was loaded, or whose memory was released.
+        """
+        return self._trainer is not None and len(self._trainer.history) < self.config.epochs
+
+    def _left_training(self, config: RVAEConfig) -> Trainer:
+        """Return the training to go on with, if it can with these options."""
+        if self._trainer is None:
+            raise InputError("There is no training to resume: call fit or iter_fit first.")
+        begun = self._trainer.config
+        names = (item.name for item in dataclasses.fields(config))
+        other = [name for name in names if getattr(config, name) != getattr(begun, name)]
+        fixed = [name for name in other if name not in _MAY_CHANGE]
+        if fixed:
+            raise InputError(
+                f"{', '.join(fixed)} cannot change in a training that goes on, only "
+                f"{', '.join(_MAY_CHANGE)} can: set it back, or begin a new training."
+            )
+        return self._trainer
+
+    def _start(self, crops: Crops, config: RVAEConfig) -> Generator[FitProgress, None, Trainer]:
+        """Begin a training; what was there before stays until all is ready."""
+        device = choose_device(self.device)
+        start = yield from start_training(crops, config, device)
+        self._trainer, self._trained, self.left_out_ = start
         self.device_ = describe_device(device)
         self._stale = True
-        return trainer
+        return start.trainer
+
+    def release(self) -> None:
+        """Give back the memory that only a further training needs, on the device and here.
+
+        That is the training crops and the state of the optimiser. Everything else can be done
+        as before, but the training cannot be resumed. Close the iterator of :meth:`iter_fit`
+        first if it was left: it holds the same.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from napari_rvae import RVAE, Crops
+        >>> images = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+        >>> model = RVAE(epochs=1).fit(Crops(images=images, site_id=np.arange(64)))
+        >>> model.release()
+        >>> model.manifold(2).shape
+        (2, 2, 1, 32, 32)
+        """
+        if self._trained is None:
+            return
+        trained = self._finish()  # aligning the pictures needs the training crops
+        self._trainer = None
+        trained.model.zero_grad(set_to_none=True)
+        release_memory(trained.device)
+
+    @property
+    def crop_config(self) -> CropConfig:
+        """Options with which to cut crops for this model: those of the training crops.
+
+        The window is in neighbour distances where the training crops knew it so, else in frame
+        pixels. For crops of an array of one's own, `content` has to be given again.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+
+        Examples
+        --------
+        >>> from napari_rvae import RVAE, detect_atoms, extract_crops, simulate_graphene
+        >>> movie = simulate_graphene(n_frames=1, size=128).frames
+        >>> sites = detect_atoms(movie)
+        >>> model = RVAE(epochs=1).fit(extract_crops(movie, sites, content="rendered"))
+        >>> model.crop_config.window_nd, model.crop_config.content
+        (3.5, 'rendered')
+        >>> latents = model.transform(extract_crops(movie, sites, model.crop_config))
+        """
+        if self._trained is None:
+            raise NotFittedError("This model is not trained: call fit first.")
+        return self._trained.crop_config
 
     def _finish(self) -> TrainedModel:
         """Return what was trained, with a gauge that fits the weights."""
@@ -438,46 +514,6 @@ class RVAE:
 def _chunks(crops: Crops) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(crops), CHUNK):
         yield crops.read(slice(start, start + CHUNK))
-
-
-def _training_images(
-    crops: Crops, config: RVAEConfig, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], int]:
-    """Crops to train on (N, C, S, S), drawn at random; and how many have NaN."""
-    good = np.concatenate(
-        [np.isfinite(part).all((1, 2, 3)) for part in _chunks(crops)] or [np.zeros(0, bool)]
-    )
-    rows = np.flatnonzero(good)
-    if rows.size < 8:
-        raise InputError(
-            f"There are {rows.size} usable crops: 8 are the least, and hundreds are better."
-        )
-    if rows.size > config.max_crops:
-        rows = rng.permutation(rows)[: config.max_crops]
-    else:
-        rows = rng.permutation(rows)
-    return crops.read(rows), int((~good).sum())
-
-
-def _shift_search(crops: Crops, config: RVAEConfig, basis: SteerableBasis) -> ShiftSearch | None:
-    if not config.shifts or config.max_shift_nd == 0:
-        return None
-    window = crops.window_nd if math.isfinite(crops.window_nd) else _USUAL_WINDOW
-    limit = config.max_shift_nd * crops.pixels / window
-    return ShiftSearch(basis, limit, limit / 2)
-
-
-def _typical(data: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
-    """A crop (M, 2, K) near the middle of all, and well centred (little of order 1)."""
-    part = data[:2000]
-    size = (part[:, :, 0] ** 2 + part[:, :, 1] ** 2 + basis.noise2).sqrt()
-    middle = size.median(0).values
-    far = ((size - middle) / (size.std(0) + 1e-3) * basis.mask[:, 0]).flatten(1).norm(dim=1)
-    far = far / math.sqrt(basis.n_real)
-    if size.shape[1] > 1:
-        off = size[:, 1].norm(dim=1)
-        far = far + 2 * off / off.median()
-    return part[far.argmin()]
 
 
 def _latents_table(

@@ -22,9 +22,16 @@ _PROJECTIONS = 6
 _TRIPLE_ORDERS = 8
 
 
+class _Linear(nn.Linear):
+    """Fully connected layer that takes no global random numbers when it is made."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights to :func:`_linear`."""
+
+
 def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     """Fully connected layer with its own random numbers (the global ones stay untouched)."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer = _Linear(n_in, n_out)
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     nn.init.uniform_(layer.bias, -(n_in**-0.5), n_in**-0.5, generator=generator)
     return layer

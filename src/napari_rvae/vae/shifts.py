@@ -168,12 +168,8 @@ class ShiftSearch:
         self, images: torch.Tensor, shift: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Coefficients and slopes of pictures seen from moved windows."""
-        data, slopes = [], []
-        for picture, by in zip(images.split(4000), shift.split(4000), strict=True):
-            seen = move(picture, by)
-            data.append(self.basis.project(seen))
-            slopes.append(self.basis.slopes(seen))
-        return torch.cat(data), torch.cat(slopes)
+        seen = move(images, shift)
+        return self.basis.project(seen), self.basis.slopes(seen)
 
 
 def _along(slopes: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

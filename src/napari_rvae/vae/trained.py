@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_rvae.config import RVAEConfig
+from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.device import to_device
 from napari_rvae.errors import InputError, NotFittedError
@@ -40,16 +41,50 @@ class TrainedModel:
         search: ShiftSearch | None,
         channels: tuple[str, ...],
         window_nd: float,
+        window_px: float,
+        content: str,
     ) -> None:
         self.model, self.basis, self.scale = model, basis, scale
         self.gauge, self.search = gauge, search
-        self.channels, self.window_nd = channels, window_nd
+        self.channels, self.content = channels, content
+        self.window_nd, self.window_px = window_nd, window_px
         self.spread = np.zeros((0, 0))  # quantiles 0, 1, ..., 100 % of the latents (101, L)
+
+    @classmethod
+    def untrained(
+        cls,
+        model: SteerableVAE,
+        basis: SteerableBasis,
+        scale: NDArray[np.float64],
+        search: ShiftSearch | None,
+        crops: Crops,
+    ) -> TrainedModel:
+        """Make what a training on these crops fills."""
+        return cls(
+            model,
+            basis,
+            scale,
+            gauge=None,
+            search=search,
+            channels=crops.channels,
+            window_nd=crops.window_nd,
+            window_px=crops.window_px,
+            content=crops.content,
+        )
 
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
         return self.model.mask.device
+
+    @property
+    def crop_config(self) -> CropConfig:
+        """Options with which to cut crops like those of the training."""
+        plain = CropConfig(pixels=self.basis.pixels, content=self.content)
+        try:
+            return replace(plain, window_nd=self.window_nd)
+        except InputError:  # unknown, or beyond what the option takes
+            return replace(plain, window=self.window_px)
 
     @property
     def aligned(self) -> Gauge:
@@ -165,6 +200,8 @@ class TrainedModel:
             "order": gauge.order,
             "channels": list(self.channels),
             "window_nd": self.window_nd if math.isfinite(self.window_nd) else None,
+            "window_px": self.window_px,
+            "content": self.content,
             "shift_limit": self.search.limit if self.search else None,
         }
 
@@ -213,6 +250,11 @@ class TrainedModel:
         limit = header["shift_limit"]
         search = None if limit is None else ShiftSearch(basis, float(limit), float(limit) / 2)
         window = header["window_nd"]
+        # the first files do not tell these two
+        window_px = float(header.get("window_px", basis.pixels))
+        if not 0 < window_px < math.inf:
+            raise ValueError(f"the window has a side of {window_px} px")
+        content = CropConfig(content=header.get("content", "frame")).content
         trained = cls(
             model,
             basis,
@@ -221,6 +263,8 @@ class TrainedModel:
             search=search,
             channels=tuple(header["channels"]),
             window_nd=math.nan if window is None else float(window),
+            window_px=window_px,
+            content=content,
         )
         trained.spread = tensors["spread"].numpy()
         return trained

@@ -29,7 +29,15 @@ _SEARCH_AT = (3, 5, 7, 10)
 _REREAD_AT = (12, 15, 20, 25)
 
 #: Crops whose shifts are searched between two progress reports.
-_SEARCH_CROPS = 500
+_SEARCH_CROPS = 250
+
+#: Crops that are projected between two progress reports.
+_PROJECTED_CROPS = 4000
+
+#: On the CPU a step is computed by one thread unless batch x width of the network is at least
+#: this: below, waking a second thread costs more than it does, and twice as much on a busy
+#: machine (measured on 2 cores).
+_WORTH_THREADS = 1 << 18
 
 #: The angle's posterior starts this much wider.
 _FIRST_TEMPER = 4.0
@@ -83,7 +91,7 @@ class FitProgress:
     record
         The newest epoch's record, None before the first.
     message
-        What is being done.
+        What is being done: "preparing", "training", "searching shifts" or "done".
     """
 
     epoch: int
@@ -109,7 +117,9 @@ class _Sums:
 
 @dataclass
 class Trainer:
-    """State of a training; :meth:`run` can be left and entered again between epochs.
+    """State of a training: :meth:`project` once, then :meth:`run`, which can be left anywhere.
+
+    Entered again, it repeats the epoch that was left.
 
     Attributes
     ----------
@@ -133,8 +143,10 @@ class Trainer:
     generator: torch.Generator
     history: list[EpochRecord] = field(default_factory=list)
 
+    data: torch.Tensor = field(init=False)
+
     def __post_init__(self) -> None:
-        """Project the pictures and make the optimiser."""
+        """Make the optimiser."""
         config = self.config
         count = len(self.images)
         per_epoch = max(1, math.ceil(_LEAST_STEPS / config.epochs))
@@ -150,10 +162,29 @@ class Trainer:
         self.shift = torch.zeros(count, 2, device=self.images.device)
         self.read_at = self.shift.clone()
         self.slopes: torch.Tensor | None = None
-        if self.search is None:
-            self.data = torch.cat([self.basis.project(p) for p in self.images.split(4000)])
-        else:
-            self.data, self.slopes = self.search.reproject(self.images, self.shift)
+
+    @property
+    def threads(self) -> int | None:
+        """Most CPU threads that a step can use well; None for all of them."""
+        on_cpu = self.images.device.type == "cpu"
+        return 1 if on_cpu and self.batch * self.config.hidden < _WORTH_THREADS else None
+
+    def project(self) -> Iterator[None]:
+        """Take the coefficients of all pictures at the present shifts; yields between pieces."""
+        data: list[torch.Tensor] = []
+        slopes: list[torch.Tensor] = []
+        pieces = (tensor.split(_PROJECTED_CROPS) for tensor in (self.images, self.shift))
+        for pictures, shift in zip(*pieces, strict=True):
+            if data:
+                yield
+            if self.search is None:
+                data.append(self.basis.project(pictures))
+            else:
+                values, change = self.search.reproject(pictures, shift)
+                data.append(values)
+                slopes.append(change)
+        self.data, self.read_at = torch.cat(data), self.shift.clone()
+        self.slopes = torch.cat(slopes) if slopes else None
 
     def run(self) -> Iterator[FitProgress]:
         """Train until the configured number of epochs, reporting at least twice a second."""
@@ -269,8 +300,8 @@ class Trainer:
                 *(torch.cat(column) for column in zip(*found, strict=True))
             )
         if epoch in searches | rereads:
-            self.data, self.slopes = self.search.reproject(self.images, self.shift)
-            self.read_at = self.shift.clone()
+            for _ in self.project():
+                yield self._progress(0.0, "searching shifts")
 
     def _finish_epoch(self, sums: _Sums) -> None:
         steps = max(sums.steps, 1)

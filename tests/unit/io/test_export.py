@@ -184,16 +184,16 @@ def test_an_empty_table_has_its_columns(tmp_path, sites, movie):
     assert path.read_text().startswith("site_id,source,frame,time_s,y,y_nm")
 
 
-@pytest.mark.parametrize("size", [None, "folder", "table", "sources"])
-def test_errors_are_one_line(tmp_path, sites, movie, size):
+@pytest.mark.parametrize("case", ["missing", "folder", "table", "sources"])
+def test_errors_are_one_line(tmp_path, sites, movie, case):
     both = concat_sites(sites.assign(source="a"), sites.assign(source="b"))
     given = {
-        None: (sites, tmp_path / "missing" / "a.csv", "cannot be written"),
+        "missing": (sites, tmp_path / "missing" / "a.csv", "cannot be written"),
         "folder": (sites, tmp_path, "is a folder"),
         "table": (sites.drop(columns="frame"), tmp_path / "a.csv", "lacks the column frame"),
         "sources": (both, tmp_path / "a.csv", "holds 2 sources"),
     }
-    table, path, message = given[size]
+    table, path, message = given[case]
     with pytest.raises(InputError, match=message) as caught:
         export_table(table, path, frames=movie)
     assert "\n" not in str(caught.value)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from napari_rvae import Frames, analyse_frames
-from napari_rvae.errors import InputError
+from napari_rvae import Frames, analyse_frames, simulate_graphene
+from napari_rvae.errors import Cancelled, InputError
 from napari_rvae.render import render_gaussians
 
-COLUMNS = ["frame", "noise_sd", "gain", "row_noise_sd", "blur", "missing"]
+COLUMNS = [*("frame", "noise_sd", "gain", "row_noise_sd", "contrast", "blur", "missing", "quality")]
 
 
 @pytest.fixture
@@ -47,6 +48,8 @@ def test_a_flat_frame_is_measured_without_a_word(value):
     assert table["noise_sd"].tolist() == [0]
     assert table["missing"].iloc[0] == (0.0 if np.isfinite(value) else 1.0)
     assert np.isnan(table["blur"].iloc[0])
+    assert table["contrast"].tolist() == [0]
+    assert table["quality"].tolist() == [0]
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16])
@@ -54,3 +57,84 @@ def test_a_flat_frame_is_measured_without_a_word(value):
 def test_any_type_and_shape(dtype, shape, rng):
     table = analyse_frames(rng.integers(0, 2, shape).astype(dtype))
     assert len(table) == (shape[0] if len(shape) == 3 else 1)
+    assert table["quality"].between(0, 1).all()
+
+
+# --------------------------------------------------------------------------- quality
+@pytest.fixture(scope="module")
+def good():
+    """Eight frames of graphene, one as good as the other."""
+    return np.asarray(simulate_graphene(n_frames=8, size=192, seed=2).frames.data, float)
+
+
+@pytest.fixture(scope="module")
+def mixed(good):
+    """The same movie with frames that are noisy, blurred, blank, noise alone, and half there."""
+    rng, movie = np.random.default_rng(0), good.copy()
+    movie[1] += rng.normal(0, 2 * np.std(movie[1]), movie[1].shape)
+    movie[2] = ndimage.gaussian_filter(movie[2], 3.0)
+    movie[3] = movie[0].mean()
+    movie[4] = rng.poisson(movie[0].mean(), movie[4].shape)
+    movie[5, :96] = np.nan
+    return movie
+
+
+def test_good_frames_have_a_quality_near_one(good):
+    assert (analyse_frames(good)["quality"] > 0.9).all()
+
+
+def test_bad_frames_are_told_from_good_ones(mixed):
+    quality = analyse_frames(mixed)["quality"]
+    assert (quality[[0, 6, 7]] > 0.9).all()
+    assert 0.01 < quality[1] < 0.3  # noisy
+    assert 0.3 < quality[2] < 0.8  # blurred
+    assert quality[3] == 0  # blank
+    assert quality[4] < 0.05  # nothing but noise
+    assert 0.35 < quality[5] <= 0.5  # half of it missing
+
+
+def test_the_unit_of_the_frames_does_not_matter(mixed):
+    plain, other = analyse_frames(mixed), analyse_frames(1e-9 * mixed + 3e-7)
+    np.testing.assert_allclose(other["quality"], plain["quality"], atol=0.02)
+    np.testing.assert_allclose(other["contrast"], 1e-9 * plain["contrast"], rtol=0.01)
+
+
+def test_twice_the_noise_is_half_the_quality(good):
+    """Where everything is far above the noise, in a movie of clean frames."""
+    movie = np.stack([ndimage.gaussian_filter(frame, 1.5) for frame in good])
+    noise = np.random.default_rng(0).normal(0, 0.1 * movie.std(), movie.shape)
+    movie += noise
+    movie[3] += np.sqrt(3) * noise[::-1][3]
+    quality = analyse_frames(movie)["quality"]
+    assert quality[3] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("number", "low", "high"), [(0, 0.95, 1), (1, 0.02, 0.8), (3, 0, 0), (4, 0, 0.05)]
+)
+def test_a_single_frame_is_judged_by_its_contrast_to_noise(mixed, number, low, high):
+    (quality,) = analyse_frames(mixed[number])["quality"]
+    assert low <= quality <= high
+
+
+def test_a_movie_of_noise_is_not_good_because_all_of_it_is_bad(rng):
+    assert (analyse_frames(rng.normal(0, 1, (5, 128, 128)))["quality"] < 0.1).all()
+
+
+def test_a_movie_without_noise_is_good():
+    y, x = (grid.ravel() * 14.0 for grid in np.mgrid[:10, :10])
+    frame = render_gaussians(y, x, 80.0, 2.5, (128, 128))
+    assert (analyse_frames(np.stack([frame, frame]))["quality"] > 0.95).all()
+
+
+def test_progress_is_told_and_can_stop(good):
+    seen = []
+
+    def progress(done, total):
+        seen.append((done, total))
+        return done < 3
+
+    with pytest.raises(Cancelled, match="after 3 of 8 frames"):
+        analyse_frames(good, progress=progress)
+    assert seen == [(1, 8), (2, 8), (3, 8)]
+    assert len(analyse_frames(good[:2], progress=lambda *_: None)) == 2

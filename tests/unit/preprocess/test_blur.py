@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_rvae.preprocess.blur import blob_scale
+from napari_rvae.preprocess.blur import blob_contrast, blob_scale
 from napari_rvae.render import render_gaussians
 
 
@@ -60,3 +60,19 @@ def test_noise_has_no_width():
 def test_a_constant_frame_has_no_width():
     assert np.isnan(blob_scale(np.full((64, 64), 7.0)).sigma)
     assert np.isnan(blob_scale(np.zeros((8, 8))).valley)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
+def test_the_contrast_is_that_of_the_picture_without_noise(noise, rng):
+    picture = blobs(3.0, order="lattice", rng=rng)
+    noisy = picture + rng.normal(0, noise, picture.shape) + rng.normal(0, 0.2 * noise, (256, 1))
+    noisy += np.linspace(0, 1, 256)
+    assert blob_contrast(noisy) == pytest.approx(picture.std(), rel=0.12)
+    noisy[:100, :100] = np.nan
+    assert blob_contrast(noisy) == pytest.approx(picture.std(), rel=0.12)
+
+
+def test_noise_and_constant_frames_have_no_contrast(rng):
+    assert blob_contrast(rng.normal(0, 1, (256, 256))) < 0.15
+    assert blob_contrast(np.full((64, 64), 1e30)) == 0
+    assert blob_contrast(np.full((64, 64), np.nan)) == 0

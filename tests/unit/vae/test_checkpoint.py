@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import RVAE
+from napari_rvae import RVAE, CropConfig
 from napari_rvae.errors import InputError, ModelFileError, NotFittedError
 from napari_rvae.vae import checkpoint
 from napari_rvae.vae.checkpoint import CONFIG_FILE, FORMAT_VERSION
@@ -199,6 +199,8 @@ FIELDS = (
     "shapes",
     "sha256",
 )
+#: Fields that the first files do not have.
+LATER_FIELDS = ("window_px", "content")
 JUNK = ("text", -1, 10**9, [], {}, [1, 2], {"a": 1}, True)
 
 
@@ -219,7 +221,16 @@ def test_a_config_with_a_field_missing(folder, field):
     one_line(error)
 
 
-@pytest.mark.parametrize("field", FIELDS)
+def test_a_first_file_without_the_later_fields(folder, model, crops):
+    edit(folder, lambda header: [header.pop(field) for field in LATER_FIELDS])
+    loaded = RVAE.load(folder, device="cpu")
+    pd.testing.assert_frame_equal(loaded.transform(crops), model.transform(crops), check_exact=True)
+    assert loaded.crop_config == model.crop_config == CropConfig()
+    edit(folder, lambda header: header.update(window_nd=None))
+    assert RVAE.load(folder, device="cpu").crop_config == CropConfig(window=32.0)
+
+
+@pytest.mark.parametrize("field", [*FIELDS, *LATER_FIELDS])
 def test_a_config_with_junk(folder, crops, field):
     for junk in JUNK:
         edit(folder, lambda header, junk=junk: header.update({field: junk}))

@@ -1,15 +1,28 @@
+import copy
 import dataclasses
+import gc
 import inspect
 import math
+import weakref
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from napari_rvae import RVAE, Crops, RVAEConfig, join_latents
+from napari_rvae import (
+    RVAE,
+    CropConfig,
+    Crops,
+    RVAEConfig,
+    concat_crops,
+    extract_crops,
+    join_latents,
+    simulate_graphene,
+)
 from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.tables import fold_angle, make_sites
 
@@ -408,3 +421,129 @@ def test_only_so_many_crops_are_trained_on(few):
 def test_an_unknown_device(few):
     with pytest.raises(InputError, match="device"):
         RVAE(device="abacus").fit(few)
+
+
+# --------------------------------------------------------------------------- crops to cut
+@pytest.fixture(scope="module")
+def movie():
+    return simulate_graphene(n_frames=1, size=128, seed=0)
+
+
+def quick_model(crops):
+    return RVAE(n_latents=1, epochs=1, hidden=8, device="cpu").fit(crops)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CropConfig(),
+        CropConfig(window_nd=4.0, pixels=24),
+        CropConfig(content="rendered"),
+    ],
+    ids=["defaults", "other window", "rendered"],
+)
+def test_crops_are_cut_as_those_of_the_training(movie, config, tmp_path):
+    sites = movie.sites.assign(sigma=2.5, amplitude=movie.sites["amplitude"].fillna(1.0))
+    crops = extract_crops(movie.frames, sites, config)
+    model = quick_model(crops)
+    found = model.crop_config
+    assert dataclasses.replace(found, window_nd=config.window_nd) == config
+    assert found.window_nd == pytest.approx(config.window_nd)
+    again = extract_crops(movie.frames, sites, found)
+    np.testing.assert_allclose(again.images, crops.images, atol=1e-4)
+    model.save(tmp_path / "model")
+    assert RVAE.load(tmp_path / "model", device="cpu").crop_config == found
+
+
+def test_a_window_in_pixels_becomes_one_in_neighbour_distances(movie):
+    crops = extract_crops(movie.frames, movie.sites, window=40.0)
+    config = quick_model(crops).crop_config
+    assert config.window is None
+    assert config.window_nd == pytest.approx(crops.window_nd)
+
+
+@pytest.mark.parametrize("window_nd", [math.nan, 0.3, 80.0])
+def test_the_window_stays_in_pixels_where_that_is_all_there_is(few, tmp_path, window_nd):
+    model = quick_model(dataclasses.replace(few, window_nd=window_nd, window_px=21.5))
+    assert model.crop_config == CropConfig(window=21.5)
+    model.save(tmp_path / "model")
+    assert RVAE.load(tmp_path / "model", device="cpu").crop_config == CropConfig(window=21.5)
+
+
+def test_an_untrained_model_knows_no_crops():
+    with pytest.raises(NotFittedError, match="call fit"):
+        _ = RVAE().crop_config
+
+
+def test_crops_of_frames_and_of_atoms_do_not_mix(few):
+    rest = dataclasses.replace(few, site_id=few.site_id + 1000)
+    assert len(concat_crops(few, rest)) == 2 * len(few)
+    with pytest.raises(InputError, match="cut them alike"):
+        concat_crops(few, dataclasses.replace(rest, content="rendered"))
+
+
+# --------------------------------------------------------------------------- memory
+def test_memory_of_the_training_is_released(few, tmp_path):
+    model = RVAE(n_latents=2, epochs=3, hidden=16, device="cpu").fit(few)
+    before, grid = model.transform(few), model.manifold(2)
+    trainer = model._trainer
+    gone = [weakref.ref(t) for t in (trainer, trainer.images, trainer.data, trainer.optimiser)]
+    gradients = [weakref.ref(p.grad) for p in trainer.model.parameters()]
+    del trainer
+    assert model.release() is None
+    assert [ref() for ref in (*gone, *gradients)] == [None] * len(gone + gradients)
+    assert not model.can_resume
+    with pytest.raises(InputError, match="no training to resume"):
+        next(model.iter_fit(few, resume=True))
+    pd.testing.assert_frame_equal(model.transform(few), before, check_exact=True)
+    np.testing.assert_array_equal(model.manifold(2), grid)
+    model.save(tmp_path / "model")
+    assert len(model.history_) == 3
+    model.release()  # nothing is left to give back
+    assert len(model.fit(few).history_) == 3
+
+
+def test_a_training_that_was_left_is_released_with_its_pictures_aligned(few):
+    model = RVAE(n_latents=2, epochs=5, hidden=16, device="cpu")
+    steps = model.iter_fit(few)
+    for progress in steps:
+        if progress.epoch == 2:
+            break
+    other = copy.deepcopy(model)
+    assert model.can_resume
+    model.release()
+    assert list(steps) == []  # it does not go on
+    assert not model.can_resume
+    pd.testing.assert_frame_equal(model.transform(few), other.transform(few))
+
+
+def test_there_is_nothing_to_release_before_the_training():
+    RVAE().release()
+
+
+def test_a_device_gives_its_cached_memory_back(fresh, few, monkeypatch):
+    """The device is made up; the training crops are gone when its memory is emptied."""
+    images = weakref.ref(fresh._trainer.images)
+    fresh.transform(few)
+    emptied = []
+    monkeypatch.setattr(type(fresh._trained), "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(images()))
+    fresh.release()
+    assert emptied == [None]
+
+
+@pytest.mark.parametrize("shifts", [False, True])
+def test_a_model_that_nobody_holds_is_gone_at_once(few, shifts):
+    """There are no reference cycles that would keep the memory until a garbage collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        model = RVAE(n_latents=2, epochs=2, hidden=16, shifts=shifts, device="cpu").fit(few)
+        model.transform(few)
+        trainer, trained = model._trainer, model._trained
+        held = (trainer, trained, trainer.images, trainer.data, trainer.optimiser, trained.model)
+        gone = [weakref.ref(thing) for thing in held]
+        del model, trainer, trained, held
+        assert [ref() for ref in gone] == [None] * len(gone)
+    finally:
+        gc.enable()

@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -117,6 +119,116 @@ def test_a_finished_training_can_be_made_longer(fresh, few):
     fresh.config = dataclasses.replace(fresh.config, epochs=5)
     assert [p.epoch for p in fresh.iter_fit(few, resume=True)][-1] == 5
     assert np.isfinite(codes(fresh, few)).all()
+
+
+@pytest.mark.parametrize("more", ["by the call", "by the config"])
+def test_a_longer_training_is_asked_for(few, more):
+    model = RVAE(n_latents=2, epochs=2, hidden=16, device="cpu").fit(few)
+    assert not model.can_resume
+    if more == "by the call":
+        steps = model.iter_fit(few, resume=True, epochs=4)
+    else:
+        model.config = dataclasses.replace(model.config, epochs=4)
+        assert model.can_resume
+        steps = model.iter_fit(few, resume=True)
+    assert [p.n_epochs for p in steps][-1] == 4
+    assert model.config.epochs == len(model.history_) == 4
+    assert not model.can_resume
+
+
+def test_epochs_of_one_training(few):
+    model = RVAE(n_latents=2, epochs=9, hidden=16, device="cpu")
+    assert [p.n_epochs for p in model.iter_fit(few, epochs=2)][-1] == 2
+    assert model.config.epochs == len(model.history_) == 2
+    with pytest.raises(InputError, match="epochs = 0 is out of range"):
+        next(model.iter_fit(few, resume=True, epochs=0))
+
+
+def test_fewer_epochs_than_are_done_train_no_further(few):
+    model = RVAE(n_latents=2, epochs=3, hidden=16, device="cpu").fit(few)
+    before = codes(model, few)
+    (only,) = model.iter_fit(few, resume=True, epochs=2)
+    assert (only.message, only.fraction, only.epoch) == ("done", 1.0, 3)
+    np.testing.assert_array_equal(codes(model, few), before)
+
+
+def left_at_every_yield(crops, shifts):
+    """Trainings left at their first, second, ... yield, and not closed yet."""
+    options = {"n_latents": 2, "epochs": 5, "hidden": 16, "shifts": shifts, "device": "cpu"}
+    total = sum(1 for _ in RVAE(**options).iter_fit(crops))
+    for number in range(1, total + 1):
+        model = RVAE(**options)
+        steps = model.iter_fit(crops)
+        for _ in range(number):
+            last = next(steps)
+        yield model, steps, last
+
+
+def check_left(model, crops, folder, left):
+    """It computes, saves, loads and goes on, wherever it was left."""
+    before = codes(model, crops)
+    assert np.isfinite(before).all()
+    model.save(folder)
+    np.testing.assert_array_equal(codes(RVAE.load(folder, device="cpu"), crops), before)
+    assert model.can_resume is (left.message != "done")
+    rest = list(model.iter_fit(crops, resume=True))
+    assert rest[0].epoch == left.epoch
+    assert [record.epoch for record in model.history_] == [1, 2, 3, 4, 5]
+    assert np.isfinite(codes(model, crops)).all()
+
+
+@pytest.mark.parametrize("shifts", [False, True])
+def test_a_training_can_be_closed_at_any_yield(few, tmp_path, monkeypatch, shifts):
+    monkeypatch.setattr("napari_rvae.vae.training._REPORT_EVERY", 0.0)
+    monkeypatch.setattr("napari_rvae.vae.training._SEARCH_CROPS", 30)
+    monkeypatch.setattr("napari_rvae.vae.training._LEAST_STEPS", 10)
+    crops = few.select(np.arange(20)) if shifts else few
+    for model, steps, left in left_at_every_yield(crops, shifts):
+        steps.close()
+        check_left(model, crops, tmp_path / "model", left)
+
+
+def test_a_training_can_be_dropped_in_another_thread(few, tmp_path, monkeypatch):
+    """As by a worker that is abandoned, whose iterator the viewer's thread throws away."""
+    monkeypatch.setattr("napari_rvae.vae.training._LEAST_STEPS", 10)
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as other:
+        for number in (1, 4):
+            model = RVAE(n_latents=2, epochs=5, hidden=16, device="cpu")
+            held = [model.iter_fit(few)]
+            left = other.submit(lambda n=number, h=held: [next(h[0]) for _ in range(n)][-1])
+            left = left.result(timeout=60)
+            held.clear()
+            gc.collect()
+            assert torch.get_num_threads() == before
+            check_left(model, few, tmp_path / f"model{number}", left)
+
+
+def test_a_training_that_was_begun_anew_ends_the_earlier_one(few):
+    model = RVAE(n_latents=2, epochs=3, hidden=16, device="cpu")
+    earlier = model.iter_fit(few)
+    next(earlier)
+    model.fit(few)
+    history = model.history_
+    assert list(earlier) == []
+    assert model.history_ is history
+
+
+@pytest.mark.parametrize(("option", "value"), [("n_latents", 3), ("hidden", 8), ("seed", 1)])
+def test_what_cannot_change_in_a_training_that_goes_on(few, option, value):
+    model = RVAE(n_latents=2, epochs=2, hidden=16, device="cpu").fit(few)
+    model.config = dataclasses.replace(model.config, **{option: value, "epochs": 3})
+    with pytest.raises(InputError, match=f"^{option} cannot change") as error:
+        next(model.iter_fit(few, resume=True))
+    assert "\n" not in str(error.value)
+
+
+def test_what_can_change_in_a_training_that_goes_on(few):
+    model = RVAE(n_latents=2, epochs=2, hidden=16, device="cpu").fit(few)
+    model.config = dataclasses.replace(model.config, epochs=4, learning_rate=1e-4, beta=0.5)
+    for _ in model.iter_fit(few, resume=True):
+        pass
+    assert model.history_[-1].learning_rate <= 1e-4
 
 
 def test_nothing_to_resume(few):

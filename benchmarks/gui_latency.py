@@ -1,0 +1,172 @@
+"""How long the viewer freezes while a model is trained, and how long its widgets take to open.
+
+A timer asks for a turn of the event loop every 10 ms; a turn that comes late is a stall. It is
+measured with the viewer idle, while atoms are detected, and while a model is trained on 10,000
+crops with its loss and manifold shown live. Needs napari and a screen (or xvfb-run).
+
+    OMP_NUM_THREADS=2 xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/gui_latency.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QEventLoop, Qt, QTimer
+
+from napari_rvae import add_layers, image_layer, simulate_graphene
+
+#: Time between two turns that are asked for, in milliseconds.
+EVERY = 10
+
+#: Bars: 95th percentile of the stalls while training, and time to open a widget.
+MOST_STALL_MS = 120.0
+MOST_OPENING_S = 0.3
+
+PLUGIN = "napari-rvae"
+WIDGETS = ("Detect", "Train", "Latents")
+
+
+@dataclass
+class Turns:
+    """Gaps between turns of the event loop, in milliseconds, while something goes on."""
+
+    gaps: list[float] = field(default_factory=list)
+    _last: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Make the timer; it starts with :meth:`watch`."""
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.setInterval(EVERY)
+        self._timer.timeout.connect(self._turn)
+
+    def _turn(self) -> None:
+        now = time.perf_counter()
+        self.gaps.append(1000 * (now - self._last))
+        self._last = now
+
+    def watch(self, going_on: Callable[[], bool], limit: float = 600.0) -> Row:
+        """Run the event loop as long as something goes on, and tell how late the turns came."""
+        loop, start, cpu = QEventLoop(), time.perf_counter(), time.process_time()
+        check = QTimer()
+        check.setInterval(50)
+
+        def look() -> None:
+            if not going_on() or time.perf_counter() - start > limit:
+                loop.quit()
+
+        check.timeout.connect(look)
+        self._last = time.perf_counter()
+        self._timer.start()
+        check.start()
+        loop.exec()
+        self._timer.stop()
+        late = np.maximum(np.asarray(self.gaps) - EVERY, 0)
+        return Row(
+            p50_ms=float(np.percentile(late, 50)),
+            p95_ms=float(np.percentile(late, 95)),
+            p99_ms=float(np.percentile(late, 99)),
+            longest_ms=float(late.max()),
+            frozen_share=float(late[late > 100].sum() / np.sum(self.gaps)),
+            turns=len(late),
+            seconds=time.perf_counter() - start,
+            cpu_seconds=time.process_time() - cpu,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    longest_ms: float
+    frozen_share: float
+    turns: int
+    seconds: float
+    cpu_seconds: float
+
+
+def open_widgets(viewer: Any) -> tuple[dict[str, float], dict[str, Any]]:
+    """Open every widget for the first time; seconds that each took, and the widgets."""
+    seconds, widgets = {}, {}
+    for name in WIDGETS:
+        start = time.perf_counter()
+        _, widgets[name] = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+        seconds[name] = time.perf_counter() - start
+    return seconds, widgets
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=12, help="512 px each (default: 12)")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+
+    viewer = napari.Viewer(show=False)
+    viewer.window.resize(1400, 1000)
+    viewer.window.show()
+    frames = simulate_graphene(n_frames=options.frames, size=512, seed=0).frames
+    add_layers(viewer, image_layer(frames))
+    Turns().watch(_for(1.0))  # the window is drawn for the first time
+    opening, widgets = open_widgets(viewer)
+    Turns().watch(_for(1.0))
+
+    rows = {"idle": Turns().watch(_for(5.0))}
+    workspace = widgets["Detect"].workspace
+    widgets["Detect"].detect.click()
+    rows["detecting"] = Turns().watch(lambda: workspace.job("detect") is not None)
+    n_sites = sum(len(layer.data) for layer in viewer.layers if hasattr(layer, "face_color"))
+    train = widgets["Train"]
+    train.show_options(epochs=options.epochs)
+    train.train_button.click()
+    rows["training"] = Turns().watch(lambda: workspace.job("train") is not None)
+    print(f"{n_sites:,} sites; {workspace.status('train').text}\n")
+
+    print(f"{'':<12}{'p50':>8}{'p95':>8}{'p99':>8}{'longest':>9}  stalls in ms; seconds, CPU")
+    for name, row in rows.items():
+        print(
+            f"{name:<12}{row.p50_ms:>8.1f}{row.p95_ms:>8.1f}{row.p99_ms:>8.1f}"
+            f"{row.longest_ms:>9.0f}{row.seconds:>12.1f}{row.cpu_seconds:>8.1f}"
+        )
+    print("\nopening, first time: " + ", ".join(f"{n} {s:.2f} s" for n, s in opening.items()))
+    bars = {
+        f"stalls while training, p95 <= {MOST_STALL_MS:g} ms": rows["training"].p95_ms
+        <= MOST_STALL_MS,
+        f"every widget opens in < {MOST_OPENING_S:g} s": max(opening.values()) < MOST_OPENING_S,
+    }
+    for bar, holds in bars.items():
+        print(f"{'holds' if holds else 'DOES NOT HOLD'}: {bar}")
+    if options.out is not None:
+        result = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "threads": os.environ.get("OMP_NUM_THREADS", ""),
+            "sites": n_sites,
+            "rows": {name: asdict(row) for name, row in rows.items()},
+            "opening_seconds": opening,
+            "bars": bars,
+        }
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    viewer.close()
+
+
+def _for(seconds: float) -> Callable[[], bool]:
+    end = time.perf_counter() + seconds
+    return lambda: time.perf_counter() < end
+
+
+if __name__ == "__main__":
+    main()

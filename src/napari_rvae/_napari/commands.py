@@ -1,0 +1,94 @@
+"""What the menus do beside opening one widget: lay out the workspace, open a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.viewer import Viewer
+from npe2 import plugin_manager
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_rvae._napari import training
+from napari_rvae._napari.reader import tell
+from napari_rvae._napari.settings import PLUGIN, read_preferences
+from napari_rvae._napari.workspace import Model, Workspace
+from napari_rvae.config import CropConfig
+from napari_rvae.layers import LayerTuple, add_layers, run_layers
+from napari_rvae.runs import Run, load_run
+
+if TYPE_CHECKING:
+    from napari_rvae.vae import RVAE
+
+__all__ = ["open_run", "open_workspace", "show_layers", "use_model", "use_run_model"]
+
+
+def open_workspace(viewer: Viewer, *, front: int = 0) -> None:
+    """Open all widgets of the plugin as tabs on the right.
+
+    Parameters
+    ----------
+    viewer
+        The viewer; napari fills it in by its type.
+    front
+        Number of the tab to show.
+    """
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    docks: list[Any] = []
+    for widget in plugin_manager.get_manifest(PLUGIN).contributions.widgets or ():
+        name = widget.display_name
+        dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=bool(docks))
+        dock.setWindowTitle(name)  # the plugin's name would not fit on a tab
+        dock.show()
+        docks.append(dock)
+    docks[front].raise_()
+
+
+def open_run(viewer: Viewer) -> None:
+    """Ask for a run and show it; its model is the one in use then.
+
+    Parameters
+    ----------
+    viewer
+        The viewer; napari fills it in by its type.
+    """
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    path, _ = QFileDialog.getOpenFileName(
+        QApplication.activeWindow(), "Open a run", filter="Runs (run.json)"
+    )
+    if not path:
+        return
+    try:
+        run = load_run(Path(path).parent)
+        show_layers(viewer, run_layers(run))
+    except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
+        tell(error)
+        return
+    use_run_model(viewer, run)
+
+
+def show_layers(viewer: Any, layers: Iterable[LayerTuple]) -> None:
+    """Add layers and select the uppermost that is visible."""
+    shown = [layer for layer in add_layers(viewer, *layers) if layer.visible]
+    if shown:
+        viewer.layers.selection.active = shown[-1]
+
+
+def use_model(viewer: Any, run: Run, model: RVAE) -> None:
+    """Make a model that belongs to a run the one in use in a viewer."""
+    crops = run.configs.get("CropConfig")
+    plan = crops if isinstance(crops, CropConfig) else model.crop_config
+    name = run.folder.resolve().name
+    workspace = Workspace.of(viewer)
+    workspace.use_model(Model(model, plan, name))
+    workspace.say("train", f"The model of {name!r} is in use.", "done")
+
+
+def use_run_model(viewer: Any, run: Run) -> None:
+    """Load the model of a run, if it has one, in a thread; it is the one in use then."""
+    if run.has_model:
+        workspace, preferences = Workspace.of(viewer), read_preferences()
+        work = training.load(run.folder, device=preferences.device, threads=preferences.n_threads)
+        workspace.start("train", "Loading", work, partial(training.show_loaded, workspace))

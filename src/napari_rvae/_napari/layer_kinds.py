@@ -1,0 +1,33 @@
+"""Which layers a step can take; what is wrong with one of them, the library says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.layers import Image, Labels, Points, Shapes
+
+__all__ = ["is_frames", "is_region", "is_sites", "kind_of"]
+
+#: The same as in napari_rvae.layers, whose import takes longer than opening a widget may.
+METADATA_KEY = "napari_rvae"
+
+
+def kind_of(layer: Any) -> str:
+    """What a layer of ours shows ("sites", "image", "manifold", ...), "" for any other."""
+    ours = layer.metadata.get(METADATA_KEY, {})
+    return str(ours.get("kind", "")) if isinstance(ours, dict) else ""
+
+
+def is_frames(layer: Any) -> bool:
+    """Whether a layer can be a movie: any image that is not one of our results."""
+    return isinstance(layer, Image) and kind_of(layer) in ("", "image")
+
+
+def is_region(layer: Any) -> bool:
+    """Whether a layer can mark a region."""
+    return isinstance(layer, (Shapes, Labels)) and kind_of(layer) == ""
+
+
+def is_sites(layer: Any) -> bool:
+    """Whether a layer can hold sites: ours, or points that the user has set."""
+    return isinstance(layer, Points) and kind_of(layer) in ("", "sites")

@@ -1,0 +1,158 @@
+"""The loss of a training, as a small plot that grows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+__all__ = ["LossPlot", "loss_range", "round_ticks"]
+
+#: Colour of the curve; reads on napari's light and dark backgrounds alike.
+_CURVE = "#2f8fd0"
+
+#: Space between the parts of the plot, in pixels.
+_GAP = 4.0
+
+_TITLE = "loss (nats per crop)"
+
+
+def round_ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`.
+
+    Parameters
+    ----------
+    low, high
+        Ends of the axis.
+    most
+        There are at most so many, or one more where both ends are round.
+    whole
+        Whole numbers only.
+    """
+    rough = (high - low) / most
+    if not (math.isfinite(rough) and rough > 0):
+        return [low]
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= rough * (1 - 1e-9))
+    step = max(1.0, step) if whole else step
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def loss_range(losses: Sequence[float]) -> tuple[float, float]:
+    """Ends of the axis of the losses.
+
+    The first epochs, in which the loss falls by orders of magnitude, would flatten all the rest;
+    they run out at the top.
+    """
+    late = [loss for loss in losses[len(losses) // 10 + (len(losses) > 3) :] if math.isfinite(loss)]
+    if not late:
+        return 0.0, 1.0
+    low, high = min(late), max(late)
+    margin = 0.08 * (high - low) or max(0.5, 0.05 * abs(low))
+    return low - margin, high + margin
+
+
+class LossPlot(QWidget):
+    """Plot of the loss against the epoch; colours and font are those of napari's theme."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: tuple[float, ...] = ()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "Mean loss of each epoch: how far the decoded pictures are from the crops, and what "
+            "the latents cost. It falls and levels off; then more epochs gain little."
+        )
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Size that it is made for."""
+        return QSize(300, 140)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As narrow as the dock may be."""
+        return QSize(180, 140)
+
+    def show_losses(self, losses: Sequence[float]) -> None:
+        """Show the loss of each epoch, from the first."""
+        new = tuple(float(loss) for loss in losses)
+        if new != self.losses:
+            self.losses = new
+            self.update()
+
+    # ------------------------------------------------------------------ drawing
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the axes and the curve."""
+        del event
+        with QPainter(self) as painter:
+            font = self.font()
+            font.setPointSizeF(max(6.5, 0.9 * font.pointSizeF()))
+            painter.setFont(font)
+            self._draw(painter)
+
+    def _draw(self, painter: QPainter) -> None:
+        text = painter.fontMetrics()
+        low, high = loss_range(self.losses)
+        last = max(2, len(self.losses))
+        levels = round_ticks(low, high, 5)
+        left = max(text.horizontalAdvance(_number(level)) for level in levels) + 2 * _GAP
+        right = text.horizontalAdvance(_number(last)) / 2 + _GAP
+        line = float(text.height())
+        box = QRectF(left, line + _GAP, self.width() - left - right, 0.0)
+        box.setBottom(self.height() - 2 * line - _GAP)
+        painter.setPen(self.palette().windowText().color())
+        painter.drawText(QPointF(_GAP, line - _GAP / 2), _TITLE)
+        below = QRectF(box.left(), self.height() - line, box.width(), line)
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, "epoch")
+
+        def place(epoch: float, loss: float) -> QPointF:
+            x = box.left() + (epoch - 1) / (last - 1) * box.width()
+            return QPointF(x, box.bottom() - (loss - low) / (high - low) * box.height())
+
+        for level in levels:
+            _draw_level(painter, box, place(1, level).y(), _number(level))
+        for epoch in round_ticks(1, last, max(2, int(box.width() / 45)), whole=True):
+            if epoch >= 1:
+                _draw_tick(painter, box, place(epoch, low).x(), _number(epoch))
+        painter.drawLine(box.bottomLeft(), box.bottomRight())
+        known = [(n, loss) for n, loss in enumerate(self.losses, start=1) if math.isfinite(loss)]
+        _draw_curve(painter, box, [place(epoch, loss) for epoch, loss in known])
+
+
+def _draw_level(painter: QPainter, box: QRectF, y: float, number: str) -> None:
+    """Draw a number beside the box, and a faint line at its height."""
+    pen = painter.pen()
+    faint = pen.color()
+    faint.setAlphaF(0.2)
+    painter.setPen(faint)
+    painter.drawLine(QPointF(box.left(), y), QPointF(box.right(), y))
+    painter.setPen(pen)
+    line = painter.fontMetrics().height()
+    beside = QRectF(0.0, y - line / 2, box.left() - _GAP, line)
+    painter.drawText(beside, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, number)
+
+
+def _draw_tick(painter: QPainter, box: QRectF, x: float, number: str) -> None:
+    """Draw a number below the box, and a tick."""
+    painter.drawLine(QPointF(x, box.bottom()), QPointF(x, box.bottom() + _GAP))
+    below = QRectF(x - 30, box.bottom() + _GAP, 60, painter.fontMetrics().height())
+    painter.drawText(below, Qt.AlignmentFlag.AlignCenter, number)
+
+
+def _draw_curve(painter: QPainter, box: QRectF, points: list[QPointF]) -> None:
+    # the axes are drawn without, so that they are sharp
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setClipRect(box.adjusted(-3, 0, 3, 3))
+    painter.setPen(QPen(QColor(_CURVE), 1.8))
+    painter.drawPolyline(QPolygonF(points))
+    if points:
+        painter.setBrush(QColor(_CURVE))
+        painter.drawEllipse(points[-1], 2.2, 2.2)
+
+
+def _number(value: float) -> str:
+    """Write a number of an axis."""
+    return f"{value:.6g}"

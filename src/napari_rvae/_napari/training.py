@@ -1,0 +1,458 @@
+"""The work of the Train widget: train, go on, load, apply; and what becomes of the results.
+
+Everything here works without the widget, which may be closed while the work goes on. The library
+is imported inside the functions: torch in the worker's thread only, pandas and SciPy not before
+they are needed, so that the widget opens at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rvae._napari.jobs import Control, Outcome, Progress, Work
+from napari_rvae._napari.layer_kinds import METADATA_KEY, is_frames
+from napari_rvae._napari.workspace import Model, Workspace
+from napari_rvae.config import CropConfig, RVAEConfig
+from napari_rvae.errors import Cancelled, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_rvae.crops import Crops
+    from napari_rvae.frames import Frames
+    from napari_rvae.vae import RVAE, FitProgress
+
+__all__ = [
+    "Inputs",
+    "Live",
+    "Result",
+    "apply",
+    "image_of",
+    "load",
+    "resume",
+    "run_folder",
+    "show_loaded",
+    "show_result",
+    "take_inputs",
+    "train",
+]
+
+#: Pictures along each side of the manifold.
+_PICTURES = 5
+
+#: The live manifold may take this share of a training's time.
+_PICTURE_SHARE = 0.1
+
+#: Progress of a training is told at most so often, in seconds; a pause or a stop waits as long.
+_TELL_EVERY = 0.2
+
+#: Sites encoded between two looks at whether to stop.
+_CHUNK = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """An image and its sites, as they are when the work begins.
+
+    Attributes
+    ----------
+    frames
+        The image.
+    sites
+        Sites table in the pixels of the image.
+    layer
+        The Points layer, which may change or go while the work is done.
+    placed
+        The same sites where the layer has them, which may lie otherwise than the image.
+    """
+
+    frames: Frames
+    sites: pd.DataFrame
+    layer: Any
+    placed: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """What can be seen of a training while it runs.
+
+    Attributes
+    ----------
+    losses
+        Loss of each epoch so far.
+    device
+        Where it runs, in words.
+    picture
+        Grey values of the manifold, None before the first.
+    """
+
+    losses: tuple[float, ...]
+    device: str
+    picture: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A model and what it says of the sites.
+
+    Attributes
+    ----------
+    model
+        The model, how its crops are cut, and its picture.
+    latents
+        Latents table of the sites that were encoded.
+    n_windows
+        Number of sites that have a whole window.
+    text
+        What was done, for the status line.
+    """
+
+    model: Model
+    latents: pd.DataFrame
+    n_windows: int
+    text: str
+
+
+def take_inputs(image: Any, points: Any) -> Inputs:
+    """Take the image and the sites out of their layers.
+
+    Points that the user has set get the features of sites, so that what is found of them later
+    finds its point, whatever is deleted or added meanwhile.
+
+    Raises
+    ------
+    InputError
+        If one of them is missing, there are no sites, or some lie outside the image.
+    """
+    from napari_rvae.layers import frames_from_layer, sites_from_layer
+
+    if image is None:
+        raise InputError("There is no image: open one first.")
+    if points is None:
+        raise InputError("There are no sites: detect them first, or set points by hand.")
+    frames, sites = frames_from_layer(image), sites_from_layer(points, image)
+    if not len(sites):
+        raise InputError(f"The layer {points.name!r} holds no points: detect sites first.")
+    rows, columns = frames.frame_shape
+    inside = sites["frame"].between(0, frames.n_frames - 1)
+    inside &= sites["y"].between(-0.5, rows - 0.5) & sites["x"].between(-0.5, columns - 0.5)
+    if not inside.all():
+        raise InputError(
+            f"{(~inside).sum():,} of {len(sites):,} sites lie outside the image {image.name!r}: "
+            "choose the image that they were found in."
+        )
+    placed = sites_from_layer(points)
+    if "site_id" not in points.features:
+        points.features = placed
+    return Inputs(frames, sites, points, placed)
+
+
+def image_of(points: Any, layers: Any) -> Any:
+    """Image that a layer of sites was made from, None if it is not there or nobody knows."""
+    images = [layer for layer in layers if is_frames(layer)]
+    made = [image for image in images if _made_from(points, image)]
+    return made[-1] if made else None
+
+
+def where_from(points: Any, image: Any) -> str:
+    """Name of the movie that a layer of sites was made from, "" if it is this image or unknown."""
+    return "" if _made_from(points, image) else str(_record(points).get("frames", ""))
+
+
+def _made_from(points: Any, image: Any) -> bool:
+    """Whether a layer of sites says that it was made from an image, or from its file."""
+    record = _record(points)
+    if not record:
+        return False
+    from napari_rvae.layers.read import frames_name
+
+    if "image" in record:  # two movies may have the same name
+        return bool(record["image"] == str(image.unique_id))
+    return bool(record.get("frames") == frames_name(image))
+
+
+def run_folder(points: Any) -> str:
+    """Folder of the run that a layer of sites was opened from, "" if from none."""
+    return str(_record(points).get("run", ""))
+
+
+def _record(layer: Any) -> dict[str, Any]:
+    """Where a layer is from, as its metadata say."""
+    record = {} if layer is None else layer.metadata.get(METADATA_KEY, {})
+    return record if isinstance(record, dict) else {}
+
+
+# ---------------------------------------------------------------------- the work
+def train(
+    inputs: Inputs, crops: CropConfig, config: RVAEConfig, *, device: str, threads: int
+) -> Work:
+    """Train a model on the crops of the sites, and encode them; the value is a Result."""
+
+    def work(control: Control) -> Generator[Progress, None, Result]:
+        yield Progress(0, 0, "starting")
+        from napari_rvae.device import choose_device, limit_threads
+        from napari_rvae.vae import RVAE
+
+        with limit_threads(threads):
+            choose_device(device)  # that it is missing is said before the crops are cut
+            cut = _cut(control, inputs, crops)
+            rvae = RVAE(config, device=device)
+            live = yield from _fit(control, rvae, rvae.iter_fit(cut))
+            model = Model(rvae, rvae.crop_config, inputs.frames.name, live.picture)
+            return (yield from _finish(control, model, cut, live))
+
+    return work
+
+
+def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
+    """Go on with a training that was stopped, up to a number of epochs."""
+
+    def work(control: Control) -> Generator[Progress, None, Result]:
+        yield Progress(0, 0, "starting")
+        from napari_rvae.device import limit_threads
+
+        rvae = model.rvae
+        done = len(rvae.history_)
+        if epochs <= done:
+            raise InputError(f"The model has {done} epochs already: ask for more than {epochs}.")
+        with limit_threads(threads):
+            cut = _cut(control, inputs, model.crops)
+            steps = rvae.iter_fit(cut, resume=True, epochs=epochs)
+            live = yield from _fit(control, rvae, steps)
+            newer = dataclasses.replace(model, picture=live.picture)
+            return (yield from _finish(control, newer, cut, live))
+
+    return work
+
+
+def apply(inputs: Inputs, model: Model, *, threads: int) -> Work:
+    """Encode sites with a model that is there; the value is a Result."""
+
+    def work(control: Control) -> Generator[Progress, None, Result]:
+        yield Progress(0, 0, "starting")
+        from napari_rvae.device import limit_threads
+
+        with limit_threads(threads):
+            cut = _cut(control, inputs, model.crops)
+            latents = yield from _encode(control, model.rvae, cut, None)
+            if control.stopped:
+                raise Cancelled("Encoding was stopped.")
+            return Result(model, latents, len(cut), f"by the model {model.name!r}")
+
+    return work
+
+
+def load(path: str | Path, *, device: str, threads: int) -> Work:
+    """Load the model of a folder, or of a run's folder; the value is a Model."""
+    folder = Path(path)
+    folder = folder.parent if folder.suffix == ".json" else folder
+
+    def work(control: Control) -> Generator[Progress, None, Model]:
+        yield Progress(0, 0, "loading the model")
+        from napari_rvae.device import limit_threads
+        from napari_rvae.runs import load_run
+        from napari_rvae.vae import RVAE
+
+        with limit_threads(threads):
+            plan: Any = None
+            if (folder / "run.json").exists():
+                run = load_run(folder)
+                rvae, plan = run.load_model(device), run.configs.get("CropConfig")
+            else:
+                rvae = RVAE.load(folder, device=device)
+            plan = plan if isinstance(plan, CropConfig) else rvae.crop_config
+            model = Model(rvae, plan, folder.resolve().name, _picture(rvae))
+        if control.stopped:
+            raise Cancelled("Loading was stopped.")
+        return model
+
+    return work
+
+
+def _cut(control: Control, inputs: Inputs, config: CropConfig) -> Crops:
+    """Cut the crops; that no site has one is an error."""
+    from napari_rvae.crops import extract_crops
+
+    crops = extract_crops(
+        inputs.frames, inputs.sites, config, progress=control.ticker("cutting crops")
+    )
+    if not len(crops):
+        raise InputError(
+            f"None of the {len(inputs.sites):,} sites has a whole window of "
+            f"{crops.window_px:.0f} px in the image: make the window smaller."
+        )
+    return crops
+
+
+def _fit(
+    control: Control, rvae: RVAE, steps: Iterator[FitProgress]
+) -> Generator[Progress, None, Live]:
+    """Train to the end or to a stop, telling how it goes; the model is usable afterwards."""
+    worked = drawing = drawn = 0.0
+    pictures, told, live = 0, -math.inf, Live((), "", None)
+    for seconds, progress in _timed(steps):
+        worked += seconds
+        # the first as soon as there is something to see, one more half-way at any price
+        due = drawing + drawn <= _PICTURE_SHARE * worked or (
+            pictures < 2 and progress.fraction >= 0.5
+        )
+        if due and progress.epoch > 0 and not control.stopped:
+            began = time.monotonic()
+            live = dataclasses.replace(live, picture=_picture(rvae))
+            drawn = time.monotonic() - began
+            drawing, pictures = drawing + drawn, pictures + 1
+        if control.stopped:
+            break
+        if time.monotonic() - told > _TELL_EVERY:
+            losses = tuple(record.loss for record in rvae.history_)
+            live = Live(losses, rvae.device_, live.picture)
+            yield Progress(progress.fraction, 1.0, _message(progress), live)
+            told = time.monotonic()
+    if not rvae.history_:
+        raise Cancelled("The training was stopped in its first epoch.")
+    yield Progress(0, 0, "aligning the pictures", live)
+    losses = tuple(record.loss for record in rvae.history_)
+    return Live(losses, rvae.device_, _picture(rvae))
+
+
+def _timed(steps: Iterator[FitProgress]) -> Iterator[tuple[float, FitProgress]]:
+    """Steps of an iterator, and the seconds that each took."""
+    while True:
+        began = time.monotonic()
+        try:
+            step = next(steps)
+        except StopIteration:
+            return
+        yield time.monotonic() - began, step
+
+
+def _message(progress: FitProgress) -> str:
+    """Say where a training stands."""
+    epoch = min(progress.epoch + 1, progress.n_epochs)
+    text = f"epoch {epoch} of {progress.n_epochs}"
+    if progress.record is not None:
+        text += f", loss {progress.record.loss:.1f}"
+    return text if progress.message in ("training", "done") else f"{text}, {progress.message}"
+
+
+def _picture(rvae: RVAE) -> NDArray[np.uint8]:
+    """Grey values of decoded pictures; z0 grows to the right, z1 upwards."""
+    from napari_rvae.device import limit_threads
+    from napari_rvae.layers import manifold_layer
+
+    dims = (0, min(1, rvae.config.n_latents - 1))
+    with limit_threads(1):  # many small steps: beside the viewer, more threads are slower
+        mosaic, options, _ = manifold_layer(rvae.manifold(_PICTURES, dims=dims))
+    low, high = options["contrast_limits"]
+    return np.asarray(255 * np.clip((mosaic - low) / (high - low), 0, 1), np.uint8)
+
+
+def _finish(
+    control: Control, model: Model, crops: Crops, live: Live
+) -> Generator[Progress, None, Result]:
+    """Encode the sites with the model as it is now, and tell what was done."""
+    rvae = model.rvae
+    latents = yield from _encode(control, rvae, crops, live)
+    done, total = len(rvae.history_), rvae.config.epochs
+    stopped = done < total
+    if not stopped:
+        rvae.release()  # there is nothing to go on with: the device's memory is given back
+    epochs = f"stopped after {done} of {total} epochs" if stopped else f"{done} epochs"
+    text = f"{epochs} in {rvae.history_[-1].seconds:.0f} s on {rvae.device_}"
+    return Result(model, latents, len(crops), text)
+
+
+def _encode(
+    control: Control, rvae: RVAE, crops: Crops, live: Live | None
+) -> Generator[Progress, None, pd.DataFrame]:
+    """Latents of the crops; a stop that comes meanwhile keeps those that are done."""
+    import pandas as pd
+
+    parts: list[pd.DataFrame] = []
+    was_stopped = control.stopped
+    for start in range(0, len(crops), _CHUNK):
+        if parts and control.stopped and not was_stopped:
+            break
+        yield Progress(start, len(crops), f"encoding {len(crops):,} sites", live)
+        rows = np.arange(start, min(start + _CHUNK, len(crops)))
+        parts.append(rvae.transform(crops.select(rows)))
+    return pd.concat(parts, ignore_index=True)
+
+
+# ---------------------------------------------------------------------- what becomes of it
+def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: Outcome) -> None:
+    """Join the latents to the sites as they are now, colour them, and take the model."""
+    workspace.use_model(result.model)
+    shown = _show_latents(workspace.viewer, inputs, result.latents)
+    n_latents = result.model.rvae.config.n_latents
+    parts = [f"{n_latents} latents of {shown:,} sites, {result.text}"]
+    if no_window := len(inputs.sites) - result.n_windows:
+        parts.append(f"{no_window:,} border sites have no window")
+    if left_out := result.n_windows - len(result.latents):
+        parts.append(f"{left_out:,} sites were not encoded (use Apply)")
+    parts.extend(outcome.warnings)
+    workspace.say("train", "; ".join(parts), "warning" if outcome.warnings else "done")
+
+
+def show_loaded(workspace: Workspace, model: Model, _outcome: Outcome) -> None:
+    """Take a loaded model and say what it is."""
+    workspace.use_model(model)
+    rvae = model.rvae
+    workspace.say(
+        "train",
+        f"Loaded {model.name!r}: {rvae.config.n_latents} latents, {len(rvae.history_)} epochs, "
+        f"window of {model.crops.window_nd:.3g} neighbour distances, on {rvae.device_}. "
+        "Apply it to the sites of an image.",
+        "done",
+    )
+
+
+def _show_latents(viewer: Any, inputs: Inputs, latents: pd.DataFrame) -> int:
+    """Join latents to the sites of the layer, or of a new one where it is gone; how many fit."""
+    from napari_rvae.layers import add_layers, color_points, points_layer, sites_from_layer
+    from napari_rvae.tables import join_latents
+
+    layer = inputs.layer
+    if any(layer is there for there in viewer.layers):
+        try:
+            now = sites_from_layer(layer)
+            fresh = _of_unmoved(latents, inputs.placed, now)
+            joined = join_latents(_without_latents(now), fresh)
+            with warnings.catch_warnings():
+                # napari says so of a column of colours that goes; others come in a moment
+                warnings.filterwarnings("ignore", "property used for")
+                layer.features = joined
+            color_points(layer, "z0")
+        except InputError:  # its features are no sites any more
+            pass
+        else:
+            return int(joined["z0"].notna().sum())
+    joined = join_latents(_without_latents(inputs.sites), latents)
+    add_layers(viewer, points_layer(joined, inputs.frames, color_by="z0", name=layer.name))
+    return int(joined["z0"].notna().sum())
+
+
+def _without_latents(sites: pd.DataFrame) -> pd.DataFrame:
+    """Sites without the latents of an earlier model, which may have had more of them."""
+    from napari_rvae.tables import LATENT_COLUMNS, latent_names
+
+    names = latent_names(sites)
+    old = {*names, *(f"{name}_sd" for name in names), *LATENT_COLUMNS}
+    return sites.drop(columns=[name for name in sites if name in old])
+
+
+def _of_unmoved(latents: pd.DataFrame, before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
+    """Latents of the sites that are where they were: those of moved ones are of another place."""
+    place = ["site_id", "frame", "y", "x"]
+    same = now[place].merge(before[place], on=place)["site_id"]
+    return latents[latents["site_id"].isin(same)]

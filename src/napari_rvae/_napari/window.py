@@ -1,0 +1,60 @@
+"""What napari's window offers under private names only; every use of them is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.utils.task_status import Status
+
+__all__ = ["announce_task", "is_closed", "on_destroyed"]
+
+
+def is_closed(viewer: Any) -> bool:
+    """Whether a viewer had a window and has it no more; a viewer's model never had one."""
+    window: Any = getattr(viewer, "window", None)
+    return window is not None and not hasattr(window, "_qt_window")
+
+
+def on_destroyed(viewer: Any, slot: Callable[[], Any]) -> None:
+    """Call something when the viewer's window is gone."""
+    window: Any = getattr(viewer, "window", None)
+    if window is not None:
+        window._qt_window.destroyed.connect(slot)  # noqa: SLF001
+
+
+def announce_task(viewer: Any, title: str, abandon: Callable[[], Any]) -> Callable[[], None]:
+    """Let the window ask before it is closed in the middle of a task.
+
+    napari's own workers do so too, but in the window that is in front, whichever they belong to.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that the task belongs to.
+    title
+        What it is, in a few words.
+    abandon
+        Ends the task when the window is closed all the same.
+
+    Returns
+    -------
+    callable
+        To be called when the task has ended.
+    """
+    window: Any = getattr(viewer, "window", None)
+    if not hasattr(window, "_register_task_status"):
+        return lambda: None
+
+    def cancel() -> bool:
+        abandon()
+        return True
+
+    task = window._register_task_status(  # noqa: SLF001
+        "napari-rvae", Status.BUSY, title, cancel_callback=cancel
+    )
+
+    def done() -> None:
+        window._update_task_status(task, Status.COMPLETED, title)  # noqa: SLF001
+
+    return done

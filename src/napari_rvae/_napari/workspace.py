@@ -1,0 +1,180 @@
+"""What the dock widgets of one viewer share: the jobs, what they said, and the model."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_rvae._napari.editing import watch_edits
+from napari_rvae._napari.jobs import Job, Outcome, Work, one_line
+from napari_rvae._napari.window import announce_task, is_closed, on_destroyed
+from napari_rvae.errors import NapariRvaeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+    from napari_rvae.config import CropConfig
+    from napari_rvae.vae import RVAE
+
+__all__ = ["Model", "Status", "Step", "Workspace"]
+
+_LOG = logging.getLogger(__name__)
+
+#: The steps that have a widget each.
+Step = Literal["detect", "train", "latents"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One line under a widget's buttons."""
+
+    text: str = ""
+    level: Literal["info", "done", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model, how its crops are cut, what to call it, and what it has learned.
+
+    Attributes
+    ----------
+    rvae
+        The model.
+    crops
+        How to cut crops for it.
+    name
+        What to call it.
+    picture
+        Grey values (Y, X) of its manifold over z0 and z1; None where nobody has drawn it.
+    """
+
+    rvae: RVAE
+    crops: CropConfig
+    name: str
+    picture: NDArray[np.uint8] | None = None
+
+
+class Workspace(QObject):
+    """What the dock widgets of one viewer share.
+
+    It outlives the widgets: closing one in the middle of its work, or opening it again, loses
+    nothing. Everything else that matters is in the viewer's layers.
+    """
+
+    job_changed = Signal(str)
+    status_changed = Signal(str)
+    model_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self.jobs: dict[str, Job] = {}
+        self.statuses: dict[str, Status] = {}
+        self._model: Model | None = None
+        on_destroyed(viewer, self.close)
+        watch_edits(viewer)
+
+    @staticmethod
+    def of(viewer: Any) -> Workspace:
+        """Return the one workspace of a viewer (or of napari's proxy of it)."""
+        viewer = getattr(viewer, "__wrapped__", viewer)
+        found = _WORKSPACES.get(viewer)
+        if found is None:
+            found = _WORKSPACES[viewer] = Workspace(viewer)
+        return found
+
+    @property
+    def viewer(self) -> Any:
+        """The viewer, None after it was closed."""
+        viewer = self._viewer()
+        return None if viewer is None or is_closed(viewer) else viewer
+
+    # ------------------------------------------------------------------ model
+    @property
+    def model(self) -> Model | None:
+        """The model in use."""
+        return self._model
+
+    def use_model(self, model: Model | None) -> None:
+        """Take another model; what the earlier one held is given back."""
+        earlier, self._model = self._model, model
+        if earlier is not None and (model is None or earlier.rvae is not model.rvae):
+            earlier.rvae.release()
+        self.model_changed.emit()
+
+    # ------------------------------------------------------------------ status
+    def status(self, step: Step) -> Status:
+        """Newest line of a step."""
+        return self.statuses.get(step, Status())
+
+    def say(self, step: Step, text: str, level: Any = "info") -> None:
+        """Show a line under the buttons of a step."""
+        self.statuses[step] = Status(text, level)
+        self.status_changed.emit(step)
+
+    # ------------------------------------------------------------------ jobs
+    def job(self, step: Step) -> Job | None:
+        """Job of a step that is running."""
+        return self.jobs.get(step)
+
+    def start(
+        self, step: Step, title: str, work: Work, then: Callable[[Any, Outcome], None]
+    ) -> Job | None:
+        """Start the work of a step, unless it is busy.
+
+        Parameters
+        ----------
+        step
+            Whose work it is; a step does one thing at a time.
+        title
+            What it is, in a few words.
+        work
+            See :class:`napari_rvae._napari.jobs.Job`.
+        then
+            Called in the viewer's thread with the value and the whole outcome, when there is a
+            value. Errors, warnings and cancelling are reported without it.
+        """
+        if step in self.jobs:
+            return None
+        job = Job(title, work)
+        self.jobs[step] = job
+        done = announce_task(self.viewer, title, job.abandon)
+        job.finished.connect(lambda _outcome: done())
+        job.finished.connect(lambda outcome: self._finish(step, outcome, then))
+        self.say(step, f"{title} …")
+        self.job_changed.emit(step)
+        job.start()
+        return job
+
+    def _finish(self, step: Step, outcome: Outcome, then: Callable[[Any, Outcome], None]) -> None:
+        job = self.jobs.pop(step, None)
+        if self.viewer is None or job is None:
+            return
+        if outcome.error:
+            self.say(step, outcome.error, "error")
+        elif outcome.cancelled:
+            self.say(step, f"{job.title}: cancelled, nothing was changed.")
+        else:
+            try:
+                then(outcome.value, outcome)
+            except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
+                if not isinstance(error, NapariRvaeError):
+                    _LOG.exception("The result of a job could not be shown")
+                self.say(step, one_line(error), "error")
+        self.job_changed.emit(step)
+
+    def close(self) -> None:
+        """End all work at its next step; the viewer is going."""
+        for job in self.jobs.values():
+            job.abandon()
+
+
+#: The values hold their viewer weakly, so a viewer that is closed takes its workspace with it.
+_WORKSPACES: weakref.WeakKeyDictionary[Any, Workspace] = weakref.WeakKeyDictionary()

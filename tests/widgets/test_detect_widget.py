@@ -1,0 +1,599 @@
+"""The Detect widget in a real viewer: preview, movie, stop, edits, and whatever goes wrong."""
+
+import dataclasses
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.components import ViewerModel
+from napari.layers import Points
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QApplication
+
+from napari_rvae import (
+    Frames,
+    NoLatticeWarning,
+    add_layers,
+    concat_sites,
+    image_layer,
+)
+from napari_rvae._napari import detection
+from napari_rvae._napari.detect_widget import NO_IMAGE, DetectWidget
+from napari_rvae._napari.editing import watch_edits
+from napari_rvae._napari.workspace import Workspace
+from napari_rvae.layers import METADATA_KEY
+from napari_rvae.tables import ATOM_COLUMNS, make_sites
+
+LONG = 30_000  # milliseconds: the first detection loads torch
+
+
+@pytest.fixture
+def viewer(request):
+    """A real viewer for tests that take make_napari_viewer; else its model, which is faster."""
+    if "make_napari_viewer" in request.fixturenames:
+        return request.getfixturevalue("make_napari_viewer")()
+    return ViewerModel()
+
+
+@pytest.fixture
+def widget(qtbot, viewer):
+    made = _open(viewer)
+    if not hasattr(viewer, "window"):
+        qtbot.addWidget(made)
+    yield made
+    if isalive(made):
+        _idle(qtbot, made)
+
+
+def _open(viewer):
+    made = DetectWidget(viewer)
+    if hasattr(viewer, "window"):
+        viewer.window.add_dock_widget(made, area="right")
+    return made
+
+
+@pytest.fixture
+def image(viewer, movie):
+    return add_layers(viewer, image_layer(movie))[0]
+
+
+def _atoms(frame, source="movie"):
+    """Four sites of a frame, as detection would give them."""
+    place = {"y": [20.0, 20.0, 60.0, 60.0], "x": [20.0, 60.0, 20.0, 60.0]}
+    measured = dict.fromkeys(ATOM_COLUMNS, np.ones(4))
+    return make_sites(frame=frame, source=source, **place, **measured)
+
+
+class _Detector:
+    """Stands for iter_detect_atoms: waits before each frame until it is let through."""
+
+    def __init__(self):
+        self.passes = threading.Semaphore(0)
+        self.asked = []
+        self.warn = ""
+        self.atoms = _atoms
+
+    def __call__(self, frames, config, *, region=None, **_options):
+        self.asked.append((frames, config, region))
+        for index in range(frames.n_frames):
+            self.passes.acquire(timeout=20)
+            if self.warn and index == frames.n_frames - 1:
+                warnings.warn(self.warn, NoLatticeWarning, stacklevel=2)
+            yield self.atoms(index)
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    import napari_rvae.detect
+
+    made = _Detector()
+    monkeypatch.setattr(napari_rvae.detect, "iter_detect_atoms", made)
+    yield made
+    made.passes.release(1000)
+
+
+@pytest.fixture
+def six(viewer):
+    """An image of six frames."""
+    frames = Frames(np.zeros((6, 80, 80), np.float32), name="six")
+    return add_layers(viewer, image_layer(frames))[0]
+
+
+def _points(viewer):
+    return [layer for layer in viewer.layers if isinstance(layer, Points)]
+
+
+def _idle(qtbot, widget):
+    qtbot.waitUntil(lambda: widget.workspace.job("detect") is None, timeout=LONG)
+
+
+def _run(qtbot, widget, detector, passes=1000):
+    detector.passes.release(passes)
+    widget.detect.click()
+    _idle(qtbot, widget)
+
+
+def _done(widget):
+    last = widget.workspace.job("detect").last
+    return 0 if last is None else last.done
+
+
+def _said(widget):
+    return widget.workspace.status("detect")
+
+
+# ---------------------------------------------------------------------- the way it should go
+def test_preview_then_detect(qtbot, viewer, widget, image, movie, found, make_napari_viewer):
+    viewer.dims.set_point(0, image.data_to_world((1, 0, 0))[0])
+    widget.preview.click()
+    assert not widget.detect.isEnabled()
+    _idle(qtbot, widget)
+    (preview,) = _points(viewer)
+    assert preview.name == "preview"
+    assert set(preview.data[:, 0]) == {1.0}
+    assert viewer.layers.selection.active is image
+    assert "Preview" in widget.status.plain_text
+    assert "in 1 frame," in widget.status.plain_text
+
+    widget.detect.click()
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    assert layer.name == f"atoms of {image.name}"
+    np.testing.assert_allclose(layer.data, found[["frame", "y", "x"]])
+    np.testing.assert_allclose(layer.scale, image.scale)
+    assert layer.units == image.units
+    assert layer.axis_labels == image.axis_labels
+    text = widget.status.plain_text
+    assert text.startswith(f"{len(found):,} atoms in 2 frames, neighbours ")
+    assert " pm) apart, " in text
+    assert text.endswith(" at the border.")
+    assert _said(widget).level == "done"
+    assert widget.detect.isEnabled()
+
+
+def test_options_of_both_forms_reach_the_detector(qtbot, widget, six, detector):
+    widget.plain.fields["contrast"].widget.value = "dark"
+    widget.advanced.fields["min_lattice_support"].widget.value = 0.5
+    _run(qtbot, widget, detector)
+    config = detector.asked[0][1]
+    assert (config.contrast, config.min_lattice_support) == ("dark", 0.5)
+    assert _points(widget.viewer)[0].metadata[METADATA_KEY]["config"] == config.to_dict()
+
+
+def test_region_of_shapes_with_another_scale(
+    qtbot, viewer, widget, image, detector, make_napari_viewer
+):
+    corner = image.scale[-1] * 96
+    box = [[0, 0], [0, corner], [corner, corner], [corner, 0]]
+    shapes = viewer.add_shapes(
+        [np.array(box) / 0.5], shape_type="rectangle", scale=(0.5, 0.5), name="mine"
+    )
+    shapes.units = image.units[-2:]
+    widget.region.choose(shapes)
+    _run(qtbot, widget, detector)
+    region = detector.asked[0][2]
+    assert region.shape == (192, 192)
+    assert region[:95, :95].all()
+    assert not region[98:].any()
+    assert not region[:, 98:].any()
+
+
+def test_layer_lies_where_the_image_lies(qtbot, viewer, widget, detector, make_napari_viewer):
+    image = viewer.add_image(
+        np.zeros((2, 80, 80)), scale=(1, 0.1, 0.1), translate=(0, 7, -3), rotate=20, name="turned"
+    )
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    for point in layer.data:
+        np.testing.assert_allclose(layer.data_to_world(point), image.data_to_world(point))
+
+
+def test_one_image_without_frames(qtbot, viewer, widget, detector):
+    viewer.add_image(np.zeros((80, 80)), name="one")
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    assert layer.data.shape == (4, 2)
+    assert widget.status.plain_text.startswith("4 atoms in 1 frame, neighbours 40.0 px apart")
+
+
+def test_detecting_again_replaces_in_place(
+    qtbot, viewer, widget, six, detector, make_napari_viewer
+):
+    _run(qtbot, widget, detector)
+    (first,) = _points(viewer)
+    first.name = "my atoms"
+    above = viewer.add_image(np.zeros((80, 80)), name="above")
+    widget.image.choose(six)
+    _run(qtbot, widget, detector)
+    (second,) = _points(viewer)
+    assert second is not first
+    assert [layer.name for layer in viewer.layers] == ["six", "my atoms", above.name]
+
+
+def test_atoms_of_another_image_are_left_alone(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    viewer.add_image(np.zeros((6, 80, 80)), name="other")
+    _run(qtbot, widget, detector)
+    assert [layer.name for layer in _points(viewer)] == ["atoms of six", "atoms of other"]
+
+
+def test_edited_atoms_are_kept(qtbot, viewer, widget, six, detector, make_napari_viewer):
+    watch_edits(viewer)
+    _run(qtbot, widget, detector)
+    (edited,) = _points(viewer)
+    edited.add([0, 30.0, 30.0])
+    _run(qtbot, widget, detector)
+    assert len(_points(viewer)) == 2
+    assert edited in viewer.layers
+    assert len(edited.data) == 25
+    assert "'atoms of six' was changed since, and is kept" in widget.status.plain_text
+    _run(qtbot, widget, detector)  # the new one may be replaced
+    assert len(_points(viewer)) == 2
+
+
+def test_atoms_with_latents_are_kept(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    (trained,) = _points(viewer)
+    trained.features = trained.features.assign(z0=1.0)
+    _run(qtbot, widget, detector)
+    assert len(_points(viewer)) == 2
+
+
+# ---------------------------------------------------------------------- stopping
+def test_cancel_at_once_changes_nothing(qtbot, viewer, widget, six, detector, make_napari_viewer):
+    widget.detect.click()
+    widget.job_panel.stop.click()
+    detector.passes.release(1)  # a frame that is being looked at is finished
+    _idle(qtbot, widget)
+    assert len(_points(viewer)) <= 1
+    assert widget.detect.isEnabled()
+
+
+def test_cancel_in_the_middle_keeps_the_frames_that_are_done(
+    qtbot, viewer, widget, six, detector, make_napari_viewer
+):
+    widget.detect.click()
+    detector.passes.release(2)
+    qtbot.waitUntil(lambda: _done(widget) == 2, timeout=LONG)
+    assert widget.job_panel.message.text().startswith("frame 2 of 6, ")
+    widget.job_panel.stop.click()
+    detector.passes.release(1)
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    assert layer.features["frame"].unique().tolist() == [0, 1, 2]
+    assert widget.status.plain_text.startswith("Stopped: 3 of 6 frames. 12 atoms in 3 frames")
+
+
+def test_cancel_in_the_middle_leaves_earlier_atoms(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector, passes=6)
+    before = _points(viewer)
+    widget.detect.click()
+    detector.passes.release(1)
+    qtbot.waitUntil(lambda: _done(widget) == 1, timeout=LONG)
+    widget.job_panel.stop.click()
+    detector.passes.release(1)
+    _idle(qtbot, widget)
+    assert _points(viewer) == before
+    assert len(before[0].data) == 24
+    assert "still there" in widget.status.plain_text
+
+
+# ---------------------------------------------------------------------- what goes wrong
+def test_no_image(viewer, widget, make_napari_viewer):
+    assert widget.status.plain_text == NO_IMAGE
+    assert not widget.detect.isEnabled()
+    assert not widget.preview.isEnabled()
+
+
+def test_the_hint_follows_the_image(qtbot, viewer, widget, movie):
+    (image,) = add_layers(viewer, image_layer(movie))
+    assert widget.status.plain_text.startswith("Ready: 2 frames of 192 x 192 px, ")
+    assert widget.status.plain_text.endswith(" pm a pixel.")
+    viewer.layers.remove(image)
+    assert widget.status.plain_text == NO_IMAGE
+
+
+def test_rgb_image(viewer, widget, make_napari_viewer):
+    viewer.add_image(np.zeros((64, 64, 3)), rgb=True)
+    assert "in colours" in widget.status.plain_text
+    assert not widget.detect.isEnabled()
+
+
+def test_image_of_four_axes(viewer, widget):
+    viewer.add_image(np.zeros((2, 2, 32, 32)), name="four")
+    assert "4 axes" in widget.status.plain_text
+    assert not widget.detect.isEnabled()
+
+
+def test_empty_region(viewer, widget, six):
+    widget.region.choose(viewer.add_shapes(name="nothing"))
+    widget.detect.click()
+    assert "'nothing' is empty" in widget.status.plain_text
+    assert widget.detect.isEnabled()
+    assert widget.workspace.job("detect") is None
+
+
+def test_no_atoms(qtbot, viewer, widget, six, detector):
+    detector.atoms = lambda index: _atoms(index).iloc[:0]
+    _run(qtbot, widget, detector)
+    assert not _points(viewer)
+    assert widget.status.plain_text.startswith("No atoms in 6 frames: try dark contrast")
+    assert _said(widget).level == "warning"
+
+
+def test_no_lattice_is_a_warning(qtbot, viewer, widget, six, detector):
+    detector.warn = "six: no lattice was seen; look at the points."
+    _run(qtbot, widget, detector)
+    assert len(_points(viewer)) == 1
+    assert "no lattice was seen" in widget.status.plain_text
+    assert _said(widget).level == "warning"
+
+
+def test_error_in_the_thread_is_one_line(qtbot, viewer, widget, six, detector, caplog):
+    def refuse(_index):
+        raise MemoryError
+
+    detector.atoms = refuse
+    _run(qtbot, widget, detector)
+    assert widget.status.plain_text.startswith("The memory is full")
+    assert widget.detect.isEnabled()
+
+
+def test_image_removed_during_the_work(qtbot, viewer, widget, six, detector, make_napari_viewer):
+    widget.detect.click()
+    detector.passes.release(1)
+    qtbot.waitUntil(lambda: _done(widget) == 1, timeout=LONG)
+    viewer.layers.remove(six)
+    detector.passes.release(10)
+    _idle(qtbot, widget)
+    assert len(_points(viewer)) == 1
+    assert "The image was removed meanwhile." in widget.status.plain_text
+    assert not widget.detect.isEnabled()
+    viewer.add_image(np.zeros((6, 80, 80)))
+    assert widget.detect.isEnabled()
+
+
+def test_all_layers_removed_during_the_preview(qtbot, viewer, widget, image, make_napari_viewer):
+    widget.preview.click()
+    viewer.layers.clear()
+    _idle(qtbot, widget)
+    assert [layer.name for layer in viewer.layers] == ["preview"]
+
+
+# ---------------------------------------------------------------------- closing and opening
+def test_widget_closed_during_the_work(qtbot, viewer, widget, six, detector, make_napari_viewer):
+    widget.detect.click()
+    workspace = widget.workspace
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    qtbot.waitUntil(lambda: not isalive(widget))
+    detector.passes.release(10)
+    qtbot.waitUntil(lambda: workspace.job("detect") is None, timeout=LONG)
+    assert len(_points(viewer)) == 1
+    assert workspace.status("detect").text.startswith("24 atoms")
+    again = _open(viewer)
+    assert again.status.plain_text.startswith("24 atoms")
+
+
+def test_widget_opened_again_shows_the_work(
+    qtbot, viewer, widget, six, detector, make_napari_viewer
+):
+    widget.detect.click()
+    detector.passes.release(2)
+    qtbot.waitUntil(lambda: _done(widget) == 2, timeout=LONG)
+    viewer.window.remove_dock_widget(widget)
+    again = _open(viewer)
+    assert not again.job_panel.isHidden()
+    assert again.job_panel.message.text().startswith("frame 2 of 6")
+    assert not again.detect.isEnabled()
+    again.job_panel.stop.click()
+    detector.passes.release(1)
+    _idle(qtbot, again)
+    assert again.detect.isEnabled()
+
+
+def test_viewer_closed_during_the_work(qtbot, make_napari_viewer, detector):
+    viewer = make_napari_viewer()
+    widget = _open(viewer)
+    add_layers(viewer, image_layer(Frames(np.zeros((6, 80, 80)), name="six")))
+    widget.detect.click()
+    job = widget.workspace.job("detect")
+    detector.passes.release(1)
+    qtbot.waitUntil(lambda: _done(widget) == 1, timeout=LONG)
+    viewer.close()
+    QApplication.processEvents()
+    detector.passes.release(1)
+    qtbot.waitUntil(lambda: not job.running, timeout=LONG)
+    assert job.outcome.cancelled
+
+
+_STORY = """
+import napari
+from qtpy.QtCore import QThreadPool
+from napari_rvae import simulate_graphene, add_layers, image_layer
+from napari_rvae._napari.detect_widget import DetectWidget
+
+viewer = napari.Viewer(show=True)
+widget = DetectWidget(viewer)
+viewer.window.add_dock_widget(widget)
+add_layers(viewer, image_layer(simulate_graphene(n_frames=8, size=128).frames))
+widget.detect.click()
+closed = []
+
+def close(progress):
+    if progress.done >= 1 and not closed:
+        closed.append(progress.done)
+        viewer.close()
+
+widget.workspace.job("detect").progressed.connect(close)
+napari.run()
+pool = QThreadPool.globalInstance()
+print("closed after frame", closed[0], "ended", pool.waitForDone(10_000), pool.activeThreadCount())
+"""
+
+
+def test_process_ends_cleanly_when_its_viewer_is_closed_during_the_work(tmp_path):
+    (tmp_path / "story.py").write_text(_STORY)
+    done = subprocess.run(
+        [sys.executable, "story.py"],
+        cwd=tmp_path,
+        env=os.environ | {"NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "QT_API": "pyside6"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("closed after frame 1 ended True 0")
+    for word in ("Traceback", "C++ object", "QThread", "leak"):
+        assert word not in done.stderr
+
+
+def test_two_viewers_side_by_side(qtbot, make_napari_viewer, detector):
+    pair = [_open(make_napari_viewer()) for _ in range(2)]
+    for widget in pair:
+        add_layers(widget.viewer, image_layer(Frames(np.zeros((2, 80, 80)), name="two")))
+    pair[0].detect.click()
+    assert pair[1].detect.isEnabled()
+    detector.passes.release(10)
+    _idle(qtbot, pair[0])
+    assert [len(_points(widget.viewer)) for widget in pair] == [1, 0]
+    assert pair[1].status.plain_text.startswith("Ready")
+    _run(qtbot, pair[1], detector)
+    assert [len(_points(widget.viewer)) for widget in pair] == [1, 1]
+
+
+# ---------------------------------------------------------------------- the frames' quality
+def _open_section(qtbot, widget):
+    widget.section.expand(animate=False)
+    qtbot.waitUntil(lambda: widget.table.measured, timeout=LONG)
+    _idle(qtbot, widget)
+
+
+def test_quality_is_measured_when_it_is_looked_at_and_kept(
+    qtbot, viewer, widget, image, detector, make_napari_viewer
+):
+    _run(qtbot, widget, detector)
+    said = widget.status.plain_text
+    assert not widget.table.rowCount()
+    _open_section(qtbot, widget)
+    assert widget.status.plain_text == said
+    assert widget.table.rowCount() == 2
+    assert widget.table.item(0, 1).text() == "4"
+    assert float(widget.table.item(0, 2).text()) > 0
+    assert 0 <= float(widget.table.item(1, 4).text()) <= 1
+
+    viewer.window.remove_dock_widget(widget)
+    again = _open(viewer)
+    again.section.expand(animate=False)
+    assert again.table.measured
+    assert again.workspace.job("detect") is None
+    assert again.table.item(0, 2).text() == widget.table.item(0, 2).text()
+
+
+def test_row_follows_the_slider_and_the_slider_the_row(
+    qtbot, viewer, widget, image, detector, make_napari_viewer
+):
+    _run(qtbot, widget, detector)
+    _open_section(qtbot, widget)
+    viewer.dims.set_current_step(0, 1)
+    assert widget.table.currentRow() == 1
+    widget.table.setCurrentCell(0, 0)
+    assert viewer.dims.current_step[0] == 0
+    widget.table.setCurrentCell(1, 2)
+    assert viewer.dims.current_step[0] == 1
+
+
+def test_atoms_are_counted_anew_after_an_edit(qtbot, viewer, widget, image, detector):
+    watch_edits(viewer)
+    _run(qtbot, widget, detector)
+    _open_section(qtbot, widget)
+    (layer,) = _points(viewer)
+    layer.add([1, 30.0, 30.0])
+    qtbot.waitUntil(lambda: widget.table.item(1, 1).text() == "5")
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: widget.table.rowCount() == 0)
+
+
+def test_without_atoms_there_is_no_table(qtbot, widget, image):
+    widget.section.expand(animate=False)
+    assert widget.table.isHidden()
+    assert not widget.no_atoms.isHidden()
+    assert not widget.measure.isEnabled()
+    assert widget.workspace.job("detect") is None
+
+
+def test_frames_are_not_measured_twice(qtbot, viewer, widget, image, detector):
+    _run(qtbot, widget, detector)
+    _open_section(qtbot, widget)
+    (before,) = _points(viewer)
+    _run(qtbot, widget, detector)
+    (after,) = _points(viewer)
+    assert after is not before
+    assert after.metadata[METADATA_KEY]["quality"] == before.metadata[METADATA_KEY]["quality"]
+    json.dumps(after.metadata[METADATA_KEY])
+
+
+def test_table_can_be_copied(qtbot, widget, image, detector):
+    _run(qtbot, widget, detector)
+    _open_section(qtbot, widget)
+    widget.copy.click()
+    lines = QApplication.clipboard().text().splitlines()
+    assert lines[0].startswith("frame\tatoms\tnoise_sd")
+    assert len(lines) == 3
+
+
+def test_measuring_can_be_cancelled(qtbot, widget, image, detector, monkeypatch):
+    _run(qtbot, widget, detector)
+    widget.section.expand(animate=False)
+    widget.job_panel.stop.click()
+    _idle(qtbot, widget)
+    assert widget.table.rowCount() == 2
+    qtbot.wait(200)
+    assert widget.workspace.job("detect") is None  # it does not start again by itself
+
+
+# ---------------------------------------------------------------------- in words, in numbers
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.142, "nm", "142 pm"),
+        (3.905, "angstrom", "3.9 Å"),
+        (13.2, "pixel", ""),
+        (13.2, "nonsense", ""),
+        (1.5e-7, "m", "150 nm"),
+    ],
+)
+def test_lengths_in_words(value, unit, text):
+    assert detection.physical_length(value, unit) == text
+
+
+def test_frames_of_an_image_that_is_moved_along_time(viewer):
+    image = viewer.add_image(np.zeros((5, 16, 16)), scale=(2, 1, 1), translate=(10, 0, 0))
+    viewer.add_image(np.zeros((16, 16)))
+    for frame in (3, 0, 4):
+        detection.go_to_frame(viewer, image, frame)
+        assert detection.current_frame(viewer, image) == frame
+
+
+def test_frame_table_counts_atoms_only(found):
+    sites = concat_sites(found.assign(kind="vacancy"))
+    layer = Points(sites[["frame", "y", "x"]], features=sites, metadata={METADATA_KEY: {}})
+    assert detection.frame_table(layer, 3)["atoms"].tolist() == [0, 0, 0]
+
+
+def test_workspace_does_not_keep_the_widget(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    assert Workspace.of(viewer) is widget.workspace
+    assert all(not isinstance(v, DetectWidget) for v in vars(widget.workspace).values())
+    gc.collect()
+    assert dataclasses.is_dataclass(_said(widget))
