@@ -82,7 +82,7 @@ def use_model(viewer: Any, run: Run, model: RVAE) -> None:
     plan = crops if isinstance(crops, CropConfig) else model.crop_config
     name = run.folder.resolve().name
     workspace = Workspace.of(viewer)
-    workspace.use_model(Model(model, plan, name))
+    workspace.use_model(Model(model, plan, name, training.decoded_picture(model)))
     workspace.say("train", f"The model of {name!r} is in use.", "done")
 
 

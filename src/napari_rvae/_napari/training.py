@@ -37,6 +37,7 @@ __all__ = [
     "Live",
     "Result",
     "apply",
+    "decoded_picture",
     "image_of",
     "load",
     "resume",
@@ -271,7 +272,7 @@ def load(path: str | Path, *, device: str, threads: int) -> Work:
             else:
                 rvae = RVAE.load(folder, device=device)
             plan = plan if isinstance(plan, CropConfig) else rvae.crop_config
-            model = Model(rvae, plan, folder.resolve().name, _picture(rvae))
+            model = Model(rvae, plan, folder.resolve().name, decoded_picture(rvae))
         if control.stopped:
             raise Cancelled("Loading was stopped.")
         return model
@@ -308,7 +309,7 @@ def _fit(
         )
         if due and progress.epoch > 0 and not control.stopped:
             began = time.monotonic()
-            live = dataclasses.replace(live, picture=_picture(rvae))
+            live = dataclasses.replace(live, picture=decoded_picture(rvae))
             drawn = time.monotonic() - began
             drawing, pictures = drawing + drawn, pictures + 1
         if control.stopped:
@@ -322,7 +323,7 @@ def _fit(
         raise Cancelled("The training was stopped in its first epoch.")
     yield Progress(0, 0, "aligning the pictures", live)
     losses = tuple(record.loss for record in rvae.history_)
-    return Live(losses, rvae.device_, _picture(rvae))
+    return Live(losses, rvae.device_, decoded_picture(rvae))
 
 
 def _timed(steps: Iterator[FitProgress]) -> Iterator[tuple[float, FitProgress]]:
@@ -345,7 +346,7 @@ def _message(progress: FitProgress) -> str:
     return text if progress.message in ("training", "done") else f"{text}, {progress.message}"
 
 
-def _picture(rvae: RVAE) -> NDArray[np.uint8]:
+def decoded_picture(rvae: RVAE) -> NDArray[np.uint8]:
     """Grey values of decoded pictures; z0 grows to the right, z1 upwards."""
     from napari_rvae.device import limit_threads
     from napari_rvae.layers import manifold_layer
