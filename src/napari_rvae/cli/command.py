@@ -148,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NoLatticeWarning)
+        # joblib, below scikit-learn, on systems that do not tell; nothing here depends on it
+        warnings.filterwarnings("ignore", "Could not find the number of physical cores")
         code = _guarded(arguments.command, arguments)
     if code == 0:  # an error is told alone
         for text in dict.fromkeys(str(warning.message) for warning in caught):
