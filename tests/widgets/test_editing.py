@@ -177,3 +177,11 @@ def test_an_edit_among_a_hundred_thousand_points_is_quick(viewer):
     napari = min(seconds(alone) for _ in range(3))
     assert _true(layer)
     assert ours - napari < 0.2
+
+
+def test_a_duplicate_has_a_record_of_its_own(viewer, layer):
+    # as napari duplicates a layer: only the data are copied
+    copy = Points(layer.data.copy(), features=layer.features, metadata=dict(layer.metadata))
+    viewer.add_layer(copy)
+    copy.metadata[METADATA_KEY]["column"] = "z0"
+    assert "column" not in layer.metadata[METADATA_KEY]

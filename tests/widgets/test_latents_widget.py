@@ -682,6 +682,7 @@ def test_export_asks_for_a_name(qtbot, monkeypatch, widget, sites, tmp_path):
 
 def test_save_and_open_gives_the_same_table(qtbot, viewer, widget, sites, trained, tmp_path):
     widget.colours.column.choose("angle")
+    _record(sites)["model"] = trained.key  # as a training notes it
     before = sites_from_layer(sites)
     widget.save_run(tmp_path / "run")
     _idle(qtbot, widget)
@@ -698,6 +699,17 @@ def test_save_and_open_gives_the_same_table(qtbot, viewer, widget, sites, traine
     assert opened is not sites
     pd.testing.assert_frame_equal(sites_from_layer(opened), before)
     np.testing.assert_allclose(opened.scale, sites.scale)
+
+
+@no_window
+def test_a_model_that_did_not_make_the_latents_is_not_saved(
+    qtbot, widget, sites, trained, tmp_path
+):
+    _record(sites)["model"] = "another one's"
+    widget.save_run(tmp_path / "run")
+    _idle(qtbot, widget)
+    assert "no model" in _said(widget).text
+    assert not load_run(tmp_path / "run").has_model
 
 
 @no_window

@@ -11,8 +11,8 @@ from qtpy.QtGui import QDoubleValidator
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QSpinBox, QWidget
 
 from napari_rvae._napari.columns import ColumnChoice, angle_columns, list_columns, usual_symmetry
-from napari_rvae._napari.drawing import record_of
 from napari_rvae._napari.forms import leave_wheel
+from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.panel import button
 from napari_rvae.errors import InputError
 
@@ -201,8 +201,9 @@ class Colours(QObject):
         self.column.show_columns(groups, record.get("column"))
         self._rows.setRowVisible(self.range, record.get("colours") == "continuous")
         for box, text in zip((self.low, self.high), self._range_texts(), strict=True):
-            box.setText(text)
-            box.setCursorPosition(0)
+            if not (box.isModified() and box.hasFocus()):  # somebody is typing
+                box.setText(text)
+                box.setCursorPosition(0)
         angle = self.angle()
         self._rows.setRowVisible(self.symmetry, angle is not None)
         if angle is not None:

@@ -86,9 +86,21 @@ def use_model(viewer: Any, run: Run, model: RVAE) -> None:
     workspace.say("train", f"The model of {name!r} is in use.", "done")
 
 
-def use_run_model(viewer: Any, run: Run) -> None:
-    """Load the model of a run, if it has one, in a thread; it is the one in use then."""
-    if run.has_model:
-        workspace, preferences = Workspace.of(viewer), read_preferences()
-        work = training.load(run.folder, device=preferences.device, threads=preferences.n_threads)
-        workspace.start("train", "Loading", work, partial(training.show_loaded, workspace))
+def use_run_model(viewer: Any, run: Run) -> bool:
+    """Load the model of a run, if it has one, in a thread; it is the one in use then.
+
+    A model that is there already stays: nobody knows whether it has been saved.
+
+    Returns
+    -------
+    bool
+        Whether there was nothing to load, or it is being loaded.
+    """
+    workspace, preferences = Workspace.of(viewer), read_preferences()
+    if not run.has_model:
+        return True
+    if workspace.model is not None:
+        return False
+    work = training.load(run.folder, device=preferences.device, threads=preferences.n_threads)
+    then = partial(training.show_loaded, workspace)
+    return workspace.start("train", "Loading", work, then) is not None

@@ -209,20 +209,23 @@ def _nothing(target: Target, n_frames: int) -> str:
     where = "" if target.region is None else " of the region"
     return (
         f"No atoms in {_count(n_frames, 'frame')}{where}: try {other} contrast, "
-        "a lower minimum SNR, or give the neighbour distance."
+        "a lower least signal/noise, or give the neighbour distance."
     )
 
 
 # ---------------------------------------------------------------------- one frame
 def start_preview(workspace: Workspace, target: Target, frame: int) -> Job | None:
     """Look for atoms in one frame, and show them until the movie is done."""
+    threads = read_preferences().n_threads
 
     def work(control: Control) -> Generator[Progress, None, Detected]:
         yield Progress(0, 0, f"frame {frame + 1}")
         from napari_rvae.detect import detect_atoms  # loads torch
+        from napari_rvae.device import limit_threads
 
         one, region = _one_frame(target, frame)
-        sites = detect_atoms(one, target.config, region=region)
+        with limit_threads(threads):
+            sites = detect_atoms(one, target.config, region=region)
         if control.stopped:
             raise Cancelled("The preview was stopped.")
         return _ready(sites.assign(frame=frame), target, 1)
@@ -313,7 +316,10 @@ def frame_table(sites: Any, n_frames: int) -> pd.DataFrame:
     from napari_rvae.layers import METADATA_KEY
 
     features = sites.features
-    atoms = features.loc[features["kind"] == "atom", "frame"].value_counts()
+    known = (
+        features if {"kind", "frame"} <= set(features) else pd.DataFrame({"kind": [], "frame": []})
+    )
+    atoms = known.loc[known["kind"] == "atom", "frame"].value_counts()
     counts = atoms.reindex(range(n_frames), fill_value=0).to_numpy()
     table = pd.DataFrame({"frame": range(n_frames), "atoms": counts})
     stored = sites.metadata[METADATA_KEY].get(QUALITY)

@@ -7,24 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
 
-from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
+from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of, record_of
 
 if TYPE_CHECKING:
     from napari_rvae.layers import LayerTuple
 
-__all__ = ["draw_directions", "draw_map", "drawn_layer", "put_layer", "record_of"]
+__all__ = ["draw_directions", "draw_map", "drawn_layer", "put_layer"]
 
 #: The layer of each kind that was last drawn for a layer of sites (or, decoded pictures, for a
 #: viewer), and the name it was given.
 _DRAWN: weakref.WeakKeyDictionary[Any, dict[str, tuple[weakref.ref[Any], str]]] = (
     weakref.WeakKeyDictionary()
 )
-
-
-def record_of(layer: Any) -> dict[str, Any]:
-    """What the library noted in a layer, nothing for layers that are not ours."""
-    found = layer.metadata.get(METADATA_KEY, {})
-    return found if isinstance(found, dict) else {}
 
 
 # ---------------------------------------------------------------------- layers of the sites

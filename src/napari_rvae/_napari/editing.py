@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import weakref
 from typing import Any
@@ -11,7 +12,7 @@ from napari.layers.base import ActionType
 from napari.utils.notifications import show_warning
 
 from napari_rvae._napari.jobs import one_line
-from napari_rvae._napari.layer_kinds import kind_of
+from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
 
 __all__ = ["watch_edits"]
 
@@ -38,7 +39,12 @@ def watch_edits(viewer: Any) -> None:
 
 
 def _on_inserted(event: Any) -> None:
-    _watch(event.value)
+    layer = event.value
+    if METADATA_KEY in layer.metadata:
+        # napari lets the duplicate of a layer share its metadata, and a duplicate that is coloured
+        # otherwise must not change the original's
+        layer.metadata[METADATA_KEY] = copy.deepcopy(layer.metadata[METADATA_KEY])
+    _watch(layer)
 
 
 def _watch(layer: Any) -> None:
@@ -69,7 +75,7 @@ def _settle(layer: Points, *, other_points: bool = False) -> None:
     _COUNTS[layer] = len(layer.data)
     if kind_of(layer) != "sites":
         return
-    from napari_rvae.layers import METADATA_KEY, settle_layer  # loads pandas and SciPy
+    from napari_rvae.layers import settle_layer  # loads pandas and SciPy
 
     try:
         changed = settle_layer(layer)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
-from napari_rvae._napari.drawing import record_of
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress, one_line
+from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
 
@@ -153,16 +153,18 @@ def start_save(
         rvae, configs = None, _configs(results.record, run)
         # a model has nothing to do with sites that it has not encoded
         if latent_names(results.sites):
-            if model is not None:
+            made_by = results.record.get("model", "")
+            if model is not None and made_by == model.key:
                 rvae = model.rvae
                 configs |= {"RVAEConfig": rvae.config, "CropConfig": model.crops}
-            elif run is not None and run.has_model:
+            elif not made_by and run is not None and run.has_model:
                 rvae = run.load_model("cpu")
         path = save_run(
             folder,
             frames=results.frames,
             sites=results.sites,
             model=rvae,
+            # a model that came after the run has other latents, but the units are still the run's
             units=_units(results.sites, run),
             configs=configs.values(),
             overwrite=overwrite,
@@ -253,9 +255,12 @@ def start_open(workspace: Workspace, path: str | os.PathLike[str]) -> Job | None
         except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
             workspace.say("latents", one_line(error), "error")
             return
-        use_run_model(workspace.viewer, run)
-        count = 0 if run.sites is None else len(run.sites)
-        workspace.say("latents", f"Opened {run.folder}: {count:,} sites", "done")
+        text = f"Opened {run.folder}: {0 if run.sites is None else len(run.sites):,} sites."
+        if use_run_model(workspace.viewer, run):
+            workspace.say("latents", text, "done")
+        else:
+            text += " Its model was not loaded: use the button for it on Train."
+            workspace.say("latents", text, "warning")
 
     return workspace.start("latents", "Opening the run", work, then)
 

@@ -130,7 +130,8 @@ def one_line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'A file'}: {error.strerror}."
-    if isinstance(error, MemoryError):
+    # by its name, because torch must not be loaded to say so
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "The memory is full: close other programs, or work on a smaller region."
     text = " ".join(str(error).split())[:200]
     return f"Unexpected {type(error).__name__}: {text} (napari's log has more; please report it)"

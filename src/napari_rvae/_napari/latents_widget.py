@@ -8,11 +8,10 @@ from typing import Any
 
 from qtpy.QtCore import QTimer
 
-from napari_rvae._napari import drawing, exporting, manifold
+from napari_rvae._napari import drawing, exporting, manifold, training
 from napari_rvae._napari.colouring import Colours
-from napari_rvae._napari.drawing import record_of
 from napari_rvae._napari.jobs import Job
-from napari_rvae._napari.layer_kinds import is_frames, is_sites
+from napari_rvae._napari.layer_kinds import is_frames, is_sites, record_of
 from napari_rvae._napari.legend import Legend
 from napari_rvae._napari.manifold import ManifoldPanel
 from napari_rvae._napari.panel import StepWidget, button
@@ -113,8 +112,10 @@ class LatentsWidget(StepWidget):
 
     def _on_symmetry(self) -> None:
         """Let the arms follow."""
-        if self._drawn("directions") is not None:
+        arms = self._drawn("directions")
+        if arms is not None:
             self.draw_directions()
+            self._drawn("directions").visible = arms.visible  # drawn anew, but not asked for
 
     # ------------------------------------------------------------------ layers
     def draw_map(self) -> None:
@@ -315,11 +316,8 @@ class LatentsWidget(StepWidget):
         layer = self.sites.layer()
         if layer is None or self._own_image:
             return
-        record = record_of(layer)
-        images = [image for image in self.viewer.layers if is_frames(image)]
-        made = [image for image in images if str(image.unique_id) == record.get("image")]
-        named = [image for image in images if image.name == record.get("frames")]
-        for image in (made + named)[:1]:
+        image = training.image_of(layer, self.viewer.layers)
+        if image is not None:
             self.image.choose(image)
 
 

@@ -6,16 +6,21 @@ from typing import Any
 
 from napari.layers import Image, Labels, Points, Shapes
 
-__all__ = ["is_frames", "is_region", "is_sites", "kind_of"]
+__all__ = ["is_frames", "is_region", "is_sites", "kind_of", "record_of"]
 
 #: The same as in napari_rvae.layers, whose import takes longer than opening a widget may.
 METADATA_KEY = "napari_rvae"
 
 
+def record_of(layer: Any) -> dict[str, Any]:
+    """What the library noted in a layer, nothing for None and for layers that are not ours."""
+    found = {} if layer is None else layer.metadata.get(METADATA_KEY, {})
+    return found if isinstance(found, dict) else {}
+
+
 def kind_of(layer: Any) -> str:
     """What a layer of ours shows ("sites", "image", "manifold", ...), "" for any other."""
-    ours = layer.metadata.get(METADATA_KEY, {})
-    return str(ours.get("kind", "")) if isinstance(ours, dict) else ""
+    return str(record_of(layer).get("kind", ""))
 
 
 def is_frames(layer: Any) -> bool:

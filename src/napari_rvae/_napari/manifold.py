@@ -14,9 +14,10 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_rvae._napari.drawing import put_layer, record_of
+from napari_rvae._napari.drawing import put_layer
 from napari_rvae._napari.forms import leave_wheel
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
+from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.panel import button
 from napari_rvae._napari.picture import Picture
 from napari_rvae._napari.settings import read_preferences

@@ -238,6 +238,8 @@ class TrainWidget(StepWidget):
         job = self.workspace.job("train")
         if job is not None:
             raise InputError(f"{job.title} is under way: wait for its end, or stop it.")
+        if self.workspace.job("latents") is not None:
+            raise InputError("The Latents widget is at work: wait until it has finished.")
 
     def _start(self, title: str, work: Work, then: Any) -> None:
         self._check_idle()
@@ -281,7 +283,7 @@ class TrainWidget(StepWidget):
 
     def _show_status(self) -> None:
         now, live = self.workspace.status("train"), self._live()
-        if self._job is not None and live is not None:
+        if self._job is not None and live is not None and live.device:
             self.status.show_text(f"{self._job.title} on {live.device}")
         elif now.text:
             self.status.show_text(now.text, now.level)
@@ -295,7 +297,10 @@ class TrainWidget(StepWidget):
         text, other = f"{len(points.data):,} sites to train on.", training.where_from(points, image)
         if other:
             text += f" They are from {other!r}: see that {image.name!r} shows the same."
-        self.status.show_text(text, "warning" if other else "info")
+        no_frame = points.ndim < image.ndim
+        if no_frame:
+            text += " They have no frame: they are taken for those of frame 0."
+        self.status.show_text(text, "warning" if other or no_frame else "info")
 
     def _on_progress(self, _progress: Progress) -> None:
         self._show_status()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rvae._napari.jobs import Control, Outcome, Progress, Work
-from napari_rvae._napari.layer_kinds import METADATA_KEY, is_frames
+from napari_rvae._napari.layer_kinds import is_frames, record_of
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.errors import Cancelled, InputError
@@ -167,12 +167,12 @@ def image_of(points: Any, layers: Any) -> Any:
 
 def where_from(points: Any, image: Any) -> str:
     """Name of the movie that a layer of sites was made from, "" if it is this image or unknown."""
-    return "" if _made_from(points, image) else str(_record(points).get("frames", ""))
+    return "" if _made_from(points, image) else str(record_of(points).get("frames", ""))
 
 
 def _made_from(points: Any, image: Any) -> bool:
     """Whether a layer of sites says that it was made from an image, or from its file."""
-    record = _record(points)
+    record = record_of(points)
     if not record:
         return False
     from napari_rvae.layers.read import frames_name
@@ -184,13 +184,7 @@ def _made_from(points: Any, image: Any) -> bool:
 
 def run_folder(points: Any) -> str:
     """Folder of the run that a layer of sites was opened from, "" if from none."""
-    return str(_record(points).get("run", ""))
-
-
-def _record(layer: Any) -> dict[str, Any]:
-    """Where a layer is from, as its metadata say."""
-    record = {} if layer is None else layer.metadata.get(METADATA_KEY, {})
-    return record if isinstance(record, dict) else {}
+    return str(record_of(points).get("run", ""))
 
 
 # ---------------------------------------------------------------------- the work
@@ -225,12 +219,12 @@ def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
         rvae = model.rvae
         done = len(rvae.history_)
         if epochs <= done:
-            raise InputError(f"The model has {done} epochs already: ask for more than {epochs}.")
+            raise InputError(f"The model has {done} epochs already: ask for more than that.")
         with limit_threads(threads):
             cut = _cut(control, inputs, model.crops)
             steps = rvae.iter_fit(cut, resume=True, epochs=epochs)
             live = yield from _fit(control, rvae, steps)
-            newer = dataclasses.replace(model, picture=live.picture)
+            newer = Model(rvae, model.crops, model.name, live.picture)
             return (yield from _finish(control, newer, cut, live))
 
     return work
@@ -394,7 +388,7 @@ def _encode(
 def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: Outcome) -> None:
     """Join the latents to the sites as they are now, colour them, and take the model."""
     workspace.use_model(result.model)
-    shown = _show_latents(workspace.viewer, inputs, result.latents)
+    shown = _show_latents(workspace.viewer, inputs, result)
     n_latents = result.model.rvae.config.n_latents
     parts = [f"{n_latents} latents of {shown:,} sites, {result.text}"]
     if no_window := len(inputs.sites) - result.n_windows:
@@ -418,12 +412,12 @@ def show_loaded(workspace: Workspace, model: Model, _outcome: Outcome) -> None:
     )
 
 
-def _show_latents(viewer: Any, inputs: Inputs, latents: pd.DataFrame) -> int:
+def _show_latents(viewer: Any, inputs: Inputs, result: Result) -> int:
     """Join latents to the sites of the layer, or of a new one where it is gone; how many fit."""
     from napari_rvae.layers import add_layers, color_points, points_layer, sites_from_layer
     from napari_rvae.tables import join_latents
 
-    layer = inputs.layer
+    layer, latents = inputs.layer, result.latents
     if any(layer is there for there in viewer.layers):
         try:
             now = sites_from_layer(layer)
@@ -434,12 +428,18 @@ def _show_latents(viewer: Any, inputs: Inputs, latents: pd.DataFrame) -> int:
                 warnings.filterwarnings("ignore", "property used for")
                 layer.features = joined
             color_points(layer, "z0")
+            record_of(layer)["model"] = result.model.key
         except InputError:  # its features are no sites any more
             pass
         else:
             return int(joined["z0"].notna().sum())
     joined = join_latents(_without_latents(inputs.sites), latents)
-    add_layers(viewer, points_layer(joined, inputs.frames, color_by="z0", name=layer.name))
+    made = points_layer(joined, inputs.frames, color_by="z0", name=layer.name)
+    (new,) = add_layers(viewer, made)
+    # what detection and runs have noted is true of it, too
+    kept = ("image", "config", "quality", "edited", "run")
+    record_of(new).update({key: value for key, value in record_of(layer).items() if key in kept})
+    record_of(new)["model"] = result.model.key
     return int(joined["z0"].notna().sum())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from qtpy.QtCore import QObject, Signal
 
@@ -53,12 +54,15 @@ class Model:
         What to call it.
     picture
         Grey values (Y, X) of its manifold over z0 and z1; None where nobody has drawn it.
+    key
+        Tells this model, as it is now, from all others: layers note which one made their latents.
     """
 
     rvae: RVAE
     crops: CropConfig
     name: str
     picture: NDArray[np.uint8] | None = None
+    key: str = field(default_factory=lambda: uuid4().hex)
 
 
 class Workspace(QObject):

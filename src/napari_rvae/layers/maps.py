@@ -76,7 +76,7 @@ def map_layer(
     Raises
     ------
     InputError
-        If the column is missing or holds no numbers, or the table holds several sources and none
+        If the column is missing or holds no number, or the table holds several sources and none
         is named.
 
     Examples
@@ -95,6 +95,8 @@ def map_layer(
     sites, distance = drawable(sites, source, [column])
     if not np.isfinite(distance):
         raise InputError("No frame has three sites: a map needs more of them.")
+    if sites[column].dtype.kind == "f" and not np.isfinite(sites[column]).any():
+        raise InputError(f"Column {column!r} holds no value: there is nothing to draw.")
     picture = latent_map(
         sites, column, movie, symmetry=symmetry, neighbour_distance=distance, lazy=True
     )

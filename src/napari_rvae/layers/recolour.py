@@ -123,8 +123,8 @@ def _apply(
     chosen = features if colouring is None else colouring.features
     if chosen is not layer.features:
         layer.features = chosen
-        if "site_id" in chosen:
-            layer.feature_defaults = new_site(chosen)
+    if "site_id" in chosen:  # whoever set the features last: a new point is a site of its own
+        layer.feature_defaults = new_site(chosen)
     if colouring is None:
         _apply_plain(layer, *plain_colours(near_border(layer.data, record), style))
         return

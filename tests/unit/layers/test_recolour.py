@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from napari.layers import Points
 
 from napari_rvae import InputError, add_layers, color_points, points_layer
 from napari_rvae.analysis.appearance import UNIT_COLOURS
 from napari_rvae.layers import METADATA_KEY, LegendEntry, legend, legend_of
 from napari_rvae.layers.colours import colour_table
 from napari_rvae.layers.styles import CYCLIC_COLOURS, MISSING_COLOUR
+from napari_rvae.tables import make_sites
 
 _COLUMNS = {
     None: {},
@@ -173,3 +175,13 @@ def test_colours_of_angles_close_and_differ():
     assert steps.max() < 0.04  # no edge
     for one, other in itertools.combinations(range(0, 256, 43), 2):  # 60 degrees apart or more
         assert np.abs(table[one] - table[other]).max() > 0.2
+
+
+def test_a_new_point_is_a_site_of_its_own_after_new_features():
+    sites = make_sites(frame=0, y=[1.0, 9.0, 5.0], x=[1.0, 1.0, 5.0], z0=[0.0, 1.0, 2.0])
+    data, options, _ = points_layer(sites)
+    layer = Points(data, **options)
+    layer.features = sites.assign(z0=[3.0, 4.0, 5.0])
+    color_points(layer, "z0")
+    layer.add([7.0, 7.0])
+    assert layer.features["site_id"].iloc[-1] == -1
