@@ -123,7 +123,7 @@ def test_the_workspace_is_three_tabs_however_it_was_opened(viewer):
 @pytest.mark.parametrize(
     ("key", "name", "shape", "pixel"),
     [
-        ("graphene", "graphene", (10, 384, 384), 0.01),
+        ("graphene", "graphene", (8, 384, 384), 0.01),
         ("perovskite", "perovskite", (1, 512, 512), 0.02),
     ],
 )

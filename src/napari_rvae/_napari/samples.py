@@ -11,7 +11,7 @@ __all__ = ["graphene_movie", "perovskite_frame"]
 def graphene_movie() -> list[LayerTuple]:
     """Simulate a movie of graphene with silicon, vacancies, two grains and a growing hole."""
     # silicon of both kinds is in it, and a model of it is trained on a laptop within minutes
-    return [image_layer(simulate_graphene(n_frames=10, size=384).frames)]
+    return [image_layer(simulate_graphene(n_frames=8, size=384).frames)]
 
 
 def perovskite_frame() -> list[LayerTuple]:
