@@ -22,7 +22,11 @@ from napari_rvae.runs import Run, load_run
 if TYPE_CHECKING:
     from napari_rvae.vae import RVAE
 
-__all__ = ["open_run", "open_workspace", "show_layers", "use_model", "use_run_model"]
+__all__ = ["MODEL_KEPT", "open_run", "open_workspace", "show_layers", "use_model", "use_run_model"]
+
+
+#: Said where a run was opened beside a model that is in use.
+MODEL_KEPT = "The run's model was not loaded: press Use the run's model to take it."
 
 
 def open_workspace(viewer: Viewer, *, front: int = 0) -> None:
@@ -66,7 +70,8 @@ def open_run(viewer: Viewer) -> None:
     except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
         tell(error)
         return
-    use_run_model(viewer, run)
+    if not use_run_model(viewer, run):
+        Workspace.of(viewer).say("train", MODEL_KEPT, "warning")
 
 
 def show_layers(viewer: Any, layers: Iterable[LayerTuple]) -> None:

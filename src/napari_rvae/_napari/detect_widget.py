@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from importlib import import_module
 from typing import Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -19,7 +17,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import create_worker
 
 from napari_rvae._napari import detection
 from napari_rvae._napari.forms import ConfigForm, folded, read_forms
@@ -46,9 +43,6 @@ COLUMNS = (
 
 NUMBERS = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
-#: Loads pandas and SciPy, half a second: a thread does it when the widget opens.
-_LAYERS = "napari_rvae.layers"
-
 
 class DetectWidget(StepWidget):
     """Find the atoms of an image or a movie.
@@ -61,7 +55,6 @@ class DetectWidget(StepWidget):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer, "detect")
-        self._loaded = _LAYERS in sys.modules
         self._seen: Any = None
         self._hinted = ""
         self._sites: Any = None
@@ -127,14 +120,11 @@ class DetectWidget(StepWidget):
             self.status.show_text(last.text, last.level)
         else:
             self._hint()
-        if not self._loaded:
-            worker = create_worker(import_module, _LAYERS)
-            worker.returned.connect(self._on_loaded)
-            worker.start()
         self.refresh()
 
-    def _on_loaded(self, _module: Any) -> None:
-        self._loaded = True
+    def on_library(self, module: Any) -> None:
+        """Say of the image what could not be said before."""
+        super().on_library(module)
         if self.status.plain_text == self._hinted:
             self._hint()
         self.refresh()
@@ -153,7 +143,7 @@ class DetectWidget(StepWidget):
 
     def _state(self, image: Any) -> tuple[Any, str]:
         """Frames of an image, and what is wrong with it; neither while that is not known."""
-        if image is None or not self._loaded:
+        if image is None or not self.library_loaded:
             return None, ""
         from napari_rvae.layers import frames_from_layer
 

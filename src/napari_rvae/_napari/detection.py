@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Layer
 
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
-from napari_rvae._napari.layer_kinds import kind_of
+from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of, made_from, record_of
 from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.config import DetectConfig
@@ -136,7 +136,7 @@ def _detect(target: Target, threads: int, control: Control) -> Generator[Progres
 
 def _ready(sites: pd.DataFrame, target: Target, done: int) -> Detected:
     """Make all that can be made in the thread."""
-    from napari_rvae.layers import METADATA_KEY, points_layer
+    from napari_rvae.layers import points_layer
 
     if not len(sites):
         return Detected(None, _nothing(target, done), done)
@@ -159,13 +159,12 @@ def _show(workspace: Workspace, target: Target, found: Detected, outcome: Outcom
     if found.layer is None:
         workspace.say("detect", f"{stopped}{found.text}", "warning")
         return
-    from napari_rvae.layers import METADATA_KEY
 
     layer = Layer.create(*found.layer)
-    record = layer.metadata[METADATA_KEY]
+    record = record_of(layer)
     record["image"] = str(target.image.unique_id)
-    if earlier and QUALITY in earlier[-1].metadata[METADATA_KEY]:  # of the image, not of the atoms
-        record[QUALITY] = earlier[-1].metadata[METADATA_KEY][QUALITY]
+    if earlier and QUALITY in record_of(earlier[-1]):  # of the image, not of the atoms
+        record[QUALITY] = record_of(earlier[-1])[QUALITY]
     replaced = next((old for old in reversed(earlier) if not _worth_keeping(old)), None)
     _put(viewer, layer, replaced)
     notes = [*outcome.warnings]
@@ -190,18 +189,14 @@ def _put(viewer: Any, layer: Layer, replaced: Any) -> None:
 
 def _worth_keeping(layer: Any) -> bool:
     """Whether a hand or a model has put more into a layer than detection would bring back."""
-    from napari_rvae.layers import METADATA_KEY
     from napari_rvae.tables import latent_names
 
-    return bool(layer.metadata[METADATA_KEY].get("edited") or latent_names(layer.features))
+    return bool(record_of(layer).get("edited") or latent_names(layer.features))
 
 
 def _made_from(layer: Any, image: Any) -> bool:
     """Whether detection made a layer from this very image, whatever it is called now."""
-    from napari_rvae.layers import METADATA_KEY
-
-    ours = layer.metadata.get(METADATA_KEY, {})
-    return kind_of(layer) == "sites" and ours.get("image") == str(image.unique_id)
+    return kind_of(layer) == "sites" and record_of(layer).get("image") == str(image.unique_id)
 
 
 def _nothing(target: Target, n_frames: int) -> str:
@@ -252,7 +247,6 @@ def _show_preview(workspace: Workspace, found: Detected, outcome: Outcome) -> No
     if found.layer is None:
         workspace.say("detect", found.text, "warning")
         return
-    from napari_rvae.layers import METADATA_KEY
 
     data, options, kind = found.layer
     options |= {"name": PREVIEW, "face_color": "transparent"}
@@ -285,11 +279,10 @@ def start_quality(workspace: Workspace, image: Any, sites: Any) -> Job | None:
         return analyse_frames(frames, progress=tick)
 
     def then(table: pd.DataFrame, _outcome: Outcome) -> None:
-        from napari_rvae.layers import METADATA_KEY
 
         columns = [name for name in table if name != "frame"]
         stored = json.loads(table[columns].to_json(orient="split", index=False))
-        sites.metadata[METADATA_KEY][QUALITY] = stored
+        record_of(sites)[QUALITY] = stored
         workspace.say("detect", before.text, before.level)
 
     return workspace.start("detect", "Measuring the frames", work, then)
@@ -313,16 +306,13 @@ def frame_table(sites: Any, n_frames: int) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from napari_rvae.layers import METADATA_KEY
-
     features = sites.features
-    known = (
-        features if {"kind", "frame"} <= set(features) else pd.DataFrame({"kind": [], "frame": []})
-    )
-    atoms = known.loc[known["kind"] == "atom", "frame"].value_counts()
+    atoms = pd.Series(dtype=int)
+    if {"kind", "frame"} <= set(features):  # somebody may have put other features in their place
+        atoms = features.loc[features["kind"] == "atom", "frame"].value_counts()
     counts = atoms.reindex(range(n_frames), fill_value=0).to_numpy()
     table = pd.DataFrame({"frame": range(n_frames), "atoms": counts})
-    stored = sites.metadata[METADATA_KEY].get(QUALITY)
+    stored = record_of(sites).get(QUALITY)
     if stored is None or len(stored["data"]) != n_frames:
         return table
     return table.join(pd.DataFrame(stored["data"], columns=stored["columns"], dtype=float))
@@ -330,18 +320,11 @@ def frame_table(sites: Any, n_frames: int) -> pd.DataFrame:
 
 def sites_of(viewer: Any, image: Any) -> Any:
     """Newest layer of atoms of an image; of the same name, where a run was opened again."""
-    from napari_rvae.layers import METADATA_KEY, frames_from_layer
-
-    made = [layer for layer in viewer.layers if _made_from(layer, image)]
-    if not made and image is not None:
-        made = [
-            layer
-            for layer in viewer.layers
-            if kind_of(layer) == "sites"
-            and "image" not in layer.metadata[METADATA_KEY]
-            and layer.metadata[METADATA_KEY].get("frames") == frames_from_layer(image).name
-        ]
-    return made[-1] if made else None
+    if image is None:
+        return None
+    sites = [item for item in viewer.layers if kind_of(item) == "sites" and made_from(item, image)]
+    # those that say which image it was come before those that know its name only
+    return max(reversed(sites), key=lambda item: "image" in record_of(item), default=None)
 
 
 # ---------------------------------------------------------------------- the viewer's frame

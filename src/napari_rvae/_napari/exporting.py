@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
-from napari_rvae._napari.jobs import Control, Job, Outcome, Progress, one_line
+from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
@@ -146,10 +146,10 @@ def start_save(
 
     def work(_control: Control) -> Generator[Progress, None, tuple[Path, bool]]:
         yield Progress(0, 0, f"saving {len(results.sites):,} sites")
-        from napari_rvae.runs import load_run, save_run
+        from napari_rvae.runs import save_run
         from napari_rvae.tables import latent_names
 
-        run = _run_of(results.record, load_run)
+        run = _run_of(results.record)
         rvae, configs = None, _configs(results.record, run)
         # a model has nothing to do with sites that it has not encoded
         if latent_names(results.sites):
@@ -182,13 +182,14 @@ def start_save(
     return workspace.start("latents", "Saving the run", work, then)
 
 
-def _run_of(record: dict[str, Any], load: Any) -> Run | None:
+def _run_of(record: dict[str, Any]) -> Run | None:
     """Run that sites were opened from, None where there is none any more."""
+    from napari_rvae.runs import load_run
+
     try:
-        run: Run | None = load(record["run"]) if "run" in record else None
+        return load_run(record["run"]) if "run" in record else None
     except NapariRvaeError:
         return None
-    return run
 
 
 def _configs(record: dict[str, Any], run: Run | None) -> dict[str, Config]:
@@ -246,15 +247,10 @@ def start_open(workspace: Workspace, path: str | os.PathLike[str]) -> Job | None
         return run, run_layers(run)
 
     def then(value: tuple[Run, list[LayerTuple]], _outcome: Outcome) -> None:
-        from napari_rvae._napari.commands import use_run_model
-        from napari_rvae.layers import add_layers
+        from napari_rvae._napari.commands import show_layers, use_run_model
 
         run, layers = value
-        try:
-            add_layers(workspace.viewer, *layers)
-        except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
-            workspace.say("latents", one_line(error), "error")
-            return
+        show_layers(workspace.viewer, layers)
         text = f"Opened {run.folder}: {0 if run.sites is None else len(run.sites):,} sites."
         if use_run_model(workspace.viewer, run):
             workspace.say("latents", text, "done")

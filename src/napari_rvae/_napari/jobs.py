@@ -17,7 +17,7 @@ from superqt.utils import create_worker
 
 from napari_rvae.errors import Cancelled, NapariRvaeError
 
-__all__ = ["Control", "Job", "Outcome", "Progress", "Work", "one_line", "time_left"]
+__all__ = ["Control", "Job", "Outcome", "Progress", "Work", "explain", "one_line", "time_left"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -137,6 +137,13 @@ def one_line(error: BaseException) -> str:
     return f"Unexpected {type(error).__name__}: {text} (napari's log has more; please report it)"
 
 
+def explain(error: Exception, what: str, *, level: int = logging.ERROR) -> str:
+    """Say in one line what went wrong; the log gets the rest of what nobody has foreseen."""
+    if not isinstance(error, NapariRvaeError):
+        _LOG.log(level, what, exc_info=error)
+    return one_line(error)
+
+
 def _run(work: Work, control: Control) -> Generator[Progress, None, Outcome]:
     """Run the work, pausing and stopping between its steps, and catch what it raises."""
     try:
@@ -150,14 +157,10 @@ def _run(work: Work, control: Control) -> Generator[Progress, None, Outcome]:
             yield progress
     except Cancelled:
         return Outcome(cancelled=True)
-    except NapariRvaeError as error:
-        return Outcome(error=one_line(error))
     except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
         # what fails while Python ends, with nobody there to see it, is no news
-        _LOG.log(
-            logging.DEBUG if control.abandoned() else logging.ERROR, "A job failed", exc_info=True
-        )
-        return Outcome(error=one_line(error))
+        level = logging.DEBUG if control.abandoned() else logging.ERROR
+        return Outcome(error=explain(error, "A job failed", level=level))
 
 
 class Job(QObject):

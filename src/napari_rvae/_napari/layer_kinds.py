@@ -6,7 +6,7 @@ from typing import Any
 
 from napari.layers import Image, Labels, Points, Shapes
 
-__all__ = ["is_frames", "is_region", "is_sites", "kind_of", "record_of"]
+__all__ = ["is_frames", "is_region", "is_sites", "kind_of", "made_from", "record_of"]
 
 #: The same as in napari_rvae.layers, whose import takes longer than opening a widget may.
 METADATA_KEY = "napari_rvae"
@@ -36,3 +36,15 @@ def is_region(layer: Any) -> bool:
 def is_sites(layer: Any) -> bool:
     """Whether a layer can hold sites: ours, or points that the user has set."""
     return isinstance(layer, Points) and kind_of(layer) in ("", "sites")
+
+
+def made_from(points: Any, image: Any) -> bool:
+    """Whether a layer of sites says that it was made from an image, or from its file."""
+    record = record_of(points)
+    if not record:
+        return False
+    from napari_rvae.layers.read import frames_name
+
+    if "image" in record:  # two movies may have the same name
+        return bool(record["image"] == str(image.unique_id))
+    return bool(record.get("frames") == frames_name(image))

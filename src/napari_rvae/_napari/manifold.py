@@ -14,6 +14,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_rvae._napari import training
 from napari_rvae._napari.drawing import put_layer
 from napari_rvae._napari.forms import leave_wheel
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
@@ -27,7 +28,6 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_rvae.runs import Run
     from napari_rvae.vae import RVAE
 
 __all__ = ["Manifold", "ManifoldPanel", "draw_manifold", "manifold_of", "start_manifold"]
@@ -86,57 +86,40 @@ def start_manifold(workspace: Workspace, sites: Any, dims: tuple[int, int]) -> J
     InputError
         If there is no model, or it is at work.
     """
-    model, folder = workspace.model, None if sites is None else record_of(sites).get("run")
+    model, folder = workspace.model, record_of(sites).get("run")
     if model is None and folder is None:
         raise InputError("There is no model yet: train or load one first (widget Train).")
     if workspace.job("train") is not None:
         raise InputError("The Train widget is at work: wait until it has finished.")
     preferences = read_preferences()
+    loading = training.load(str(folder), device=preferences.device, threads=preferences.n_threads)
 
-    def work(_control: Control) -> Generator[Progress, None, tuple[Run | None, RVAE, Manifold]]:
-        yield Progress(0, 0, "decoding pictures" if model else "loading the model")
+    def work(control: Control) -> Generator[Progress, None, tuple[Model, Manifold]]:
+        decoded = model if model is not None else (yield from loading(control))
+        yield Progress(0, 0, "decoding pictures")
         from napari_rvae.device import limit_threads
 
-        run = None
         with limit_threads(preferences.n_threads):
-            if model is not None:
-                rvae = model.rvae
-            else:
-                run, rvae = _load(str(folder), preferences.device)
-                yield Progress(0, 0, "decoding pictures")
-            return run, rvae, _decode(rvae, dims)
+            return decoded, _decode(decoded.rvae, dims)
 
-    def then(value: tuple[Run | None, RVAE, Manifold], _outcome: Outcome) -> None:
-        run, rvae, manifold = value
-        if run is not None and workspace.model is None:
-            from napari_rvae._napari.commands import use_model
-
-            use_model(workspace.viewer, run, rvae)
-        if workspace.model is not None and (run is not None or workspace.model is model):
-            _MANIFOLDS[workspace.model] = manifold
-            workspace.say("latents", f"Pictures of {workspace.model.name} are decoded.", "done")
+    def then(value: tuple[Model, Manifold], _outcome: Outcome) -> None:
+        decoded, manifold = value
+        if model is None and workspace.model is None:
+            workspace.use_model(decoded)
+            workspace.say("train", f"The model of {decoded.name!r} is in use.", "done")
+        if workspace.model is decoded:
+            _MANIFOLDS[decoded] = manifold
+            workspace.say("latents", f"Pictures of {decoded.name} are decoded.", "done")
 
     return workspace.start("latents", "Decoding pictures", work, then)
 
 
-def _load(folder: str, device: str) -> tuple[Run, RVAE]:
-    from napari_rvae.runs import load_run
-
-    run = load_run(folder)
-    return run, run.load_model(device)
-
-
 def _decode(rvae: RVAE, dims: tuple[int, int]) -> Manifold:
     """Pictures of a model, which may have fewer latents than were asked for."""
-    from napari_rvae.layers import manifold_layer
-
     last = rvae.config.n_latents - 1
     dims = (min(dims[0], last), min(dims[1], last))
     pictures = rvae.manifold(_PICTURES, dims=dims)
-    mosaic, options, _ = manifold_layer(pictures)
-    low, high = options["contrast_limits"]
-    grey = np.asarray(255 * np.clip((mosaic - low) / (high - low), 0, 1), np.uint8)
-    return Manifold(pictures, dims, grey)
+    return Manifold(pictures, dims, training.grey_values(pictures))
 
 
 def draw_manifold(viewer: Any, image: Any, manifold: Manifold) -> Any:

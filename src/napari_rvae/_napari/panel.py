@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import logging
 import math
 import sys
 from collections.abc import Callable
@@ -28,15 +27,14 @@ from qtpy.QtWidgets import (
 from superqt.utils import create_worker
 
 from napari_rvae._napari.forms import FIELD_WIDTH, LABEL_WIDTH, form_layout, leave_wheel
-from napari_rvae._napari.jobs import Job, Progress, one_line
+from napari_rvae._napari.jobs import Job, Progress, explain
 from napari_rvae._napari.workspace import Step, Workspace
-from napari_rvae.errors import InputError, NapariRvaeError
+from napari_rvae.errors import InputError
 
 __all__ = ["JobPanel", "LayerChoice", "StatusLine", "StepWidget", "button"]
 
-_LOG = logging.getLogger(__name__)
-
-#: Loads pandas and SciPy, which takes longer than opening a widget may.
+#: Loads pandas and SciPy, which takes longer than opening a widget may: a thread does it, so that
+#: the first button need not wait for it either.
 _LAYERS = "napari_rvae.layers"
 
 #: Width that a dock widget asks for, in pixels.
@@ -294,7 +292,11 @@ class StepWidget(QWidget):
         self.workspace.status_changed.connect(self._on_status)
         self.workspace.job_changed.connect(self._on_job)
         self.workspace.model_changed.connect(self.refresh)
-        preload_layers()
+        self.library_loaded = _LAYERS in sys.modules
+        if not self.library_loaded:
+            worker = create_worker(import_module, _LAYERS)
+            worker.returned.connect(self.on_library)
+            worker.start()
         undo = self._undo
         self.destroyed.connect(lambda: [forget() for forget in undo])
 
@@ -352,6 +354,10 @@ class StepWidget(QWidget):
         event.connect(slot)
         self._undo.append(lambda: event.disconnect(slot))
 
+    def on_library(self, _module: Any) -> None:
+        """Notice that the library is loaded, which was not when the widget opened."""
+        self.library_loaded = True
+
     # ------------------------------------------------------------------ to fill in
     def refresh(self) -> None:
         """Enable what is possible now, and say what is missing."""
@@ -367,9 +373,7 @@ class StepWidget(QWidget):
         try:
             return action()
         except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
-            if not isinstance(error, NapariRvaeError):
-                _LOG.exception("A button failed")
-            self.say(one_line(error), "error")
+            self.say(explain(error, "A button failed"), "error")
             return None
 
     def _on_status(self, step: str) -> None:
@@ -381,12 +385,6 @@ class StepWidget(QWidget):
         if step == self.step:
             self.job_panel.follow()
             self.refresh()
-
-
-def preload_layers() -> None:
-    """Load pandas and SciPy in a thread, so that the first button need not wait for them."""
-    if _LAYERS not in sys.modules:
-        create_worker(import_module, _LAYERS, _start_thread=True)
 
 
 def _row_holder(body: QVBoxLayout) -> QWidget:

@@ -9,8 +9,7 @@ from typing import Any
 
 from napari.utils.notifications import show_error
 
-from napari_rvae._napari.jobs import one_line
-from napari_rvae.errors import NapariRvaeError
+from napari_rvae._napari.jobs import explain
 from napari_rvae.layers import run_layers
 from napari_rvae.runs import load_run
 
@@ -66,6 +65,4 @@ def read_run(path: str) -> list[Any]:
 
 def tell(error: Exception) -> None:
     """Show in a notification what went wrong, in one line."""
-    if not isinstance(error, NapariRvaeError):
-        _LOG.error("A run could not be shown", exc_info=error)
-    show_error(one_line(error))
+    show_error(explain(error, "A run could not be shown"))

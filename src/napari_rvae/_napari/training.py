@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rvae._napari.jobs import Control, Outcome, Progress, Work
-from napari_rvae._napari.layer_kinds import is_frames, record_of
+from napari_rvae._napari.layer_kinds import is_frames, made_from, record_of
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.errors import Cancelled, InputError
@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "apply",
     "decoded_picture",
+    "grey_values",
     "image_of",
     "load",
     "resume",
@@ -161,25 +162,13 @@ def take_inputs(image: Any, points: Any) -> Inputs:
 def image_of(points: Any, layers: Any) -> Any:
     """Image that a layer of sites was made from, None if it is not there or nobody knows."""
     images = [layer for layer in layers if is_frames(layer)]
-    made = [image for image in images if _made_from(points, image)]
+    made = [image for image in images if made_from(points, image)]
     return made[-1] if made else None
 
 
 def where_from(points: Any, image: Any) -> str:
     """Name of the movie that a layer of sites was made from, "" if it is this image or unknown."""
-    return "" if _made_from(points, image) else str(record_of(points).get("frames", ""))
-
-
-def _made_from(points: Any, image: Any) -> bool:
-    """Whether a layer of sites says that it was made from an image, or from its file."""
-    record = record_of(points)
-    if not record:
-        return False
-    from napari_rvae.layers.read import frames_name
-
-    if "image" in record:  # two movies may have the same name
-        return bool(record["image"] == str(image.unique_id))
-    return bool(record.get("frames") == frames_name(image))
+    return "" if made_from(points, image) else str(record_of(points).get("frames", ""))
 
 
 def run_folder(points: Any) -> str:
@@ -343,11 +332,17 @@ def _message(progress: FitProgress) -> str:
 def decoded_picture(rvae: RVAE) -> NDArray[np.uint8]:
     """Grey values of decoded pictures; z0 grows to the right, z1 upwards."""
     from napari_rvae.device import limit_threads
-    from napari_rvae.layers import manifold_layer
 
     dims = (0, min(1, rvae.config.n_latents - 1))
     with limit_threads(1):  # many small steps: beside the viewer, more threads are slower
-        mosaic, options, _ = manifold_layer(rvae.manifold(_PICTURES, dims=dims))
+        return grey_values(rvae.manifold(_PICTURES, dims=dims))
+
+
+def grey_values(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey values (n S, m S) of decoded pictures (n, m, C, S, S), as their layer shows them."""
+    from napari_rvae.layers import manifold_layer
+
+    mosaic, options, _ = manifold_layer(pictures)
     low, high = options["contrast_limits"]
     return np.asarray(255 * np.clip((mosaic - low) / (high - low), 0, 1), np.uint8)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +11,8 @@ from uuid import uuid4
 from qtpy.QtCore import QObject, Signal
 
 from napari_rvae._napari.editing import watch_edits
-from napari_rvae._napari.jobs import Job, Outcome, Work, one_line
+from napari_rvae._napari.jobs import Job, Outcome, Work, explain
 from napari_rvae._napari.window import announce_task, is_closed, on_destroyed
-from napari_rvae.errors import NapariRvaeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from napari_rvae.vae import RVAE
 
 __all__ = ["Model", "Status", "Step", "Workspace"]
-
-_LOG = logging.getLogger(__name__)
 
 #: The steps that have a widget each.
 Step = Literal["detect", "train", "latents"]
@@ -169,9 +165,7 @@ class Workspace(QObject):
             try:
                 then(outcome.value, outcome)
             except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
-                if not isinstance(error, NapariRvaeError):
-                    _LOG.exception("The result of a job could not be shown")
-                self.say(step, one_line(error), "error")
+                self.say(step, explain(error, "The result of a job could not be shown"), "error")
         self.job_changed.emit(step)
 
     def close(self) -> None:

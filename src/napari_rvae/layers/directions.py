@@ -13,7 +13,7 @@ from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames
 from napari_rvae.layers.colours import degrees_name, on_circle
 from napari_rvae.layers.place import LayerTuple, placement, provenance
-from napari_rvae.layers.sites import coordinates, drawable
+from napari_rvae.layers.sites import coordinates, drawable, spacing_to_draw
 from napari_rvae.layers.styles import MISSING_COLOUR, VectorStyle
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def vectors_layer(
         raise InputError(f"symmetry = {symmetry}: the order of a symmetry is 1 or more.")
     style = style or VectorStyle()
     sites, distance = drawable(sites, source, [column])
-    distance = distance if math.isfinite(distance) else 10.0
+    distance = spacing_to_draw(distance)
     sites = sites[np.isfinite(sites[column].to_numpy(float))]
     frames = None if frames is None else as_frames(frames)
     start = np.repeat(coordinates(sites, frames), symmetry, axis=0)

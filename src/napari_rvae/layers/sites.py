@@ -21,7 +21,14 @@ from napari_rvae.layers.styles import MISSING_COLOUR, PointStyle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["coordinates", "drawable", "near_border", "plain_colours", "points_layer"]
+__all__ = [
+    "coordinates",
+    "drawable",
+    "near_border",
+    "plain_colours",
+    "points_layer",
+    "spacing_to_draw",
+]
 
 
 def points_layer(
@@ -109,12 +116,11 @@ def points_layer(
         if categories:
             record["categories"] = {color_by: {str(v): text for v, text in categories.items()}}
     symbols = np.where(sites["kind"] == "vacancy", style.vacancy_symbol, style.symbol)
-    known = distance if math.isfinite(distance) else 10.0
     options: dict[str, Any] = {
         "name": name or color_by or "sites",
         "features": features,
         "feature_defaults": new_site(features),
-        "size": style.size * known,
+        "size": style.size * spacing_to_draw(distance),
         "border_width": style.border_width,
         "border_color": rims,
         "face_color": faces,
@@ -184,6 +190,11 @@ def drawable(
         raise InputError(f"The table holds {len(names)} sources: name one, source={names[0]!r}.")
     distance = tables.neighbour_distance(sites)
     return sites[np.isfinite(sites[["y", "x"]].to_numpy(float)).all(1)], distance
+
+
+def spacing_to_draw(distance: float) -> float:
+    """Neighbour distance in pixels that sizes are drawn by, a usual one where it is not known."""
+    return distance if math.isfinite(distance) else 10.0
 
 
 def coordinates(sites: pd.DataFrame, frames: Frames | None) -> NDArray[np.float64]:

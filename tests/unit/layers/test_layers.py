@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from napari.components import ViewerModel
 
 import napari_rvae
 from napari_rvae import Frames, InputError, latent_map
@@ -27,21 +26,6 @@ from napari_rvae.layers import (
 )
 from napari_rvae.layers.styles import MISSING_COLOUR
 from napari_rvae.tables import concat_sites, make_sites
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
-
-
-@pytest.fixture
-def movie():
-    return Frames(
-        np.random.default_rng(0).normal(10, 1, (3, 64, 48)),
-        scale=(2.0, 0.02, 0.02),
-        units=("s", "nm", "nm"),
-        name="movie",
-    )
 
 
 @pytest.fixture
