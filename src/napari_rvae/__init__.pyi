@@ -1,5 +1,15 @@
 """The public names, by the module that each comes from."""
 
+from .analysis.baselines import CropGMM, CropPCA, InvariantPCA
+from .analysis.explain import (
+    SiteViews,
+    Traversal,
+    line_profiles,
+    neighbour_direction,
+    outlier_scores,
+    traverse,
+    view_sites,
+)
 from .analysis.maps import latent_map
 from .analysis.tracks import link_sites
 from .analysis.units import Units, find_units
@@ -31,11 +41,20 @@ from .layers import (
     tracks_layer,
     vectors_layer,
 )
-from .preprocess import analyse_frames
+from .preprocess import LatticeDistortion, analyse_frames, destripe, lattice_distortion
 from .runs import Run, load_run, save_run
 from .synthetic import Simulation, simulate_graphene, simulate_perovskite
 from .tables import concat_sites, fold_angle, join_latents, neighbour_distance
-from .vae import RVAE, EpochRecord, FitProgress
+from .vae import (
+    RVAE,
+    EpochRecord,
+    FitProgress,
+    ModelChecks,
+    check_model,
+    decoded_symmetry,
+    split_crops,
+    suggest_n_latents,
+)
 
 __version__: str
 
@@ -43,12 +62,17 @@ __all__ = [
     "RVAE",
     "Cancelled",
     "CropConfig",
+    "CropGMM",
+    "CropPCA",
     "Crops",
     "DetectConfig",
     "EpochRecord",
     "FitProgress",
     "Frames",
     "InputError",
+    "InvariantPCA",
+    "LatticeDistortion",
+    "ModelChecks",
     "ModelFileError",
     "NapariRvaeError",
     "NoLatticeWarning",
@@ -57,15 +81,20 @@ __all__ = [
     "ReadError",
     "Run",
     "Simulation",
+    "SiteViews",
     "TrackConfig",
+    "Traversal",
     "UnitConfig",
     "Units",
     "add_layers",
     "analyse_frames",
     "as_frames",
+    "check_model",
     "color_points",
     "concat_crops",
     "concat_sites",
+    "decoded_symmetry",
+    "destripe",
     "detect_atoms",
     "export_table",
     "extract_crops",
@@ -76,11 +105,15 @@ __all__ = [
     "iter_detect_atoms",
     "join_latents",
     "latent_map",
+    "lattice_distortion",
+    "line_profiles",
     "link_sites",
     "load_run",
     "manifold_layer",
     "map_layer",
+    "neighbour_direction",
     "neighbour_distance",
+    "outlier_scores",
     "points_layer",
     "read_frames",
     "region_from_layer",
@@ -90,6 +123,10 @@ __all__ = [
     "simulate_graphene",
     "simulate_perovskite",
     "sites_from_layer",
+    "split_crops",
+    "suggest_n_latents",
     "tracks_layer",
+    "traverse",
     "vectors_layer",
+    "view_sites",
 ]

@@ -10,20 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage, stats
+from scipy import stats
 from scipy.spatial import cKDTree
 
 from napari_rvae.config import CropConfig
 from napari_rvae.errors import Cancelled, InputError
 from napari_rvae.frames import Frames, as_frames, as_region
-from napari_rvae.preprocess.noise import fill_missing, noise_level
-from napari_rvae.render import render_gaussians
-from napari_rvae.tables import group_rows, neighbour_distance, validate_sites
+from napari_rvae.preprocess.correlation import UNKNOWN_NOISE, NoiseCorrelation, noise_correlation
+from napari_rvae.preprocess.distortion import frame_distortions, physical_spacing
+from napari_rvae.preprocess.noise import noise_level
+from napari_rvae.preprocess.pictures import Pictures
+from napari_rvae.preprocess.windows import round_window, sample_windows, smooth_for
+from napari_rvae.tables import group_rows, validate_sites
 
 __all__ = ["Crops", "concat_crops", "extract_crops"]
 
 #: The host's amplitude is averaged over this many neighbour distances.
 _HOST_REACH = 5.0
+
+#: Noise is correlated where a correlation exceeds this, and so many standard errors.
+_LEAST_CORRELATION, _SURE = 0.05, 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +46,25 @@ class Crops:
         Frame that each crop was cut from (N,), int64; 0 when left out.
     source
         Movie that each crop was cut from (N,), str; "" when left out.
+    y, x
+        Positions (N,) of the sites in frame pixels; NaN when unknown.
     window_px
         Side of the window in frame pixels; S when left out.
     window_nd
         Side of the window in nearest-neighbour distances; NaN when unknown.
+    distortion
+        What the scan does to offsets (2, 2), determinant 1: an offset (dy, dx) in physical axes
+        appears in the frame at ``distortion @ (dy, dx)``; the identity when left out, the mean
+        where it differs between the crops.
     noise_sd
-        Standard deviation of the white noise of one frame pixel in the units of `images`; NaN
-        when unknown.
+        Standard deviation of the noise of one frame pixel in the units of `images`; NaN when
+        unknown.
+    noise_correlation
+        Autocorrelation of the noise on the grid of the frame (2 K + 1, 2 K + 1), 1 in the middle,
+        at [K + dy, K + dx] for pixels (dy, dx) apart; None for white or unknown noise.
     mean, sd
-        Mean and standard deviation (N,) of the window in the first channel, in the units of the
-        frames, before they were taken off; NaN when unknown.
+        Mean and standard deviation (N,) in the disc inside the window in the first channel, in
+        the units of the frames, before they were taken off; NaN when unknown.
     channels
         Names of the channels.
     lags
@@ -74,9 +89,13 @@ class Crops:
     site_id: NDArray[np.int64]
     frame: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     source: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
+    y: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    x: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     window_px: float = math.nan
     window_nd: float = math.nan
+    distortion: NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
     noise_sd: float = math.nan
+    noise_correlation: NDArray[np.float64] | None = None
     mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     sd: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     channels: tuple[str, ...] = ()
@@ -88,12 +107,15 @@ class Crops:
         shape = tuple(self.images.shape)
         if len(shape) != 4 or shape[2] != shape[3] or shape[2] < 4 or shape[1] < 1:
             raise InputError(f"Crops of shape {shape}: give (N, C, S, S) with S of 4 or more.")
+        if np.shape(self.distortion) != (2, 2):
+            raise InputError(f"distortion has shape {np.shape(self.distortion)}: give (2, 2).")
         count = shape[0]
         site_id = np.asarray(self.site_id, np.int64)
         if site_id.shape != (count,) or np.unique(site_id).size != count:
             raise InputError("site_id must hold one number for each crop, none of them twice.")
         object.__setattr__(self, "site_id", site_id)
-        fill = {"frame": 0, "source": "", "mean": math.nan, "sd": math.nan}
+        nan = math.nan
+        fill = {"frame": 0, "source": "", "y": nan, "x": nan, "mean": nan, "sd": nan}
         for name, value in fill.items():
             given = np.asarray(getattr(self, name), type(value))
             filled = given if given.size else np.full(count, value, type(value))
@@ -144,6 +166,8 @@ class Crops:
             site_id=self.site_id[index],
             frame=self.frame[index],
             source=self.source[index],
+            y=self.y[index],
+            x=self.x[index],
             mean=self.mean[index],
             sd=self.sd[index],
         )
@@ -180,9 +204,13 @@ def concat_crops(*crops: Crops) -> Crops:
         site_id=np.concatenate([c.site_id for c in crops]),
         frame=np.concatenate([c.frame for c in crops]),
         source=np.concatenate([c.source for c in crops]),
+        y=np.concatenate([c.y for c in crops]),
+        x=np.concatenate([c.x for c in crops]),
         mean=np.concatenate([c.mean for c in crops]),
         sd=np.concatenate([c.sd for c in crops]),
         noise_sd=float(np.mean([c.noise_sd for c in crops])),
+        noise_correlation=_mean_correlation([c.noise_correlation for c in crops]),
+        distortion=_mean_matrix([c.distortion for c in crops]),
         window_px=float(np.mean([c.window_px for c in crops])),
     )
 
@@ -203,9 +231,16 @@ def extract_crops(
     """Cut a window around every site and resample it to the canonical grid.
 
     The window is physical: 3.5 nearest-neighbour distances by default, whatever the pixel size.
-    Pixel (i, j) of a crop samples the frame at y + (i - (S - 1) / 2) * window / S, likewise x.
-    Each crop has its own mean taken off and is divided by the local amplitude of the host
-    (a trimmed mean over some five neighbour distances; 1 where there are no amplitudes), so that
+    Pixel (i, j) of a crop samples the frame at (y, x) + distortion @ (i - (S - 1) / 2,
+    j - (S - 1) / 2) * window / S, where the distortion is that of the lattice by the scan
+    (:func:`~napari_rvae.preprocess.lattice_distortion`; the identity where it cannot be told) and
+    the shape of the pixels, where the frames know it in one unit. Frames lose the offsets of their
+    rows (:func:`~napari_rvae.preprocess.destripe`) and, if asked, the growth of the noise with
+    the signal; rendered atoms and arrays of your own do not.
+
+    Each crop has its own mean taken off (over the disc inside the window, since that over the
+    square changes as a lattice turns) and is divided by the local amplitude of the host (a trimmed
+    mean over some five neighbour distances; 1 where there are no amplitudes), so that
     ramps go and heavier stays brighter. What the mean and the spread were is kept in the crops.
 
     Parameters
@@ -217,11 +252,13 @@ def extract_crops(
     config
         Options; the defaults when left out.
     window
-        Side of the window in frame pixels, instead of the config's.
+        Side of the window in frame pixels (of the mean size, where they are not square), instead
+        of the config's.
     pixels
         Side S of the canonical grid, instead of the config's.
     content
-        "frame", "rendered" (Gaussians at the fitted atoms), or an array of the frames' shape.
+        "frame", "rendered" (Gaussians at the fitted atoms), or an array of the frames' shape,
+        such as probability maps.
     channels
         Which channels to cut; all when left out.
     lags
@@ -266,10 +303,10 @@ def extract_crops(
     for done, (_, frame, rows) in enumerate(groups, start=1):
         if 0 <= frame < movie.n_frames:
             points = plan.points[rows]
-            inside = plan.fits(points, movie.frame_shape) & _in_region(points, mask, frame)
+            inside = plan.fits(frame, points) & _in_region(points, mask, frame)
             cut = plan.cut(frame, points[inside], plan.host[rows][inside])
-            whole = np.isfinite(cut.images).all((1, 2, 3))
-            cuts.append(_Cut(cut.images[whole], cut.mean[whole], cut.sd[whole], cut.noise))
+            whole = np.asarray(np.isfinite(cut.images).all((1, 2, 3)))
+            cuts.append(cut.select(whole))
             kept.append(rows[inside][whole])
         if progress is not None and progress(done, len(groups)) is False:
             raise Cancelled(f"Cutting crops was stopped after {done} of {len(groups)} frames.")
@@ -278,6 +315,7 @@ def extract_crops(
     order = np.concatenate(kept)
     back = np.argsort(order, kind="stable")
     table = plan.sites.iloc[order[back]]
+    noise_sd, correlation = _common_noise(cuts)
     return Crops(
         images=np.concatenate([cut.images for cut in cuts])[back],
         mean=np.concatenate([cut.mean for cut in cuts])[back],
@@ -285,13 +323,24 @@ def extract_crops(
         site_id=table["site_id"].to_numpy(np.int64),
         frame=table["frame"].to_numpy(np.int64),
         source=table["source"].to_numpy().astype(np.str_),
+        y=table["y"].to_numpy(np.float64),
+        x=table["x"].to_numpy(np.float64),
         window_px=plan.window,
         window_nd=plan.window / plan.spacing,
-        noise_sd=_median_known([cut.noise for cut in cuts]),
+        distortion=_mean_matrix(list(plan.distortion.values())),
+        noise_sd=noise_sd,
+        noise_correlation=correlation,
         channels=plan.layer_names(movie),
         lags=tuple(lags),
         content=config.content,
     )
+
+
+class _Noise(NamedTuple):
+    """Noise of a frame in the units of its crops: its level if it is white, and what it is."""
+
+    white: float
+    measured: NoiseCorrelation
 
 
 class _Cut(NamedTuple):
@@ -300,13 +349,46 @@ class _Cut(NamedTuple):
     images: NDArray[np.float32]
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
-    noise: float
+    noise: _Noise | None
+
+    def select(self, rows: NDArray[np.bool_]) -> _Cut:
+        """Return some of the crops."""
+        return self._replace(images=self.images[rows], mean=self.mean[rows], sd=self.sd[rows])
 
 
-def _median_known(values: list[float]) -> float:
-    """Median of the values that are known; NaN when none is."""
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.median(known)) if known else math.nan
+def _common_noise(cuts: list[_Cut]) -> tuple[float, NDArray[np.float64] | None]:
+    """Noise of all frames, and its correlation if it is not white."""
+    noise = [cut.noise for cut in cuts if cut.noise is not None]
+    if not noise:
+        return math.nan, None
+    white = float(np.median([one.white for one in noise]))
+    known = [one.measured for one in noise if math.isfinite(one.measured.sd)]
+    if not known:
+        return white, None
+    along_y = np.mean([one.along_y for one in known], axis=0)
+    along_x = np.mean([one.along_x for one in known], axis=0)
+    error = float(np.median([one.error for one in known])) / math.sqrt(len(known))
+    largest = float(np.abs([along_y, along_x]).max())
+    if largest <= max(_LEAST_CORRELATION, _SURE * error):
+        return white, None
+    sd = float(np.median([one.sd for one in known]))
+    return sd, NoiseCorrelation(along_y, along_x, sd, error).autocorrelation()
+
+
+def _mean_correlation(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    """Mean autocorrelation of the noise; None where it is white throughout."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    white = np.zeros_like(known[0])
+    white[len(white) // 2, len(white) // 2] = 1.0
+    return np.asarray(np.mean([white if part is None else part for part in parts], axis=0))
+
+
+def _mean_matrix(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean distortion (2, 2) with determinant 1."""
+    mean = np.mean(parts, axis=0)
+    return np.asarray(mean / math.sqrt(np.linalg.det(mean)))
 
 
 def _in_region(
@@ -330,10 +412,11 @@ class _Plan:
     config: CropConfig
     window: float
     spacing: float
+    distortion: dict[int, NDArray[np.float64]]  # of every frame with sites, and of frame -1
     layers: tuple[tuple[int, int], ...]
     points: NDArray[np.float64]
     host: NDArray[np.float64]
-    content: Any
+    pictures: Pictures
 
     @staticmethod
     def make(
@@ -348,7 +431,8 @@ class _Plan:
         table = validate_sites(sites).reset_index(drop=True)
         if len(table["source"].unique()) > 1:
             raise InputError("The sites come from several movies: cut the crops of one at a time.")
-        spacing = neighbour_distance(table)
+        distortion = frame_distortions(movie, table, config.distortion)
+        spacing = physical_spacing(table, distortion[-1])
         side = config.window if config.window is not None else config.window_nd * spacing
         if not math.isfinite(side):
             raise InputError(
@@ -363,9 +447,11 @@ class _Plan:
         numbers = [movie.channel_index(c) for c in channels or range(movie.n_channels)]
         layers = tuple((lag, number) for lag in lags for number in numbers)
         points = table[["y", "x"]].to_numpy(float)
-        drawn = _content_source(movie, table, config, content)
+        pictures = Pictures(movie, table, config, content)
         host = _host_amplitude(table, points, spacing)
-        return _Plan(movie, table, config, side, spacing, layers, points, host, drawn)
+        return _Plan(
+            movie, table, config, side, spacing, distortion, layers, points, host, pictures
+        )
 
     def layer_names(self, movie: Frames) -> tuple[str, ...]:
         """Names of the channels of a crop."""
@@ -374,86 +460,55 @@ class _Plan:
             for lag, number in self.layers
         )
 
-    def fits(self, points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    def fits(self, frame: int, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which windows have all their samples in the frame."""
         half = (self.config.pixels - 1) / 2 * self.window / self.config.pixels
+        reach = np.abs(self.distortion[frame]).sum(1) * half
+        last = np.array(self.movie.frame_shape) - 1
         with np.errstate(invalid="ignore"):
-            inside = (points - half >= 0) & (points + half <= np.array(shape) - 1)
+            inside = (points - reach >= 0) & (points + reach <= last)
         return np.asarray(inside.all(1))
+
+    def samples(self, frame: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the pixels of a crop lie from its site in the frame, (S, S) along y and along x."""
+        side = self.config.pixels
+        step = (np.arange(side) - (side - 1) / 2) * self.window / side
+        along_y, along_x = self.distortion[frame]
+        down, right = step[:, None], step[None, :]
+        return along_y[0] * down + along_y[1] * right, along_x[0] * down + along_x[1] * right
 
     def cut(self, frame: int, points: NDArray[np.float64], host: NDArray[np.float64]) -> _Cut:
         """Cut the crops of one frame, with their mean off and divided by the host."""
         side = self.config.pixels
-        step = (np.arange(side) - (side - 1) / 2) * self.window / side
         divisor = np.where(host > 0, host, 1.0)
         out = np.full((len(points), len(self.layers), side, side), np.nan, np.float32)
         first_mean, first_sd = np.full((2, len(points)), np.nan)
-        noise = math.nan
+        noise, disc = None, round_window(side)
+        samples = self.samples(frame)
+        step = np.hypot(*self.distortion[frame].T) * self.window / side
         for number, (lag, channel) in enumerate(self.layers):
             if not 0 <= frame + lag < self.movie.n_frames:
                 continue  # such crops stay NaN and are dropped
-            image = self.content(frame + lag, channel)
-            cut = _sample(_smooth_for(image, self.window / side), points, step)
-            mean = cut.mean(axis=(1, 2))
+            image = self.pictures.picture(frame + lag, channel)
+            cut = sample_windows(smooth_for(image, step), points, samples)
+            mean = np.einsum("nij,ij->n", cut, disc)
             # before single precision, in which a large offset would cost a small signal its digits
             cut = (cut - mean[:, None, None]) / divisor[:, None, None]
             out[:, number] = cut
             if number == 0:
-                first_mean, first_sd = mean, cut.std(axis=(1, 2)) * divisor
-                noise = noise_level(image) / float(np.median(divisor)) if len(points) else math.nan
+                first_mean = mean
+                first_sd = np.sqrt(np.einsum("nij,ij->n", cut**2, disc)) * divisor
+                noise = self._noise(image, divisor)
         return _Cut(out, first_mean, first_sd, noise)
 
-
-def _smooth_for(image: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Average the pixels that one sample stands for, where samples lie further apart."""
-    if step <= 1:
-        return image
-    missing = ~np.isfinite(image)
-    smooth = ndimage.gaussian_filter(fill_missing(image), 0.5 * math.sqrt(step**2 - 1))
-    smooth[missing] = np.nan
-    return np.asarray(smooth)
-
-
-def _sample(
-    image: NDArray[np.float64], points: NDArray[np.float64], step: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Cubic interpolation of a frame in windows about points; NaN where the frame is."""
-    missing = ~np.isfinite(image)
-    side = step.size
-    shape = (len(points), side, side)
-    yy = np.broadcast_to(points[:, 0, None, None] + step[:, None], shape)
-    xx = np.broadcast_to(points[:, 1, None, None] + step[None, :], shape)
-    full = fill_missing(image)
-    cut = ndimage.map_coordinates(full, [yy, xx], order=3, mode="mirror")
-    if missing.any():
-        touched = ndimage.map_coordinates(missing.astype(float), [yy, xx], order=1)
-        cut[touched > 0] = np.nan
-    return np.asarray(cut, np.float64)
-
-
-def _content_source(
-    movie: Frames, table: pd.DataFrame, config: CropConfig, content: Any
-) -> Callable[[int, int], NDArray[np.float64]]:
-    """Give a function (frame, channel) -> picture to cut from."""
-    if content is not None and not isinstance(content, str):
-        other = as_frames(content)
-        if other.n_frames != movie.n_frames or other.frame_shape != movie.frame_shape:
-            raise InputError(
-                f"content has shape {other.shape}: it must fit the frames {movie.shape}."
-            )
-        return lambda frame, channel: other.frame(frame, min(channel, other.n_channels - 1))
-    if config.content == "frame":
-        return movie.frame
-    table = validate_sites(table, need=("amplitude", "sigma"))
-    atoms = table[(table["kind"] == "atom") & table["sigma"].gt(0)]
-
-    def rendered(frame: int, channel: int) -> NDArray[np.float64]:
-        del channel
-        here = atoms[atoms["frame"] == frame]
-        y, x, height, width = here[["y", "x", "amplitude", "sigma"]].to_numpy(float).T
-        return render_gaussians(y, x, height, width, movie.frame_shape)
-
-    return rendered
+    def _noise(self, image: NDArray[np.float64], divisor: NDArray[np.float64]) -> _Noise | None:
+        """Noise of a picture in the units of the crops; None where there are none."""
+        if not divisor.size:
+            return None
+        unit = float(np.median(divisor))
+        # what was drawn has no noise of its own
+        measured = noise_correlation(image) if self.pictures.is_measured else UNKNOWN_NOISE
+        return _Noise(noise_level(image) / unit, measured._replace(sd=measured.sd / unit))
 
 
 def _host_amplitude(

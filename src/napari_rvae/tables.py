@@ -53,7 +53,15 @@ ATOM_COLUMNS = (
 )
 
 #: Columns of a latents table beside ``site_id`` and z0, z0_sd, z1, ...; all float64.
-LATENT_COLUMNS = ("angle", "angle_sd", "shift_y", "shift_x", "residual", "lattice_angle")
+LATENT_COLUMNS = (
+    "angle",
+    "angle_sd",
+    "shift_y",
+    "shift_x",
+    "other_mode",
+    "residual",
+    "lattice_angle",
+)
 
 #: What a site can be.
 SITE_KINDS = ("atom", "vacancy", "wall", "grid")

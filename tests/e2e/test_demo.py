@@ -36,8 +36,13 @@ def test_the_demo_finds_its_own_truth(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert not err
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert list(metrics) == list(METRICS)
-    assert all(name in out for name in metrics)
+    assert list(metrics)[: len(METRICS)] == list(METRICS)
+    assert all(name in out for name in METRICS)
+    assert "self-checks of the model" in out
+    assert metrics["check_angle"] < 1
+    assert metrics["check_turn_spread"] < 0.1
+    assert metrics["check_pose_leak"] < 0.05
+    assert all(name.startswith("check_") for name in list(metrics)[len(METRICS) :])
     assert min(metrics[f"detection_{name}"] for name in ("precision", "recall", "f1")) > 0.97
     assert 0.9 < metrics["position_rmse_over_crb"] < 1.6
     assert metrics["sublattice_accuracy"] > 0.95
@@ -51,6 +56,18 @@ def test_the_demo_finds_its_own_truth(tmp_path, capsys):
     run = load_run(folder)
     assert {"z0", "angle", "lattice_angle", "unit", "track_id"} <= set(run.sites.columns)
     assert run.load_model("cpu").is_fitted
+
+
+def test_the_model_of_a_run_is_checked_again_with_the_same_result(movie, tmp_path, capsys):
+    path, folder = tmp_path / "movie.npy", tmp_path / "results"
+    np.save(path, movie)
+    assert main(["run", str(path), "--out", str(folder), *QUICK]) == 0
+    title = "self-checks of the model"
+    first = capsys.readouterr().out.split(title)[1].split("written")[0]
+    assert main(["check", str(folder), str(path), "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert out.split(title)[1].strip() == first.strip()
 
 
 def test_the_demo_without_a_folder_writes_nothing(tmp_path, monkeypatch, capsys):
@@ -87,7 +104,8 @@ def test_files_of_every_kind_are_analysed(name, movie, tmp_path, capsys):
     assert main(["run", str(path), "--out", str(folder), *QUICK]) == 0
     assert not capsys.readouterr().err
     assert (folder / "report.png").stat().st_size > 10_000
-    assert not (folder / "metrics.json").exists()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert all(name.startswith("check_") for name in metrics)
     sites = load_run(folder).sites
     assert len(sites) > 80 * sites["frame"].nunique()
     assert np.isfinite(sites["z0"]).sum() > 20

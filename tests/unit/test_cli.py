@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 
 import napari_rvae
-from napari_rvae import config, errors
+from napari_rvae import config, errors, runs
 from napari_rvae.cli import main, pipeline, viewer
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
 from napari_rvae.crops import Crops
 from napari_rvae.layers import METADATA_KEY
 from napari_rvae.tables import make_sites
+from napari_rvae.vae.checks import Check, ModelChecks
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,9 @@ def test_a_missing_file_is_one_line(capsys):
 # ---------------------------------------------------------------- help and usage
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["demo", "-h"], ["view", "-h"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["run", "--help"], ["demo", "-h"], ["view", "-h"], ["check", "-h"]]
+)
 def test_help_teaches(argv, capsys):
     assert main(argv) == 0
     out, err = capsys.readouterr()
@@ -136,6 +139,7 @@ def test_version(capsys):
         (["view"], "RUN"),
         (["view", "run", "movie.tif", "other.tif"], "other.tif"),
         (["view", "run", "--view"], "--view"),
+        (["check", "run"], "MOVIE"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(argv, said, capsys):
@@ -152,7 +156,7 @@ def test_help_and_version_load_nothing_heavy():
     code = (
         "import sys\n"
         "from napari_rvae.cli import main\n"
-        "for argv in (['--version'], ['run', '--help'], ['view', '--help']): main(argv)\n"
+        "for argv in (['--version'], ['run', '-h'], ['view', '-h'], ['check', '-h']): main(argv)\n"
         "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'matplotlib', 'napari', 'tqdm'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
@@ -200,10 +204,20 @@ class StandIn:
         return pd.DataFrame({"site_id": crops.site_id, "f0": 1.0})
 
 
+CHECKS = ModelChecks(
+    (
+        Check("angle", 0.25, None, "degrees", "good", "The angle was learnt."),
+        Check("pose_leak", 0.5, (0.4, 0.6), "", "bad", "The latents leak.", "Train longer."),
+        Check("contrast", None, None, "", "info", "Nobody knows.", "Ask."),
+    ),
+    25,
+)
+
+
 @pytest.fixture
 def stand_ins(monkeypatch):
     """Put quick stand-ins in the place of the steps; return what they were called with."""
-    calls = SimpleNamespace(fit=None, saved=None, crops=None, detect=None, error=None)
+    calls = SimpleNamespace(fit=None, saved=None, crops=None, detect=None, error=None, checked=None)
     y, x = (g.ravel() for g in np.mgrid[8.0:60:12, 8.0:60:12])
     sites = make_sites(frame=0, y=y, x=x, source="movie")
 
@@ -243,6 +257,13 @@ def stand_ins(monkeypatch):
         "find_units": find_units,
         "save_run": save_run,
     }
+
+    def check_model(_model, crops, *, other=None, progress):
+        calls.checked = (len(crops), other)
+        progress(1, 1)
+        return CHECKS
+
+    monkeypatch.setattr("napari_rvae.vae.checks.check_model", check_model)
     monkeypatch.setattr(StandIn, "calls", calls)
     for name, fake in fakes.items():
         monkeypatch.setitem(vars(napari_rvae), name, fake)
@@ -275,10 +296,16 @@ def test_without_a_folder_nothing_is_written_and_that_is_said(stand_ins, movie, 
     assert "host" in out
 
 
-def test_a_run_is_written_with_its_report_and_without_metrics(stand_ins, movie, tmp_path, capsys):
+def test_a_run_is_written_with_its_report_and_its_checks(stand_ins, movie, tmp_path, capsys):
     folder = tmp_path / "results"
     assert main(["run", movie, "--out", str(folder), "--overwrite"]) == 0
-    assert sorted(p.name for p in folder.iterdir()) == ["report.png", "run.json"]
+    names = ["metrics.json", "report.png", "run.json"]
+    assert sorted(p.name for p in folder.iterdir()) == names
+    assert json.loads((folder / "metrics.json").read_text()) == {
+        "check_angle": 0.25,
+        "check_pose_leak": 0.5,
+        "check_contrast": None,
+    }
     assert stand_ins.saved["overwrite"] is True
     assert [type(c) for c in stand_ins.saved["configs"]] == list(STEPS.values())
     assert {"z0", "unit", "lattice_track_id"} <= set(stand_ins.saved["sites"].columns)
@@ -300,10 +327,22 @@ def test_metrics_of_an_earlier_run_do_not_stay(stand_ins, movie, tmp_path):
     folder = tmp_path / "results"
     main(["run", movie, "--out", str(folder)])
     stale = folder / "metrics.json"
-    stale.write_text("{}")
+    stale.write_text('{"unit_ari": 1.0}')
     (folder / "run.json").write_text('{"format": "napari-rvae run"}')
     assert main(["run", movie, "--out", str(folder), "--overwrite"]) == 0
-    assert not stale.exists()
+    assert "unit_ari" not in json.loads(stale.read_text())
+
+
+def test_verdicts_are_printed_the_most_serious_first_with_advice(stand_ins, movie, capsys):
+    assert main(["run", movie]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("self-checks of the model, on 25 crops")
+    assert lines[start + 1 : start + 5] == [
+        "  BAD   The latents leak.",
+        "        Train longer.",
+        "  -     Nobody knows.",
+        "  ok    The angle was learnt.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +401,58 @@ def test_no_crop_inside_the_frame(stand_ins, movie, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "smaller --crop.window_nd" in err
+
+
+# ---------------------------------------------------------------- checking an earlier run
+
+
+@pytest.fixture
+def checked(stand_ins, tmp_path, movie, monkeypatch):
+    """A saved run of the movie, its model a stand-in; the folder's name."""
+    model = SimpleNamespace(crop_config=config.CropConfig(window_nd=2))
+    monkeypatch.setattr(runs.Run, "load_model", lambda _run, _device: model)
+    sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
+    return str(runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
+
+
+def test_the_model_of_an_earlier_run_is_checked(checked, stand_ins, movie, capsys):
+    assert main(["check", checked, movie]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert "  BAD   The latents leak.\n" in out
+    assert stand_ins.checked == (2, None)
+    assert stand_ins.crops == config.CropConfig(window_nd=2)
+
+
+def test_two_runs_are_compared(checked, stand_ins, movie):
+    assert main(["check", checked, movie, "--other", checked]) == 0
+    assert stand_ins.checked[1] is not None
+
+
+def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path):
+    sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
+    mine = config.CropConfig(window_nd=3)
+    folder = runs.save_run(tmp_path / "mine", sites=sites, configs=[mine])
+    assert main(["check", str(folder), movie]) == 0
+    assert stand_ins.crops == mine
+
+
+def test_what_cannot_be_checked_is_one_line(checked, stand_ins, movie, tmp_path, capsys):
+    small = tmp_path / "small.npy"
+    np.save(small, np.zeros((48, 48)))
+    empty = str(runs.save_run(tmp_path / "empty"))
+    for argv, said in (
+        ([checked, str(small)], "give the movie that the run was made from"),
+        ([empty, movie], "holds no sites"),
+        (["nowhere", movie], "nowhere is not there"),
+        ([checked, "nowhere.tif"], "nowhere.tif"),
+        ([checked, movie, "--other", "nowhere"], "nowhere is not there"),
+    ):
+        assert main(["check", *argv]) == 1
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert said in err
+    assert stand_ins.checked is None
 
 
 # ---------------------------------------------------------------- the viewer, with a stand-in
@@ -531,13 +622,14 @@ def test_a_terminal_sees_a_bar_for_each_step(stand_ins, movie, monkeypatch, caps
 def test_a_batch_job_sees_a_line_for_each_step(stand_ins, movie, capsys):
     main(["run", movie])
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:18].strip() for line in lines[:7]] == [
+    assert [line[:18].strip() for line in lines[:8]] == [
         "analysing frames",
         "finding atoms",
         "linking sites",
         "cutting crops",
         "training",
         "encoding",
+        "checking the model",
         "finding units",
     ]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from napari_rvae import CropConfig, Crops, Frames, concat_crops, extract_crops
 from napari_rvae.errors import Cancelled, InputError
@@ -39,6 +40,18 @@ def grid(size, window):
     return (np.arange(size) - (size - 1) / 2) * window / size
 
 
+def disc(size):
+    """Weights of the disc inside a crop, with an edge one pixel wide."""
+    line = np.arange(size) - (size - 1) / 2
+    weight = np.clip(size / 2 - np.hypot(line[:, None], line), 0, 1)
+    return weight / weight.sum()
+
+
+def less_mean(cut):
+    """A window less its mean over the disc, as crops are."""
+    return cut - (cut * disc(len(cut))).sum()
+
+
 # --------------------------------------------------------------------------- geometry
 @pytest.mark.parametrize(("window", "pixels"), [(20.0, 32), (32.0, 32), (17.3, 24), (40.0, 16)])
 def test_pixels_sample_a_ramp_where_the_formula_says(window, pixels):
@@ -61,7 +74,7 @@ def test_pixels_sample_a_paraboloid_where_the_formula_says(window, pixels):
     for image, y, x in zip(crops.images[:, 0], table["y"], table["x"], strict=True):
         yy, xx = y + off[:, None], x + off[None, :]
         expected = 0.1 * (yy - 30) ** 2 + 0.05 * yy * xx
-        np.testing.assert_allclose(image, expected - expected.mean(), atol=5e-3)
+        np.testing.assert_allclose(image, less_mean(expected), atol=5e-3)
 
 
 def test_a_window_of_whole_pixels_between_pixels_is_a_slice():
@@ -69,7 +82,7 @@ def test_a_window_of_whole_pixels_between_pixels_is_a_slice():
     frame = np.random.default_rng(0).normal(size=(SIDE, SIDE))
     crops = extract_crops(frame, sites_at([40.5], [30.5]), window=16, pixels=16)
     cut = frame[33:49, 23:39]
-    np.testing.assert_allclose(crops.images[0, 0], cut - cut.mean(), atol=1e-5)
+    np.testing.assert_allclose(crops.images[0, 0], less_mean(cut), atol=1e-5)
 
 
 @given(st.integers(-8, 8), st.integers(-8, 8), st.floats(12, 30))
@@ -246,7 +259,7 @@ def test_frames_that_are_not_usable():
 # --------------------------------------------------------------------------- intensity
 def test_every_crop_has_a_mean_of_zero():
     crops = extract_crops(atoms() + 0.1 * X, sites_at(*lattice(low=20, high=75)))
-    np.testing.assert_allclose(crops.images.mean((2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose((crops.images * disc(crops.pixels)).sum((2, 3)), 0, atol=1e-5)
 
 
 def test_ramps_go_and_heavier_stays_brighter():
@@ -274,8 +287,20 @@ def test_mean_and_sd_of_the_window_stay():
     table = sites_at([40.5, 50.5], [30.5, 50.5])
     crops = extract_crops(frame, table, window=16, pixels=16)
     cut = frame[33:49, 23:39]
-    assert crops.mean[0] == pytest.approx(cut.mean(), rel=1e-5)
-    assert crops.sd[0] == pytest.approx(cut.std(), rel=1e-5)
+    assert crops.mean[0] == pytest.approx((cut * disc(16)).sum(), rel=1e-5)
+    spread = np.sqrt((less_mean(cut) ** 2 * disc(16)).sum())
+    assert crops.sd[0] == pytest.approx(spread, rel=1e-5)
+
+
+def test_the_mean_does_not_change_as_the_lattice_turns():
+    """Over the square it would by some percent of the contrast."""
+    means = []
+    for angle in np.linspace(0, math.pi / 2, 9):
+        y, x = (c - 48 for c in lattice(low=-60, high=SIDE + 60, offset=(8.0, 8.0)))
+        turned = (y * np.cos(angle) - x * np.sin(angle), x * np.cos(angle) + y * np.sin(angle))
+        frame = render_gaussians(turned[0] + 48, turned[1] + 48, 2.0, 2.0, (SIDE, SIDE))
+        means.append(extract_crops(frame, sites_at([48.0], [48.0]), window=35).mean[0])
+    assert np.ptp(means) < 0.004
 
 
 def test_the_noise_is_in_the_units_of_the_crops():
@@ -300,6 +325,204 @@ def test_a_large_offset_costs_no_digits():
     table = sites_at(*lattice(low=20, high=75))
     one, other = (extract_crops(atoms() + o, table).images for o in (0.0, 1e9))
     np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+# --------------------------------------------------------------------------- the scan's distortion
+SHEAR = np.array([[1.0, 0.0], [0.05, 1.0]])
+#: what the shear does but for its rotation: the symmetric root of its square
+STRETCH = (SHEAR @ SHEAR.T + np.eye(2)) / math.sqrt(np.trace(SHEAR @ SHEAR.T) + 2)
+
+
+def sheared_scene(matrix, *, kind="square", angle=0.3, size=180, grains=1):
+    """Frame and sites of a crystal seen through a distortion; the same sites in the same order."""
+    rng = np.random.default_rng(0)
+    cell = 11.0 * (np.eye(2) if kind == "square" else np.array([[0, 1], [math.sqrt(0.75), 0.5]]))
+    n = np.arange(-30, 31)
+    flat = np.stack(np.meshgrid(n, n), -1).reshape(-1, 2) @ cell
+    parts = []
+    for grain in range(grains):
+        turn = angle + 0.4 * grain
+        c, s = math.cos(turn), math.sin(turn)
+        points = flat @ np.array([[c, s], [-s, c]])
+        parts.append(points[points[:, 1] > 4] if grain else points)
+        if grains > 1 and not grain:
+            parts[0] = parts[0][parts[0][:, 1] < -4]
+    points = np.concatenate(parts)
+    height = rng.uniform(1.0, 2.0, len(points))
+    y, x = (points @ matrix.T + (size - 1) / 2).T
+    frame = render_gaussians(y, x, height, 2.0, (size, size))
+    near = np.abs(points).max(1) < 0.42 * size
+    return frame, sites_at(y[near], x[near], true=height[near])
+
+
+@pytest.mark.parametrize(("kind", "grains"), [("square", 1), ("triangular", 1), ("square", 2)])
+def test_crops_of_a_sheared_crystal_are_those_of_the_crystal(kind, grains):
+    """But for an atom's own image, which the optics make, and the scan slants."""
+
+    def cut(matrix, distortion="movie"):
+        frame, table = sheared_scene(matrix, kind=kind, grains=grains)
+        crops = extract_crops(frame, table, CropConfig(distortion=distortion))
+        heights = table.set_index("site_id")["true"].loc[crops.site_id].to_numpy()
+        return crops, dict(zip(heights, crops.images[:, 0], strict=True))
+
+    plain, expected = cut(np.eye(2))
+    corrected, images = cut(STRETCH)
+    _, left_alone = cut(STRETCH, "off")
+    np.testing.assert_array_equal(plain.distortion, np.eye(2))
+    np.testing.assert_allclose(corrected.distortion, STRETCH, atol=3e-4)
+    assert corrected.window_px == pytest.approx(plain.window_px, rel=2e-3)
+    common = sorted(set(expected) & set(images) & set(left_alone))
+    assert len(common) > 60
+    error, before = (
+        np.median([np.std(expected[h] - found[h]) for h in common])
+        for found in (images, left_alone)
+    )
+    assert error < 0.05 * np.std(expected[common[0]])
+    assert error < 0.4 * before
+
+
+def test_a_rectangular_lattice_keeps_its_shape():
+    frame, table = sheared_scene(np.diag([0.85, 1 / 0.85]))
+    plain = extract_crops(frame, table, CropConfig(distortion="off"))
+    crops = extract_crops(frame, table)
+    np.testing.assert_array_equal(crops.distortion, np.eye(2))
+    np.testing.assert_array_equal(crops.images, plain.images)
+
+
+def test_pixels_sample_where_the_distortion_says():
+    """On a ramp, the crop's pixels tell where they were taken; pixels twice as high as wide."""
+    frame = Frames(3 * Y - 2 * X, scale=(0.2, 0.1), units=("nm", "nm"))
+    crops = extract_crops(frame, sites_at([40.25], [45.5]), window=20, pixels=24)
+    np.testing.assert_allclose(crops.distortion, np.diag([0.5**0.5, 2**0.5]))
+    off = grid(24, 20)
+    expected = 3 * off[:, None] / math.sqrt(2) - 2 * off[None, :] * math.sqrt(2)
+    np.testing.assert_allclose(crops.images[0, 0], expected, atol=1e-3)
+    half = 23 / 2 * 20 / 24 * math.sqrt(2)
+    for x, count in ((half, 1), (half - 0.01, 0), (SIDE - 1 - half, 1), (SIDE - half, 0)):
+        assert len(extract_crops(frame, sites_at([40.0], [x]), window=20, pixels=24)) == count
+
+
+def test_every_frame_by_its_own_distortion():
+    scenes = [sheared_scene(matrix) for matrix in (np.eye(2), STRETCH)]
+    movie = np.stack([frame for frame, _ in scenes])
+    table = concat_sites(*(sites.assign(frame=k) for k, (_, sites) in enumerate(scenes)))
+    own = extract_crops(movie, table, CropConfig(distortion="frame"))
+    for k, (frame, _) in enumerate(scenes):
+        alone = extract_crops(
+            frame, table[table["frame"] == k].assign(frame=0), window=own.window_px
+        )
+        np.testing.assert_allclose(own.images[own.frame == k], alone.images, atol=2e-3)
+    assert np.linalg.det(own.distortion) == pytest.approx(1)
+    assert 0.4 < (own.distortion - np.eye(2))[0, 1] / (STRETCH - np.eye(2))[0, 1] < 0.6
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_sites_have_no_distortion(count):
+    y, x = np.array([40.0, 50.0, 40.0])[:count], np.array([40.0, 40.0, 52.0])[:count]
+    crops = extract_crops(atoms(), sites_at(y, x), window=20)
+    np.testing.assert_array_equal(crops.distortion, np.eye(2))
+
+
+# --------------------------------------------------------------------------- stripes and noise
+def striped(rng, sd=0.5):
+    y, x = lattice(low=0, high=SIDE - 1)
+    table = sites_at(y, x, amplitude=np.full(y.size, 4.0), sigma=np.full(y.size, 2.0))
+    white = atoms(amplitude=4.0) + rng.normal(0, 0.5, (SIDE, SIDE))
+    return white, white + rng.normal(0, sd, (SIDE, 1)), table
+
+
+def test_stripes_are_taken_off_frames(rng):
+    white, frame, table = striped(rng)
+    clean, crops = extract_crops(white, table), extract_crops(frame, table)
+    kept = extract_crops(frame, table, CropConfig(destripe=False))
+    inner = np.abs(table.set_index("site_id").loc[crops.site_id, "y"] - 48).to_numpy() < 20
+    left = np.std((crops.images - clean.images)[inner])
+    assert left < 0.5 * np.std((kept.images - clean.images)[inner])
+    assert crops.noise_sd == pytest.approx(clean.noise_sd, rel=0.1)
+
+
+def test_frames_without_stripes_are_cut_as_they_are(rng):
+    white, _, table = striped(rng)
+    kept = extract_crops(white, table, CropConfig(destripe=False))
+    np.testing.assert_array_equal(extract_crops(white, table).images, kept.images)
+
+
+def test_nothing_is_taken_off_what_was_not_measured(rng):
+    """Probability maps and rendered atoms: no stripes, no stabilising."""
+    white, frame, table = striped(rng)
+    options = CropConfig(stabilise=True)
+    shown = extract_crops(white, table, options, content=frame)
+    plain = extract_crops(frame, table, CropConfig(destripe=False))
+    np.testing.assert_array_equal(shown.images, plain.images)
+    assert shown.noise_correlation is None
+    rendered = extract_crops(frame, table, options, content="rendered")
+    again = extract_crops(white, table, CropConfig(destripe=False), content="rendered")
+    np.testing.assert_array_equal(rendered.images, again.images)
+
+
+def test_the_channels_lose_their_own_stripes(rng):
+    white, frame, table = striped(rng)
+    dark = 7 - 2 * white + rng.normal(0, 2, (SIDE, 1))
+    both = Frames(np.stack([frame, dark])[None], axis_labels=("t", "c", "y", "x"))
+    crops = extract_crops(both, table)
+    expected = extract_crops(Frames(np.stack([white, 7 - 2 * white])[None]), table)
+    kept = extract_crops(both, table, CropConfig(destripe=False))
+    for channel in (0, 1):
+        left, had = (
+            np.std(part.images[:, channel] - expected.images[:, channel]) for part in (crops, kept)
+        )
+        assert left < 0.6 * had
+
+
+def test_correlated_noise_is_told(rng):
+    _, _, table = striped(rng)
+    noise = ndimage.gaussian_filter(rng.normal(0, 2.0, (SIDE, SIDE)), 0.8)
+    crops = extract_crops(atoms(amplitude=4.0) + noise, table)
+    assert crops.noise_correlation is not None
+    middle = len(crops.noise_correlation) // 2
+    assert crops.noise_correlation[middle, middle] == 1
+    expected = math.exp(-1 / (4 * 0.8**2))
+    assert crops.noise_correlation[middle, middle + 1] == pytest.approx(expected, abs=0.12)
+    assert crops.noise_sd == pytest.approx(noise.std() / 4, rel=0.15)
+    white = extract_crops(atoms(amplitude=4.0) + rng.normal(0, 0.5, (SIDE, SIDE)), table)
+    assert white.noise_correlation is None
+
+
+def test_the_noise_of_counts_can_be_made_the_same_everywhere(rng):
+    y, x = lattice(12.0, low=0, high=SIDE - 1)
+    clean = 10 + 10 * atoms(12.0, amplitude=20.0)
+    table = sites_at(y, x)
+    frames = 0.5 * rng.poisson(np.repeat(clean[None], 40, axis=0)) + 30
+    here = concat_sites(*(table.assign(frame=k) for k in range(40)))
+
+    def scatter(**options):
+        """Spread over the frames at the brightest and at the darkest pixels of a crop."""
+        images = extract_crops(frames, here, CropConfig(**options), window=24, pixels=24).images
+        images = images.reshape(40, -1, 24, 24)
+        mean, sd = images.mean(0), images.std(0)
+        return sd[mean > np.quantile(mean, 0.95)].mean() / sd[mean < np.quantile(mean, 0.5)].mean()
+
+    assert scatter() > 2
+    assert scatter(stabilise=True) < 1.3
+
+
+def test_where_no_gain_is_known_nothing_is_stabilised(rng):
+    white, _, table = striped(rng)
+    one, other = (extract_crops(white, table, CropConfig(stabilise=s)) for s in (False, True))
+    np.testing.assert_array_equal(one.images, other.images)
+    missing = np.full((SIDE, SIDE), np.nan)
+    assert len(extract_crops(missing, table, CropConfig(stabilise=True), window=20)) == 0
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_frames_of_any_unit(unit, rng):
+    """The default way, with stripes, keeps its digits."""
+    _, frame, table = striped(rng)
+    table = table.assign(amplitude=unit * table["amplitude"])
+    crops = extract_crops(unit * frame, table, CropConfig(stabilise=True))
+    plain = extract_crops(frame, table.assign(amplitude=4.0), CropConfig(stabilise=True))
+    np.testing.assert_allclose(crops.images, plain.images, atol=1e-4)
+    assert crops.noise_sd == pytest.approx(plain.noise_sd)
 
 
 # --------------------------------------------------------------------------- content, layers
@@ -366,7 +589,7 @@ def test_lags_are_layers_of_a_crop():
     assert np.isfinite(crops.noise_sd)
     for layer, frame in enumerate((0, 1, 3)):
         cut = movie[frame, 33:49, 38:54]
-        np.testing.assert_allclose(crops.images[0, layer], cut - cut.mean(), atol=1e-5)
+        np.testing.assert_allclose(crops.images[0, layer], less_mean(cut), atol=1e-5)
 
 
 def test_every_frame_is_cut_from_itself():
@@ -376,7 +599,7 @@ def test_every_frame_is_cut_from_itself():
     assert crops.frame.tolist() == [0, 1, 2]
     for t in range(3):
         cut = movie[t, 33:49, 38:54]
-        np.testing.assert_allclose(crops.images[t, 0], cut - cut.mean(), atol=1e-5)
+        np.testing.assert_allclose(crops.images[t, 0], less_mean(cut), atol=1e-5)
 
 
 def test_lazy_movies_are_read_a_frame_at_a_time():
@@ -429,6 +652,9 @@ def test_defaults_of_crops_made_from_arrays():
     assert crops.window_px == 8
     assert crops.native_pixel == 1
     assert math.isnan(crops.noise_sd)
+    assert crops.noise_correlation is None
+    assert np.isnan([crops.y, crops.x]).all()
+    np.testing.assert_array_equal(crops.distortion, np.eye(2))
     assert crops.channels == ("channel 0", "channel 1")
     assert (len(crops), crops.pixels) == (5, 8)
 
@@ -445,6 +671,9 @@ def test_defaults_of_crops_made_from_arrays():
         {"frame": np.zeros(3, int)},
         {"source": np.array(["a", "b"])},
         {"channels": ("a", "b")},
+        {"y": np.zeros(4)},
+        {"x": np.zeros(6)},
+        {"distortion": np.eye(3)},
     ],
 )
 def test_arrays_that_do_not_fit(change):
@@ -464,8 +693,12 @@ def test_arrays_that_do_not_fit(change):
     ],
 )
 def test_some_of_the_crops(rows, kept):
-    crops = make_crops(first_id=10, frame=np.arange(5), source=np.array(list("abcde")))
+    crops = make_crops(
+        first_id=10, frame=np.arange(5), source=np.array(list("abcde")), y=np.arange(5.0)
+    )
     some = crops.select(rows)
+    assert (some.y + 10).tolist() == kept
+    assert np.isnan(some.x).all()
     assert some.site_id.tolist() == kept
     assert (some.frame + 10).tolist() == kept
     assert some.source.tolist() == ["abcde"[k - 10] for k in kept]
@@ -488,6 +721,27 @@ def test_crops_together():
     assert both.window_px == pytest.approx(21)
     np.testing.assert_array_equal(both.images, np.concatenate([one.images, two.images]))
     assert concat_crops(one).site_id.tolist() == [0, 1, 2]
+
+
+def test_places_distortions_and_noise_together():
+    correlation = np.outer([0.5, 1, 0.5], [0, 1, 0])
+    one = make_crops(3, 0, y=np.arange(3.0), x=-np.arange(3.0))
+    two = make_crops(2, 50, distortion=np.diag([0.8, 1.25]), noise_correlation=correlation)
+    both = concat_crops(one, two)
+    np.testing.assert_array_equal(both.y, [0, 1, 2, np.nan, np.nan])
+    np.testing.assert_array_equal(both.x, [0, -1, -2, np.nan, np.nan])
+    assert np.linalg.det(both.distortion) == pytest.approx(1)
+    np.testing.assert_allclose(both.noise_correlation, np.outer([0.25, 1, 0.25], [0, 1, 0]))
+    assert concat_crops(one, make_crops(2, 50)).noise_correlation is None
+    np.testing.assert_array_equal(concat_crops(two).distortion, two.distortion)
+
+
+def test_crops_know_where_they_were_cut():
+    table = sites_at([40.25, 5.0, 50.0], [45.5, 40.0, 30.0])
+    crops = extract_crops(atoms(), table, window=20)
+    kept = table.set_index("site_id").loc[crops.site_id]
+    np.testing.assert_array_equal(crops.y, kept["y"])
+    np.testing.assert_array_equal(crops.x, kept["x"])
 
 
 def test_crops_that_do_not_go_together():

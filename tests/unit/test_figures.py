@@ -16,6 +16,7 @@ from napari_rvae.figures import page, plots, report_figure, save_figure
 from napari_rvae.frames import Frames
 from napari_rvae.render import render_gaussians
 from napari_rvae.tables import make_sites
+from napari_rvae.vae.checks import Check, ModelChecks
 
 N_FRAMES, SIDE, STEP = 3, 96, 12
 UNIT_NAMES = ["host", "edge", "dopant"]
@@ -65,7 +66,9 @@ class StandIn:
 
     device_ = "cpu"
     config = SimpleNamespace(n_latents=2)
-    history_ = [SimpleNamespace(epoch=k, loss=9.0 - k, misfit=1.0) for k in range(1, 6)]  # noqa: RUF012
+    history_ = [  # noqa: RUF012
+        SimpleNamespace(epoch=k, loss=9.0 - k, held_out_loss=math.nan) for k in range(1, 6)
+    ]
 
     def inverse_transform(self, z):
         return np.asarray(z)[:, :1, None, None] * np.ones((1, 1, 16, 16))
@@ -119,6 +122,52 @@ def test_the_page_says_what_where_and_how_long(full):
         assert part in said
     assert "12.0 px (0.24 nm)" in said
     assert "64 atoms" in said
+
+
+def test_the_held_out_loss_is_a_second_curve_with_a_name(frames, sites):
+    model = StandIn()
+    (line,) = panel(report_figure(frames, sites, model=model), "Training").lines
+    assert line.get_ydata().tolist() == [8, 7, 6, 5, 4]
+    model.history_ = [
+        SimpleNamespace(epoch=k, loss=9.0 - k, held_out_loss=10.0 - k) for k in range(1, 6)
+    ]
+    axes = panel(report_figure(frames, sites, model=model), "Training")
+    assert [line.get_ydata()[0] for line in axes.lines] == [8, 9]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["training", "held out"]
+
+
+CHECKS = ModelChecks(
+    (
+        Check("angle", 0.5, None, "degrees", "good", "The angle was learnt."),
+        Check("pose_leak", 0.4, (0.3, 0.5), "", "bad", "It leaks " + "a lot " * 60 + "."),
+        Check("contrast", None, None, "", "info", "Nobody knows."),
+    ),
+    100,
+)
+
+
+def test_verdicts_stand_below_the_page_the_most_serious_first(frames, sites, full, tmp_path):
+    figure = report_figure(frames, sites, model=StandIn(), checks=CHECKS)
+    main, strip = figure.subfigs
+    said = [text.get_text() for text in strip.texts]
+    assert said[0] == "Self-checks of the model"
+    assert said[1::3] == ["\N{MULTIPLICATION X}", "\N{BULLET}", "\N{CHECK MARK}"]
+    assert said[2].startswith("It leaks a lot")
+    assert said[2].count("\n") == 1
+    assert said[3::3] == ["0.4 (0.3 to 0.5)", "", "0.5 degrees"]
+    # the page itself is the same
+    plain = report_figure(frames, sites, model=StandIn())
+    assert titles(figure) == titles(plain)
+    assert [t.get_text() for t in main.texts] == [t.get_text() for t in plain.texts]
+    assert figure.get_size_inches()[1] > plain.get_size_inches()[1] == 10
+    box = panel(figure, "Training").get_window_extent()
+    assert box.height == pytest.approx(panel(plain, "Training").get_window_extent().height)
+    save_figure(figure, tmp_path / "a.png", dpi=30)
+    # no line runs into its figure or out of the strip
+    canvas = figure.canvas.get_renderer()
+    for text in strip.texts:
+        assert strip.bbox.contains(*text.get_window_extent(canvas).p0)
+    assert strip.texts[2].get_window_extent(canvas).x1 < strip.texts[3].get_window_extent(canvas).x0
 
 
 def test_metrics_are_listed_and_missing_ones_dashed(full):

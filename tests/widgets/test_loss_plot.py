@@ -46,6 +46,17 @@ def test_the_axis_holds_the_newest_loss_and_is_never_empty(losses):
         assert low <= losses[-1] <= high
 
 
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50),
+    st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), max_size=50),
+)
+def test_the_axis_holds_the_newest_losses_of_both_curves(losses, held_out):
+    low, high = loss_range(losses, held_out)
+    for curve in (losses, held_out):
+        if curve and math.isfinite(curve[-1]):
+            assert low <= curve[-1] <= high
+
+
 def test_the_first_epoch_does_not_flatten_the_rest():
     _, high = loss_range([10_000.0, *np.linspace(200, 100, 20)])
     assert high < 250
@@ -66,6 +77,42 @@ def test_the_plot_draws_whatever_there_is(qtbot, losses):
     plot.resize(300, 140)
     plot.show_losses(losses)
     assert plot.losses == losses or math.isnan(losses[0])
+    assert 0.01 < _ink(plot) < 0.3
+
+
+def _colours(plot):
+    """Colours of the plot's pixels."""
+    picture = plot.grab().toImage()
+    size = picture.width(), picture.height()
+    return {picture.pixelColor(x, y).name() for x in range(size[0]) for y in range(size[1])}
+
+
+def _near(colour, colours):
+    """Whether some of the colours look like one (a screen may have 16 bits)."""
+    wanted = QColor(colour)
+    return any(
+        max(
+            abs(wanted.red() - seen.red()),
+            abs(wanted.green() - seen.green()),
+            abs(wanted.blue() - seen.blue()),
+        )
+        < 10
+        for seen in map(QColor, colours)
+    )
+
+
+def test_the_held_out_loss_is_a_second_curve_in_the_same_axes(qtbot):
+    plot = LossPlot()
+    qtbot.addWidget(plot)
+    plot.resize(300, 140)
+    losses = tuple(range(40, 0, -1))
+    for nothing in ((), (math.nan,) * 40):
+        plot.show_losses(losses, nothing)
+        assert not _near("#d08700", _colours(plot))
+    plot.show_losses(losses, tuple(loss + 3.0 for loss in losses))
+    assert plot.held_out[-1] == 4.0
+    assert _near("#d08700", _colours(plot))
+    assert _near("#2f8fd0", _colours(plot))
     assert 0.01 < _ink(plot) < 0.3
 
 

@@ -26,9 +26,19 @@ from napari_rvae import (
 )
 from napari_rvae._napari.train_widget import TrainWidget
 from napari_rvae._napari.workspace import Workspace
+from napari_rvae.errors import Cancelled
+from napari_rvae.vae.checks import Check, ModelChecks
 
 #: A training that is not over before a test has stopped it.
 ENDLESS = 10_000
+
+CHECKS = ModelChecks(
+    (
+        Check("angle", 0.5, None, "degrees", "good", "Fine."),
+        Check("pose_leak", 0.5, None, "", "bad", "It leaks.", "Train longer."),
+    ),
+    9,
+)
 
 
 @pytest.fixture
@@ -112,6 +122,79 @@ def test_what_is_trained_here_is_what_fit_trains(viewer, open_widget, put, qtbot
     expected = model.transform(crops)["z0"].to_numpy()
     shown = points.features["z0"].dropna().to_numpy()
     np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_model_is_checked_after_its_training(viewer, open_widget, put, qtbot, monkeypatch):
+    _, points = put(viewer)
+    widget = open_widget(viewer)
+    asked = []
+
+    def check_model(rvae, crops, *, progress):
+        # by now the result is there
+        asked.append((rvae, len(crops), points.features["z0"].notna().any()))
+        assert progress(0, 1)
+        return CHECKS
+
+    monkeypatch.setattr("napari_rvae.vae.checks.check_model", check_model)
+    assert widget.checks.isHidden()
+    widget.train()
+    text = finish(qtbot, widget)
+    assert "2 epochs in" in text
+    ((rvae, count, shown),) = asked
+    model = widget.workspace.model
+    assert (rvae, shown) == (model.rvae, True)
+    assert count == points.features["z0"].notna().sum()
+    assert model.checks is CHECKS
+    assert not widget.checks.isHidden()
+    assert [line.plain_text for line in widget.checks.lines] == ["It leaks.", "Fine."]
+    assert "Train longer" in widget.checks.lines[0].toolTip()
+    again = open_widget(viewer)
+    assert len(again.checks.lines) == 2
+    widget.workspace.use_model(None)
+    assert widget.checks.isHidden()
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), Cancelled("Stopped.")])
+def test_checks_that_fail_or_are_stopped_do_no_harm(
+    viewer, open_widget, put, qtbot, monkeypatch, error
+):
+    def check_model(_rvae, _crops, *, progress):
+        raise error
+
+    monkeypatch.setattr("napari_rvae.vae.checks.check_model", check_model)
+    put(viewer)
+    widget = open_widget(viewer)
+    widget.train()
+    assert "2 epochs in" in finish(qtbot, widget)
+    assert widget.workspace.status("train").level == "done"
+    assert widget.workspace.model.checks is None
+    assert widget.checks.isHidden()
+    assert widget.train_button.isEnabled()
+
+
+def test_the_held_out_loss_is_drawn_beside_the_other(viewer, open_widget, put, qtbot):
+    put(viewer)
+    widget = open_widget(viewer, epochs=3, held_out=0.2)
+    widget.train()
+    finish(qtbot, widget)
+    history = widget.workspace.model.rvae.history_
+    assert len(widget.plot.held_out) == len(widget.plot.losses) == 3
+    assert np.array_equal(
+        widget.plot.held_out, [record.held_out_loss for record in history], equal_nan=True
+    )
+
+
+def test_a_training_that_stops_by_itself_says_so(viewer, open_widget, put, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_rvae.vae.training.Trainer._stalled", property(_three_epochs))
+    put(viewer)
+    widget = open_widget(viewer, epochs=ENDLESS)
+    widget.train()
+    assert "3 of 10000 epochs (then the held-out crops gained no more)" in finish(qtbot, widget)
+    assert widget.resume_button.isHidden()
+
+
+def _three_epochs(trainer):
+    return len(trainer.history) >= 3
 
 
 def test_stopping_keeps_the_model_and_resuming_goes_on(viewer, open_widget, put, qtbot):

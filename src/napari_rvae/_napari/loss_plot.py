@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 __all__ = ["LossPlot", "loss_range", "round_ticks"]
 
-#: Colour of the curve; reads on napari's light and dark backgrounds alike.
-_CURVE = "#2f8fd0"
+#: Colours of the curves; they read on napari's light and dark backgrounds alike.
+_CURVE, _HELD_OUT = "#2f8fd0", "#d08700"
 
 #: Space between the parts of the plot, in pixels.
 _GAP = 4.0
@@ -42,13 +42,18 @@ def round_ticks(low: float, high: float, most: int, *, whole: bool = False) -> l
     return [number * step for number in range(first, last + 1)]
 
 
-def loss_range(losses: Sequence[float]) -> tuple[float, float]:
-    """Ends of the axis of the losses.
+def loss_range(*curves: Sequence[float]) -> tuple[float, float]:
+    """Ends of the axis of the losses of one or more curves.
 
     The first epochs, in which the loss falls by orders of magnitude, would flatten all the rest;
     they run out at the top.
     """
-    late = [loss for loss in losses[len(losses) // 10 + (len(losses) > 3) :] if math.isfinite(loss)]
+    late = [
+        loss
+        for losses in curves
+        for loss in losses[len(losses) // 10 + (len(losses) > 3) :]
+        if math.isfinite(loss)
+    ]
     if not late:
         return 0.0, 1.0
     low, high = min(late), max(late)
@@ -62,10 +67,13 @@ class LossPlot(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.losses: tuple[float, ...] = ()
+        self.held_out: tuple[float, ...] = ()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
             "Mean loss of each epoch: how far the decoded pictures are from the crops, and what "
-            "the latents cost. It falls and levels off; then more epochs gain little."
+            "the latents cost. It falls and levels off; then more epochs gain little. Held out are "
+            "crops that are not trained on: where their loss rises again, noise is learned, and "
+            "the model of the epoch where it was lowest is kept."
         )
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -76,11 +84,19 @@ class LossPlot(QWidget):
         """As narrow as the dock may be."""
         return QSize(180, 140)
 
-    def show_losses(self, losses: Sequence[float]) -> None:
-        """Show the loss of each epoch, from the first."""
-        new = tuple(float(loss) for loss in losses)
-        if new != self.losses:
-            self.losses = new
+    def show_losses(self, losses: Sequence[float], held_out: Sequence[float] = ()) -> None:
+        """Show the loss of each epoch from the first, and that of the held-out crops.
+
+        Parameters
+        ----------
+        losses
+            Of the crops that are trained on.
+        held_out
+            Of those that are not; NaN or nothing where there are none.
+        """
+        new = tuple(float(loss) for loss in losses), tuple(float(loss) for loss in held_out)
+        if new != (self.losses, self.held_out):
+            self.losses, self.held_out = new
             self.update()
 
     # ------------------------------------------------------------------ drawing
@@ -95,7 +111,8 @@ class LossPlot(QWidget):
 
     def _draw(self, painter: QPainter) -> None:
         text = painter.fontMetrics()
-        low, high = loss_range(self.losses)
+        curves = _known(self.losses), _known(self.held_out)
+        low, high = loss_range(self.losses, self.held_out)
         last = max(2, len(self.losses))
         levels = round_ticks(low, high, 5)
         left = max(text.horizontalAdvance(_number(level)) for level in levels) + 2 * _GAP
@@ -118,8 +135,15 @@ class LossPlot(QWidget):
             if epoch >= 1:
                 _draw_tick(painter, box, place(epoch, low).x(), _number(epoch))
         painter.drawLine(box.bottomLeft(), box.bottomRight())
-        known = [(n, loss) for n, loss in enumerate(self.losses, start=1) if math.isfinite(loss)]
-        _draw_curve(painter, box, [place(epoch, loss) for epoch, loss in known])
+        for known, colour in zip(curves, (_CURVE, _HELD_OUT), strict=True):
+            _draw_curve(painter, box, [place(epoch, loss) for epoch, loss in known], colour)
+        if curves[1]:  # one curve alone needs no name
+            _draw_names(painter, box, {"training": _CURVE, "held out": _HELD_OUT})
+
+
+def _known(losses: Sequence[float]) -> list[tuple[int, float]]:
+    """Epochs, from 1, and losses that are numbers."""
+    return [(n, loss) for n, loss in enumerate(losses, start=1) if math.isfinite(loss)]
 
 
 def _draw_level(painter: QPainter, box: QRectF, y: float, number: str) -> None:
@@ -142,15 +166,29 @@ def _draw_tick(painter: QPainter, box: QRectF, x: float, number: str) -> None:
     painter.drawText(below, Qt.AlignmentFlag.AlignCenter, number)
 
 
-def _draw_curve(painter: QPainter, box: QRectF, points: list[QPointF]) -> None:
+def _draw_curve(painter: QPainter, box: QRectF, points: list[QPointF], colour: str) -> None:
+    if not points:
+        return
+    painter.save()
     # the axes are drawn without, so that they are sharp
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setClipRect(box.adjusted(-3, 0, 3, 3))
-    painter.setPen(QPen(QColor(_CURVE), 1.8))
+    painter.setPen(QPen(QColor(colour), 1.8))
     painter.drawPolyline(QPolygonF(points))
-    if points:
-        painter.setBrush(QColor(_CURVE))
-        painter.drawEllipse(points[-1], 2.2, 2.2)
+    painter.setBrush(QColor(colour))
+    painter.drawEllipse(points[-1], 2.2, 2.2)
+    painter.restore()
+
+
+def _draw_names(painter: QPainter, box: QRectF, names: dict[str, str]) -> None:
+    """Draw the names of the curves in their colours, in the corner that curves leave first."""
+    painter.save()
+    line = painter.fontMetrics().height()
+    for number, (name, colour) in enumerate(names.items()):
+        painter.setPen(QColor(colour))
+        row = QRectF(box.left(), box.top() + number * line, box.width(), line)
+        painter.drawText(row, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, name)
+    painter.restore()
 
 
 def _number(value: float) -> str:

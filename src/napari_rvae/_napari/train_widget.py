@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
 
 from napari_rvae._napari import training
+from napari_rvae._napari.check_list import CheckList
 from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
 from napari_rvae._napari.jobs import Job, Progress, Work
 from napari_rvae._napari.layer_kinds import is_frames, is_sites
@@ -112,12 +113,13 @@ class TrainWidget(StepWidget):
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.plot = LossPlot()
+        self.checks = CheckList()
         self.picture = Picture()
         self.picture.setToolTip(PICTURE_TIP)
         self.caption = QLabel("Decoded pictures:\nz0 grows to the right, z1 upwards")
         self.caption.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.caption.setWordWrap(True)
-        for part in (self.about, self.plot, self.picture, self.caption):
+        for part in (self.about, self.plot, self.checks, self.picture, self.caption):
             self.body.addWidget(part)
 
     # ------------------------------------------------------------------ options
@@ -309,16 +311,19 @@ class TrainWidget(StepWidget):
     def _show_model(self) -> None:
         """Show the training that runs, else the model that is there."""
         live, model = self._live(), self.workspace.model
-        about, picture = "", None
+        about, picture, checks = "", None, None
         losses: tuple[float, ...] = ()
+        held_out: tuple[float, ...] = ()
         if live is not None:
-            losses, picture = live.losses, live.picture
+            losses, held_out, picture = live.losses, live.held_out, live.picture
         elif model is not None:
             rvae = model.rvae
-            losses, picture = tuple(record.loss for record in rvae.history_), model.picture
+            (losses, held_out), picture = training.curves(rvae), model.picture
+            checks = model.checks
             about = f"Model {model.name!r}: {rvae.config.n_latents} latents, on {rvae.device_}"
         self.about.setText(about)
-        self.plot.show_losses(losses)
+        self.plot.show_losses(losses, held_out)
+        self.checks.show_checks(checks)
         self.picture.show_values(picture)
         self.about.setVisible(bool(about))
         self.plot.setVisible(bool(losses))

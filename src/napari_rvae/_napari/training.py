@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_rvae._napari.checking import some_crops, start_checks
 from napari_rvae._napari.jobs import Control, Outcome, Progress, Work
 from napari_rvae._napari.layer_kinds import is_frames, made_from, record_of
 from napari_rvae._napari.workspace import Model, Workspace
@@ -37,6 +38,7 @@ __all__ = [
     "Live",
     "Result",
     "apply",
+    "curves",
     "decoded_picture",
     "grey_values",
     "image_of",
@@ -92,6 +94,8 @@ class Live:
     ----------
     losses
         Loss of each epoch so far.
+    held_out
+        The same of the crops that are not trained on; NaN where there are none.
     device
         Where it runs, in words.
     picture
@@ -99,6 +103,7 @@ class Live:
     """
 
     losses: tuple[float, ...]
+    held_out: tuple[float, ...]
     device: str
     picture: NDArray[np.uint8] | None
 
@@ -117,12 +122,15 @@ class Result:
         Number of sites that have a whole window.
     text
         What was done, for the status line.
+    sample
+        Crops to check the model on; None where it is not to be checked.
     """
 
     model: Model
     latents: pd.DataFrame
     n_windows: int
     text: str
+    sample: Crops | None = None
 
 
 def take_inputs(image: Any, points: Any) -> Inputs:
@@ -283,7 +291,7 @@ def _fit(
 ) -> Generator[Progress, None, Live]:
     """Train to the end or to a stop, telling how it goes; the model is usable afterwards."""
     worked = drawing = drawn = 0.0
-    pictures, told, live = 0, -math.inf, Live((), "", None)
+    pictures, told, live = 0, -math.inf, Live((), (), "", None)
     for seconds, progress in _timed(steps):
         worked += seconds
         # the first as soon as there is something to see, one more half-way at any price
@@ -298,15 +306,22 @@ def _fit(
         if control.stopped:
             break
         if time.monotonic() - told > _TELL_EVERY:
-            losses = tuple(record.loss for record in rvae.history_)
-            live = Live(losses, rvae.device_, live.picture)
+            live = Live(*curves(rvae), rvae.device_, live.picture)
             yield Progress(progress.fraction, 1.0, _message(progress), live)
             told = time.monotonic()
     if not rvae.history_:
         raise Cancelled("The training was stopped in its first epoch.")
     yield Progress(0, 0, "aligning the pictures", live)
-    losses = tuple(record.loss for record in rvae.history_)
-    return Live(losses, rvae.device_, decoded_picture(rvae))
+    return Live(*curves(rvae), rvae.device_, decoded_picture(rvae))
+
+
+def curves(rvae: RVAE) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Loss of each epoch: of the crops that are trained on, and of those held out."""
+    history = rvae.history_
+    return (
+        tuple(record.loss for record in history),
+        tuple(record.held_out_loss for record in history),
+    )
 
 
 def _timed(steps: Iterator[FitProgress]) -> Iterator[tuple[float, FitProgress]]:
@@ -354,12 +369,15 @@ def _finish(
     rvae = model.rvae
     latents = yield from _encode(control, rvae, crops, live)
     done, total = len(rvae.history_), rvae.config.epochs
-    stopped = done < total
-    if not stopped:
+    epochs = f"{done} epochs"
+    if rvae.can_resume:
+        epochs = f"stopped after {done} of {total} epochs"
+    elif done < total:
+        epochs = f"{done} of {total} epochs (then the held-out crops gained no more)"
+    if not rvae.can_resume:
         rvae.release()  # there is nothing to go on with: the device's memory is given back
-    epochs = f"stopped after {done} of {total} epochs" if stopped else f"{done} epochs"
     text = f"{epochs} in {rvae.history_[-1].seconds:.0f} s on {rvae.device_}"
-    return Result(model, latents, len(crops), text)
+    return Result(model, latents, len(crops), text, some_crops(crops, rvae.config.seed))
 
 
 def _encode(
@@ -381,7 +399,7 @@ def _encode(
 
 # ---------------------------------------------------------------------- what becomes of it
 def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: Outcome) -> None:
-    """Join the latents to the sites as they are now, colour them, and take the model."""
+    """Join the latents to the sites as they are now, colour them, take the model and check it."""
     workspace.use_model(result.model)
     shown = _show_latents(workspace.viewer, inputs, result)
     n_latents = result.model.rvae.config.n_latents
@@ -391,6 +409,8 @@ def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: O
     if left_out := result.n_windows - len(result.latents):
         parts.append(f"{left_out:,} sites were not encoded (use Apply)")
     parts.extend(outcome.warnings)
+    if result.sample is not None:
+        start_checks(workspace, result.model.rvae, result.sample)
     workspace.say("train", "; ".join(parts), "warning" if outcome.warnings else "done")
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_rvae.config import CropConfig
     from napari_rvae.vae import RVAE
+    from napari_rvae.vae.checks import ModelChecks
 
 __all__ = ["Model", "Status", "Step", "Workspace"]
 
@@ -50,6 +51,8 @@ class Model:
         What to call it.
     picture
         Grey values (Y, X) of its manifold over z0 and z1; None where nobody has drawn it.
+    checks
+        What the self-checks found after its training; None where nobody has made them.
     key
         Tells this model, as it is now, from all others: layers note which one made their latents.
     """
@@ -58,6 +61,7 @@ class Model:
     crops: CropConfig
     name: str
     picture: NDArray[np.uint8] | None = None
+    checks: ModelChecks | None = None
     key: str = field(default_factory=lambda: uuid4().hex)
 
 

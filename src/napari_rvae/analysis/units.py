@@ -25,6 +25,8 @@ from napari_rvae.errors import Cancelled, InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_rvae.vae import RVAE
+
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
     Mask = NDArray[np.bool_]
@@ -51,6 +53,9 @@ class Units:
         unit, ``n_places`` (different lattice sites, or sites where they are not linked), and the
         medians over its central atoms: ``coordination``, ``psi1`` to ``psi6``, ``bond_length``
         in neighbour distances, ``neighbour_amplitude`` and ``relative_amplitude`` (host = 1).
+        Where a model was given also the symmetry of the unit's decoded picture: ``symmetry``
+        ("3-fold", ...), ``symmetry_order`` and the deviations in pixels of the crops (see
+        :func:`~napari_rvae.decoded_symmetry`).
 
     Raises
     ------
@@ -102,6 +107,8 @@ def find_units(
     config: UnitConfig | None = None,
     *,
     features: pd.DataFrame | None = None,
+    model: RVAE | None = None,
+    pixel_pm: float | None = None,
     progress: Callable[[int, int], bool | None] | None = None,
     **overrides: Any,
 ) -> Units:
@@ -118,6 +125,11 @@ def find_units(
     features
         One row for each crop: ``site_id`` and any number of columns that do not change when the
         crop is turned (:meth:`~napari_rvae.RVAE.invariants`).
+    model
+        The model that made the table's latents ``z0``, ``z0_sd``, ...: the summary then tells how
+        symmetric each unit is.
+    pixel_pm
+        Size of a pixel of the model's crops in pm, in which symmetry is judged then.
     progress
         Called as ``progress(done, total)`` after each step; False stops.
     **overrides
@@ -183,6 +195,8 @@ def find_units(
     step.done()
     columns = {"unit": unit, "unit_probability": probability}
     found = pd.DataFrame({"site_id": table["site_id"].to_numpy(np.int64), **columns})
+    if model is not None:
+        summary = summary.merge(_symmetry(table, unit, model, pixel_pm), on="unit", how="left")
     return Units(found.iloc[np.argsort(order)].reset_index(drop=True), summary)
 
 
@@ -469,6 +483,23 @@ def _summarise(unit: Ids, hosts: list[int], sites: _Sites) -> pd.DataFrame:
         }
     )
     return summary.astype(columns)
+
+
+def _symmetry(table: pd.DataFrame, unit: Ids, model: RVAE, pixel_pm: float | None) -> pd.DataFrame:
+    """Symmetry of each unit, one row for each."""
+    # loads torch, which only those who have a model want
+    from napari_rvae.vae.symmetry import decoded_symmetry
+
+    names = tables.latent_names(table)
+    spread = [f"{name}_sd" for name in names]
+    found = decoded_symmetry(
+        model,
+        table[names].to_numpy(float),
+        z_sd=table[spread].to_numpy(float) if set(spread) <= set(table) else None,
+        unit=unit,
+        pixel_pm=pixel_pm,
+    )
+    return found.rename(columns={"verdict": "symmetry", "order": "symmetry_order"})
 
 
 def _what(rows: Mask, sites: _Sites) -> str:

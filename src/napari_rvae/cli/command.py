@@ -33,6 +33,7 @@ latent variables and units of every atom.
   napari-rvae demo            the whole way on a simulated movie, scored against its truth
   napari-rvae run MOVIE       the whole way on your own movie or image
   napari-rvae view RUN        an earlier result in napari
+  napari-rvae check RUN MOVIE what the model of an earlier result has learned, and what not
 """
 
 _STEPS = """\
@@ -48,7 +49,8 @@ The steps, each with its options below:
 _FILES = """\
 With --out, DIR holds afterwards:
   run.json      names the tables, the model and every option
-  report.png    one page of pictures{metrics}
+  report.png    one page of pictures
+  metrics.json  the figures of the model's self-checks{metrics}
 Without --out nothing is written. --view shows the result in napari, written or not.
 
 """
@@ -104,6 +106,20 @@ examples:
   napari-rvae view results
   napari-rvae view results movie.tif
   napari-rvae view results scan.h5 --channel HAADF
+
+"""
+
+_CHECK = """\
+Check the model of an earlier result: whether the angle was learnt and stays out of the latents,
+which latents are in use, and whether they follow brightness or position.
+
+RUN is the folder that --out named, or its run.json. MOVIE is what the run was made from.
+"""
+
+_CHECK_EXAMPLES = """\
+examples:
+  napari-rvae check results movie.tif
+  napari-rvae check results movie.tif --other results-of-another-seed
 
 """
 
@@ -217,7 +233,7 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
         usage="napari-rvae demo [--out DIR] [--seed N] [options]",
         description=_DEMO + _STEPS,
         epilog=_DEMO_EXAMPLES
-        + _FILES.format(metrics="\n  metrics.json  how right the result is")
+        + _FILES.format(metrics=", and how right the result is")
         + _EXIT_CODES,
         formatter_class=shape,
         allow_abbrev=False,
@@ -231,6 +247,7 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
     for command in (run, demo):
         _add_common(command, advanced=advanced)
     _add_view(commands)
+    _add_check(commands)
     parser.set_defaults(scene=None)
     return parser
 
@@ -252,8 +269,35 @@ def _add_view(commands: Any) -> None:
     view.set_defaults(command=_view, name="view")
 
 
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="check the model of an earlier result",
+        usage="napari-rvae check RUN MOVIE [--other RUN] [options]",
+        description=_CHECK,
+        epilog=_CHECK_EXAMPLES + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    check.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
+    check.add_argument("movie", metavar="MOVIE", help="file or folder")
+    check.add_argument(
+        "--other", metavar="RUN", type=Path, help="run of another seed: do both models agree?"
+    )
+    _add_channel(check)
+    _add_device(check)
+    _add_debug(check)
+    check.set_defaults(command=_check, name="check")
+
+
 def _add_channel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="C", help="name or number of the channel to take")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)"
+    )
 
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
@@ -264,9 +308,7 @@ def _add_common(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write the run to")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     parser.add_argument("--config", metavar="FILE", type=Path, help="JSON file of options")
-    parser.add_argument(
-        "--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)"
-    )
+    _add_device(parser)
     parser.add_argument("--view", action="store_true", help="show the result in napari")
     _add_debug(parser)
     parser.add_argument("--help-all", action="help", help="show the rarely needed options too")
@@ -350,6 +392,17 @@ def _view(arguments: argparse.Namespace) -> None:
     check_viewer()
     frames = None if arguments.movie is None else _read_movie(arguments)
     arguments.scene = Scene.of(run, frames)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from napari_rvae import load_run
+    from napari_rvae.cli.pipeline import check_run, print_checks
+
+    run = load_run(arguments.run)
+    other = None if arguments.other is None else load_run(arguments.other)
+    frames = _read_movie(arguments)
+    progress = Progress()
+    print_checks(check_run(run, frames, other, progress, device=arguments.device))
 
 
 def _scene_of(result: Result, folder: Path | None) -> Scene:

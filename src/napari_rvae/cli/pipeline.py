@@ -18,8 +18,20 @@ if TYPE_CHECKING:
     from napari_rvae import RVAE, Crops, Frames, Run, Units
     from napari_rvae.cli.options import Options
     from napari_rvae.cli.progress import Progress
+    from napari_rvae.vae.checks import ModelChecks
 
-__all__ = ["Result", "analyse_movie", "as_run", "print_result", "write_result"]
+__all__ = [
+    "Result",
+    "analyse_movie",
+    "as_run",
+    "check_run",
+    "print_checks",
+    "print_result",
+    "write_result",
+]
+
+#: What stands before a verdict of each level.
+_SIGNS = {"bad": "BAD", "warn": "look", "info": "-", "good": "ok"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +43,7 @@ class Result:
     sites: pd.DataFrame  # with tracks, latents and units
     crops: Crops
     model: RVAE
+    checks: ModelChecks
     units: Units
     options: Options
     seconds: float
@@ -64,6 +77,7 @@ def analyse_movie(
     """
     import napari_rvae as nr
     from napari_rvae.device import choose_device
+    from napari_rvae.vae.checks import check_model
 
     start = perf_counter()
     choose_device(device)  # a wrong one is said now, not after the atoms were found
@@ -80,6 +94,8 @@ def analyse_movie(
         model.fit(crops, callback=lambda record: tick(record.epoch, options.rvae.epochs))
     with progress.step("encoding"):
         sites = nr.join_latents(sites, model.transform(crops))
+    with progress.step("checking the model") as tick:
+        checks = check_model(model, crops, progress=tick)
     with progress.step("finding units") as tick:
         features = model.invariants(crops)
         units = nr.find_units(sites, options.units, features=features, progress=tick)
@@ -89,6 +105,7 @@ def analyse_movie(
         sites=nr.join_latents(sites, units.table),
         crops=crops,
         model=model,
+        checks=checks,
         units=units,
         options=options,
         seconds=perf_counter() - start,
@@ -121,6 +138,39 @@ def _cut_crops(frames: Frames, sites: pd.DataFrame, options: Options, tick: Any)
     return crops
 
 
+def check_run(
+    run: Run, frames: Frames, other: Run | None, progress: Progress, *, device: str
+) -> ModelChecks:
+    """Check the model of a run on its movie, and its agreement with that of another run.
+
+    Raises
+    ------
+    InputError
+        If the run has no sites, or the movie is another one.
+    ModelFileError
+        If a run has no model.
+    """
+    import napari_rvae as nr
+    from napari_rvae.vae.checks import check_model
+
+    if run.sites is None:
+        raise InputError(f"{run.folder} holds no sites: it was saved without them.")
+    if run.frames is not None and tuple(run.frames["shape"]) != frames.shape:
+        raise InputError(
+            f"The movie is of shape {frames.shape}, that of the run of "
+            f"{tuple(run.frames['shape'])}: give the movie that the run was made from."
+        )
+    model = run.load_model(device)
+    partner = None if other is None else other.load_model(device)
+    options = run.configs.get("CropConfig")
+    if not isinstance(options, nr.CropConfig):
+        options = model.crop_config
+    with progress.step("cutting crops") as tick:
+        crops = nr.extract_crops(frames, run.sites, options, progress=tick)
+    with progress.step("checking the model") as tick:
+        return check_model(model, crops, other=partner, progress=tick)
+
+
 def as_run(result: Result) -> Run:
     """Make the run that :func:`write_result` would write, in memory and without its model."""
     from napari_rvae import Run
@@ -144,7 +194,7 @@ def write_result(
     overwrite: bool,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write the run, the report and, where the truth is known, the metrics to a folder."""
+    """Write the run, the report and the metrics (where the truth is known, with it) to a folder."""
     import napari_rvae as nr
     from napari_rvae.figures import report_figure, save_figure
     from napari_rvae.io import write_json
@@ -156,6 +206,7 @@ def write_result(
             model=result.model,
             units=result.units,
             metrics=metrics,
+            checks=result.checks,
             seconds=result.seconds,
         )
         nr.save_run(
@@ -168,11 +219,9 @@ def write_result(
             overwrite=overwrite,
         )
         save_figure(page, folder / "report.png")
-        if metrics is not None:
-            write_json(folder / "metrics.json", dict(metrics))
-        else:  # those of an earlier demonstration say nothing of this run
-            (folder / "metrics.json").unlink(missing_ok=True)
-    say(f"written to {folder}: run.json, report.png" + (", metrics.json" if metrics else ""))
+        figures = {f"check_{name}": value for name, value in result.checks.figures.items()}
+        write_json(folder / "metrics.json", {**(metrics or {}), **figures})
+    say(f"written to {folder}: run.json, report.png, metrics.json")
 
 
 def print_result(result: Result) -> None:
@@ -200,3 +249,13 @@ def print_result(result: Result) -> None:
     for unit, name, count, share in summary[["unit", "name", "count", "share"]].to_numpy():
         say(f"  {unit:>3}  {name:<{width}}{count:>10,}{share:>9.2%}")
     say(f"{'seconds':<12}{result.seconds:.1f}")
+    print_checks(result.checks)
+
+
+def print_checks(checks: ModelChecks) -> None:
+    """Print what the self-checks of a model found, the most serious first."""
+    say(f"\nself-checks of the model, on {checks.n_crops:,} crops")
+    for verdict in checks.verdicts:
+        say(f"  {_SIGNS[verdict.level]:<6}{verdict.text}")
+        if verdict.level in ("bad", "warn") and verdict.advice:
+            say(f"        {verdict.advice}")

@@ -70,11 +70,12 @@ class Theme:
     ink: str
     faint: str
     accent: str
+    second: str
 
 
 _THEMES = {
-    "light": Theme(paper="#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8"),
-    "dark": Theme(paper="#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0"),
+    "light": Theme("#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8", second="#c77700"),
+    "dark": Theme("#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0", second="#f0a840"),
 }
 
 

@@ -67,7 +67,11 @@ def _loss_panel(model: RVAE) -> Panel:
     def draw(axes: Axes, page: Page) -> None:
         epochs = [record.epoch for record in model.history_]
         losses = [record.loss for record in model.history_]
-        axes.plot(epochs, losses, color=page.theme.accent, linewidth=1.4)
+        held_out = [record.held_out_loss for record in model.history_]
+        axes.plot(epochs, losses, color=page.theme.accent, linewidth=1.4, label="training")
+        if np.isfinite(held_out).any():
+            axes.plot(epochs, held_out, color=page.theme.second, linewidth=1.4, label="held out")
+            axes.legend(fontsize=8, labelcolor=page.theme.ink, frameon=False)
         axes.locator_params(axis="x", integer=True)
         label_axes(axes, page, "epoch", "loss (nats per crop)")
 

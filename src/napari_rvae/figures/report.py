@@ -24,14 +24,16 @@ from napari_rvae.figures.page import (
     percentile_limits,
 )
 from napari_rvae.figures.plots import picture_panel, plot_panels, unit_pictures
+from napari_rvae.figures.verdicts import draw_verdicts, verdicts_height
 from napari_rvae.frames import as_frames
 from napari_rvae.io import write_atomic
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
     from napari_rvae.analysis.units import Units
     from napari_rvae.vae import RVAE
+    from napari_rvae.vae.checks import ModelChecks
 
 __all__ = ["report_figure", "save_figure"]
 
@@ -56,6 +58,7 @@ def report_figure(
     model: RVAE | None = None,
     units: Units | None = None,
     metrics: Mapping[str, float] | None = None,
+    checks: ModelChecks | None = None,
     seconds: float | None = None,
     frame: int | None = None,
     theme: Literal["light", "dark"] = "light",
@@ -76,6 +79,8 @@ def report_figure(
         Units found: adds their shares, names and colours.
     metrics
         Figures against a known truth, for the table on the page.
+    checks
+        What :func:`napari_rvae.vae.checks.check_model` found: adds the verdicts at the bottom.
     seconds
         How long the work took.
     frame
@@ -86,7 +91,7 @@ def report_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        The page, 16 x 10 inches; see :func:`save_figure`.
+        The page, 16 x 10 inches, with `checks` somewhat taller; see :func:`save_figure`.
 
     Raises
     ------
@@ -106,19 +111,27 @@ def report_figure(
     from matplotlib.figure import Figure
 
     page = make_page(as_frames(frames), sites, model=model, units=units, frame=frame, theme=theme)
-    figure = Figure(figsize=PAGE_INCHES, facecolor=page.theme.paper)
+    verdicts = () if checks is None else checks.verdicts
+    width, height = PAGE_INCHES
+    below = verdicts_height(len(verdicts))
+    figure = Figure(figsize=(width, height + below), facecolor=page.theme.paper)
     FigureCanvasAgg(figure)
-    _headline(figure, page, seconds)
+    main: FigureBase = figure
+    if verdicts:
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[height, below])
+        main, strip = parts[:, 0]
+        draw_verdicts(strip, page, verdicts)
+    _headline(main, page, seconds)
     panels = [row for row in (map_panels(page), plot_panels(page)) if row]
     cards = len(page.units) > 0 and model is not None and len(page.latents) > 0
     rows = _ROWS[len(panels) + bool(cards or metrics)]
     columns = max(2, *(len(row) for row in panels)) if len(panels) > 1 else len(panels[0])
-    for row, (bottom, height) in zip(panels, rows, strict=False):
-        _fill_row(figure, page, row, (columns, bottom, height))
+    for row, (bottom, tall) in zip(panels, rows, strict=False):
+        _fill_row(main, page, row, (columns, bottom, tall))
     if cards and model is not None:
-        _cards(figure, page, model, _TABLE_LEFT - 0.04 if metrics else _RIGHT, rows[-1])
+        _cards(main, page, model, _TABLE_LEFT - 0.04 if metrics else _RIGHT, rows[-1])
     if metrics:
-        _metrics_table(figure, page, metrics, rows[-1])
+        _metrics_table(main, page, metrics, rows[-1])
     return figure
 
 
@@ -169,7 +182,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 120) -> Path:
     return write_atomic(target, buffer.getvalue())
 
 
-def _headline(figure: Figure, page: Page, seconds: float | None) -> None:
+def _headline(figure: FigureBase, page: Page, seconds: float | None) -> None:
     frames, theme = page.frames, page.theme
     rows, columns = frames.frame_shape
     facts = [f"{frames.n_frames} frame{'s' * (frames.n_frames > 1)} of {rows} x {columns} px"]
@@ -188,7 +201,7 @@ def _headline(figure: Figure, page: Page, seconds: float | None) -> None:
 
 
 def _fill_row(
-    figure: Figure,
+    figure: FigureBase,
     page: Page,
     panels: Sequence[tuple[str, Panel]],
     grid: tuple[int, float, float],
@@ -204,7 +217,7 @@ def _fill_row(
 
 
 def _metrics_table(
-    figure: Figure, page: Page, metrics: Mapping[str, float], row: tuple[float, float]
+    figure: FigureBase, page: Page, metrics: Mapping[str, float], row: tuple[float, float]
 ) -> None:
     bottom, height = row
     axes = figure.add_axes((_TABLE_LEFT, bottom - 0.03, _RIGHT - _TABLE_LEFT, height + 0.03))
@@ -224,7 +237,9 @@ def _number_text(value: float) -> str:
     return f"{value:.0f}" if isinstance(value, int) or abs(value) >= 10 else f"{value:.3f}"
 
 
-def _cards(figure: Figure, page: Page, model: RVAE, right: float, row: tuple[float, float]) -> None:
+def _cards(
+    figure: FigureBase, page: Page, model: RVAE, right: float, row: tuple[float, float]
+) -> None:
     """Draw the picture of each unit in its colour, with its name and count."""
     bottom, height = row
     pictures = unit_pictures(page, model)

@@ -1,5 +1,16 @@
-"""What a frame is like before anything is looked for in it: noise, row noise, blur."""
+"""From frames to pictures that can be compared: noise, stripes, blur, and the scan's distortion."""
 
 from napari_rvae.preprocess.analyse import analyse_frames
+from napari_rvae.preprocess.correlation import noise_correlation
+from napari_rvae.preprocess.distortion import LatticeDistortion, lattice_distortion
+from napari_rvae.preprocess.rows import destripe
+from napari_rvae.preprocess.variance import stabilise_variance
 
-__all__ = ["analyse_frames"]
+__all__ = [
+    "LatticeDistortion",
+    "analyse_frames",
+    "destripe",
+    "lattice_distortion",
+    "noise_correlation",
+    "stabilise_variance",
+]

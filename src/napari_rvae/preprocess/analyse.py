@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_rvae.errors import Cancelled
 from napari_rvae.frames import as_frames
 from napari_rvae.preprocess.blur import blob_contrast, blob_scale
+from napari_rvae.preprocess.correlation import noise_correlation
 from napari_rvae.preprocess.noise import (
     drop_spikes,
     fill_missing,
@@ -61,11 +62,19 @@ def analyse_frames(
     -------
     DataFrame
         One row per frame: ``frame``; ``noise_sd``, white noise in the frame's units; ``gain``,
-        growth of the noise variance per unit of signal (counts: 1); ``row_noise_sd``, offset of
-        single rows in the frame's units; ``contrast``, standard deviation of what the frame
-        shows, in its units, without noise and slow background; ``blur``, standard deviation of
-        an atom's image in pixels, NaN where there are no blobs; ``missing``, share of NaN
-        pixels; ``quality``.
+        growth of the noise variance per unit of signal (counts: 1); ``offset`` and
+        ``readout_noise``, see below; ``row_noise_sd``, offset of single rows in the frame's
+        units; ``noise_lag_y``, ``noise_lag_x``, correlation of the noise of adjacent pixels
+        (white: 0; see :func:`~napari_rvae.preprocess.noise_correlation`), NaN without noise and
+        below 32 px; ``contrast``, standard deviation of what the frame shows, in its units,
+        without noise and slow background; ``blur``, standard deviation of an atom's image in
+        pixels, NaN where there are no blobs; ``missing``, share of NaN pixels; ``quality``.
+
+        The noise of a frame tells the variance at signal zero, gain x offset taken from that of
+        the readout, and not both. Where the gain is known
+        (:attr:`~napari_rvae.preprocess.noise.NoiseCurve.is_known`), the one that alone would
+        explain it is given, in the frame's units, and the other is NaN: the readout's standard
+        deviation were the offset 0, or the signal without electrons were the readout silent.
 
     Raises
     ------
@@ -97,10 +106,16 @@ def _measure(image: NDArray[np.float64]) -> dict[str, float]:
     missing = float(np.isnan(image).mean())
     clean = image if missing == 1 else drop_spikes(image)
     full = fill_missing(clean)
+    curve, correlation = noise_curve(full), noise_correlation(full)
+    known, positive = curve.is_known, curve.floor >= 0
     return {
         "noise_sd": noise_level(image),
-        "gain": noise_curve(full).gain,
+        "gain": curve.gain,
+        "offset": -curve.floor / curve.gain if known and not positive else math.nan,
+        "readout_noise": math.sqrt(curve.floor) if known and positive else math.nan,
         "row_noise_sd": row_noise(image),
+        "noise_lag_y": float(correlation.along_y[0]),
+        "noise_lag_x": float(correlation.along_x[0]),
         "contrast": blob_contrast(clean),
         "blur": blob_scale(full).sigma,
         "missing": missing,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["NoiseCurve", "drop_spikes", "fill_missing", "noise_curve", "noise_level", "row_noise"]
+__all__ = [
+    "NoiseCurve",
+    "drop_spikes",
+    "fill_missing",
+    "noise_curve",
+    "noise_level",
+    "robust_sd",
+    "row_noise",
+]
 
 #: sd of a normal distribution divided by its median absolute deviation
 _MAD = 1.4826
@@ -24,11 +33,41 @@ _MOST_SPIKES = 0.05
 _KERNEL = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
 
 
+#: A gain this many times above its standard error, by which the variance grows by this factor
+#: over the frame's brightness, is known.
+_SURE_GAIN, _LEAST_GROWTH = 5.0, 1.3
+
+
 class NoiseCurve(NamedTuple):
-    """Noise variance against signal: variance = gain x signal + floor."""
+    """Noise variance against signal: variance = gain x signal + floor.
+
+    Parameters
+    ----------
+    gain
+        Growth of the variance per unit of signal.
+    floor
+        Variance where the signal is zero.
+    gain_sd
+        Standard error of the gain, from the scatter about the line; NaN where none was fitted.
+    growth
+        Variance of the line in the brightest class by that in the darkest.
+    """
 
     gain: float
     floor: float
+    gain_sd: float = math.nan
+    growth: float = 1.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the noise grows with the signal beyond doubt, and along a line.
+
+        That is, the gain is five times its standard error or more, the line rises by 30 % or
+        more, and it is positive everywhere. Atoms narrower than 1.5 px (standard deviation) far
+        above the noise can feign it.
+        """
+        rises = _LEAST_GROWTH < self.growth < math.inf
+        return rises and self.gain > _SURE_GAIN * self.gain_sd
 
     def variance(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
         """Noise variance at the given signal, never far below what is usual in the picture."""
@@ -81,6 +120,13 @@ def drop_spikes(image: NDArray[np.float64]) -> NDArray[np.float64]:
     alone = (image < limits[0]) | (image > limits[1])
     rare = 0 < alone.sum() <= _MOST_SPIKES * image.size
     return np.where(alone, np.nan, image) if rare else image
+
+
+def robust_sd(values: NDArray[np.float64]) -> float:
+    """Standard deviation by the median absolute deviation; 0 for no values."""
+    if not values.size:
+        return 0.0
+    return float(_MAD * np.median(np.abs(values - np.median(values))))
 
 
 def _residual(image: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,8 +183,12 @@ def noise_curve(image: NDArray[np.float64], *, bins: int = 16) -> NoiseCurve:
     flat = NoiseCurve(0.0, max(noise_level(image) ** 2, 1e-30))
     if np.ptp(level) <= 1e-9 * np.abs(level).max() or not np.isfinite(variance).all():
         return flat
-    gain, floor = np.polyfit(level, variance, 1)
-    return NoiseCurve(float(gain), float(floor)) if gain > 0 else flat
+    (gain, floor), covariance = np.polyfit(level, variance, 1, cov=True)
+    if not gain > 0:
+        return flat
+    low, high = gain * level.min() + floor, gain * level.max() + floor
+    growth = float(high / low) if low > 0 else math.inf
+    return NoiseCurve(float(gain), float(floor), math.sqrt(covariance[0, 0]), growth)
 
 
 def row_noise(image: NDArray[np.float64]) -> float:

@@ -219,14 +219,7 @@ def record(
     atoms = np.empty((len(movie), *shape))
     for number, (position, amplitude) in enumerate(movie):
         row_shift = flaws.normal(0.0, config.jitter, shape[0])
-        atoms[number] = render_gaussians(
-            position[:, 0],
-            position[:, 1],
-            amplitude,
-            config.probe_sigma,
-            shape,
-            row_shift=row_shift,
-        )
+        atoms[number] = _scanned(position, amplitude, shape, config, row_shift)
     if config.contrast == "dark":
         # dark atoms are taken out of a ground as high as the darkest one is deep
         ceiling = atoms.max()
@@ -237,6 +230,29 @@ def record(
     counts += noise.normal(0.0, config.row_noise, counts.shape[:2])[..., None]
     counts += noise.normal(0.0, config.readout_noise, counts.shape)
     return Recording(*(part.astype(np.float32) for part in (counts, expected, background)))
+
+
+def _scanned(
+    position: NDArray[np.float64],
+    amplitude: NDArray[np.float64],
+    shape: tuple[int, int],
+    config: ScanConfig,
+    row_shift: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Atoms (Y, X) as the scan sees them: in a slanted one their images slant, too."""
+    slant = config.shear * (np.arange(shape[0]) - (shape[0] - 1) / 2)
+    margin = math.ceil(np.abs(slant).max())
+    y, x = position.T
+    straight = x - config.shear * (y - (shape[0] - 1) / 2) + margin
+    wide = (shape[0], shape[1] + 2 * margin)
+    picture = render_gaussians(
+        y, straight, amplitude, config.probe_sigma, wide, row_shift=row_shift
+    )
+    if config.shear == 0:
+        return picture
+    row, column = np.indices(shape)
+    place = column + margin - slant[:, None]
+    return np.asarray(ndimage.map_coordinates(picture, [row, place], order=5, mode="nearest"))
 
 
 def _background(

@@ -1,6 +1,19 @@
-"""The rotationally invariant variational autoencoder on a steerable basis."""
+"""The rotationally invariant variational autoencoder: its engines, checks and splits."""
 
+from napari_rvae.vae.checks import ModelChecks, check_model
 from napari_rvae.vae.estimator import RVAE
+from napari_rvae.vae.splits import split_crops
+from napari_rvae.vae.suggest import suggest_n_latents
+from napari_rvae.vae.symmetry import decoded_symmetry
 from napari_rvae.vae.training import EpochRecord, FitProgress
 
-__all__ = ["RVAE", "EpochRecord", "FitProgress"]
+__all__ = [
+    "RVAE",
+    "EpochRecord",
+    "FitProgress",
+    "ModelChecks",
+    "check_model",
+    "decoded_symmetry",
+    "split_crops",
+    "suggest_n_latents",
+]

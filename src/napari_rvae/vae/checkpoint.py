@@ -22,7 +22,8 @@ from napari_rvae.io.files import read_json, write_atomic, write_json
 
 __all__ = ["CONFIG_FILE", "FORMAT_VERSION", "read_model", "write_model"]
 
-FORMAT_VERSION = 1
+#: 2: fixed features before the encoder, and a held-out loss. 1 was never released.
+FORMAT_VERSION = 2
 CONFIG_FILE = "config.json"
 
 #: What the weights' file may be called.
@@ -104,6 +105,11 @@ def _read_header(path: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != "napari-rvae model":
         raise ModelFileError(f"{config} describes no model of this package.")
     version = header.get("format_version")
+    if version == 1:
+        raise ModelFileError(
+            f"{config} was written by a test version of this package, whose network was another: "
+            "train the model anew."
+        )
     if version != FORMAT_VERSION:
         raise ModelFileError(
             f"{config} has format version {version!r}; this package reads {FORMAT_VERSION}: "

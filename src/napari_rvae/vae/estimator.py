@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -17,11 +18,20 @@ from napari_rvae.device import choose_device, describe_device, limit_threads, re
 from napari_rvae.errors import InputError, ModelFileError, NotFittedError
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.checkpoint import read_model, write_model
+from napari_rvae.vae.engine import Engine, Trained, Training
+from napari_rvae.vae.pixel.trained import PixelTrained
+from napari_rvae.vae.pixel.training import start_pixel_training
 from napari_rvae.vae.start import start_training
 from napari_rvae.vae.trained import CHUNK, TrainedModel
-from napari_rvae.vae.training import EpochRecord, FitProgress, Trainer
+from napari_rvae.vae.training import EpochRecord, FitProgress
 
 __all__ = ["RVAE"]
+
+#: Both engines by their name in :attr:`RVAEConfig.decoder`.
+_ENGINES = {
+    "steerable": Engine(start_training, TrainedModel.restore),
+    "pixel": Engine(start_pixel_training, PixelTrained.restore),
+}
 
 #: Options that may differ when a training goes on.
 _MAY_CHANGE = ("epochs", "learning_rate", "beta")
@@ -72,8 +82,8 @@ class RVAE:
         self.history_: list[EpochRecord] = []
         self.device_ = ""
         self.left_out_ = 0
-        self._trained: TrainedModel | None = None
-        self._trainer: Trainer | None = None
+        self._trained: Trained | None = None
+        self._trainer: Training | None = None
         self._stale = False  # the gauge is older than the weights
 
     def __repr__(self) -> str:
@@ -115,6 +125,8 @@ class RVAE:
                 seen = progress.epoch
                 if callback is not None and callback(progress.record) is False:
                     break
+        if self._trainer is not None:
+            self._trainer.restore_best()
         self._finish()
         return self
 
@@ -194,9 +206,13 @@ class RVAE:
         Also where a finished training has been given more epochs in :attr:`config`; never for a
         model that was loaded, or whose memory was released.
         """
-        return self._trainer is not None and len(self._trainer.history) < self.config.epochs
+        trainer = self._trainer
+        if trainer is None or len(trainer.history) >= self.config.epochs:
+            return False
+        longer = self.config.epochs > trainer.config.epochs
+        return longer or not trainer.finished
 
-    def _left_training(self, config: RVAEConfig) -> Trainer:
+    def _left_training(self, config: RVAEConfig) -> Training:
         """Return the training to go on with, if it can with these options."""
         if self._trainer is None:
             raise InputError("There is no training to resume: call fit or iter_fit first.")
@@ -211,11 +227,12 @@ class RVAE:
             )
         return self._trainer
 
-    def _start(self, crops: Crops, config: RVAEConfig) -> Generator[FitProgress, None, Trainer]:
+    def _start(self, crops: Crops, config: RVAEConfig) -> Generator[FitProgress, None, Training]:
         """Begin a training; what was there before stays until all is ready."""
         device = choose_device(self.device)
-        start = yield from start_training(crops, config, device)
-        self._trainer, self._trained, self.left_out_ = start
+        start = yield from _ENGINES[config.decoder].start(crops, config, device)
+        self._trainer, self._trained = start.trainer, start.trained
+        self.left_out_ = start.left_out
         self.device_ = describe_device(device)
         self._stale = True
         return start.trainer
@@ -270,7 +287,22 @@ class RVAE:
             raise NotFittedError("This model is not trained: call fit first.")
         return self._trained.crop_config
 
-    def _finish(self) -> TrainedModel:
+    @property
+    def noise_sd_(self) -> NDArray[np.float64]:
+        """Noise of a pixel (C,) that the model reckons with, in the units of the crops.
+
+        What the training could not describe counts as noise, too.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        """
+        if self._trained is None:
+            raise NotFittedError("This model is not trained: call fit first.")
+        return self._trained.noise_sd
+
+    def _finish(self) -> Trained:
         """Return what was trained, with a gauge that fits the weights."""
         trained = self._trained
         if trained is None:
@@ -296,10 +328,11 @@ class RVAE:
         DataFrame
             One row per crop, in order: ``site_id``; ``angle`` in (-pi, pi] and ``angle_sd``,
             radians; ``shift_y``, ``shift_x``, frame pixels (0 without ``shifts``); ``z0``,
-            ``z0_sd``, ...;
-            ``residual``, mean squared misfit over what the training left (about 1);
-            ``lattice_angle``, angle at which the host's picture fits the decoded crop best, in
-            (-pi/n, pi/n] for an n-fold host, free of the gauge. Crops with NaN give NaN.
+            ``z0_sd``, ...; ``other_mode``, share of the posterior that belongs to other latents
+            than these, 0 to 1 (above 0.05: two readings of the crop are possible); ``residual``,
+            mean squared misfit over what the training left (about 1); ``lattice_angle``, angle
+            at which the host's picture fits the decoded crop best, in (-pi/n, pi/n] for an
+            n-fold host, free of the gauge. Crops with NaN give NaN.
 
         Raises
         ------
@@ -473,7 +506,7 @@ class RVAE:
         trained = self._finish()
         header = {
             "config": self.config.to_dict(),
-            "history": [dataclasses.asdict(record) for record in self.history_],
+            "history": [_plain(record) for record in self.history_],
             **trained.header(),
         }
         write_model(folder, header, trained.tensors())
@@ -500,8 +533,9 @@ class RVAE:
         header, tensors = read_model(folder)
         try:
             model = cls(RVAEConfig.from_dict(header["config"]), device=device)
-            model._trained = TrainedModel.restore(header, tensors, model.config, where)
-            model.history_ = [EpochRecord(**record) for record in header["history"]]
+            restore = _ENGINES[model.config.decoder].restore
+            model._trained = restore(header, tensors, model.config, where)
+            model.history_ = [_record(values) for values in header["history"]]
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelFileError(
@@ -511,13 +545,24 @@ class RVAE:
         return model
 
 
+def _plain(record: EpochRecord) -> dict[str, float | None]:
+    """Values of a record that JSON can hold: it knows no NaN."""
+    values = dataclasses.asdict(record)
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _record(values: dict[str, float | None]) -> EpochRecord:
+    numbers: dict[str, Any] = {k: math.nan if v is None else v for k, v in dict(values).items()}
+    return EpochRecord(**numbers)
+
+
 def _chunks(crops: Crops) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(crops), CHUNK):
         yield crops.read(slice(start, start + CHUNK))
 
 
 def _latents_table(
-    crops: Crops, codes: dict[str, NDArray[np.float64]], trained: TrainedModel, n_latents: int
+    crops: Crops, codes: dict[str, NDArray[np.float64]], trained: Trained, n_latents: int
 ) -> pd.DataFrame:
     count = len(crops)
     nothing = np.full(count, np.nan)
@@ -530,6 +575,7 @@ def _latents_table(
     columns["shift_y"], columns["shift_x"] = shift[:, 0], shift[:, 1]
     for i in range(n_latents):
         columns[f"z{i}"], columns[f"z{i}_sd"] = z[:, i], z_sd[:, i]
+    columns["other_mode"] = codes.get("elsewhere", nothing)
     columns["residual"] = codes.get("residual", nothing)
     order = trained.aligned.order
     columns["lattice_angle"] = fold_angle(codes.get("pattern", nothing), order)

@@ -1,16 +1,14 @@
 """Rotation-invariant features of crops that need no training.
 
-Amplitudes and triple products (bispectrum) of the steerable components; the finder of
-structural units works on them.
+Amplitudes and triple products (bispectrum; R. Kakarala, J. Math. Imaging Vis. 44, 341 (2012)) of
+the steerable components. The encoder and the finder of structural units work on them.
 """
 
 from __future__ import annotations
 
 import torch
 
-from napari_rvae.vae.basis import SteerableBasis
-
-__all__ = ["invariant_features"]
+__all__ = ["count_features", "invariant_features"]
 
 #: Angular orders whose triple products are taken.
 _TRIPLE_ORDERS = 7
@@ -19,25 +17,39 @@ _TRIPLE_ORDERS = 7
 _RADIAL = 8
 
 
-def invariant_features(data: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
+def _triples(exists: torch.Tensor) -> list[tuple[int, int, torch.Tensor]]:
+    """Orders i and j, and which radial components (K,) exist in i, j and i + j."""
+    n_orders = len(exists)
+    return [
+        (i, j, exists[i] & exists[j] & exists[i + j])
+        for i in range(min(_TRIPLE_ORDERS, n_orders))
+        for j in range(max(i, 1), min(_TRIPLE_ORDERS, n_orders))
+        if i + j < n_orders
+    ]
+
+
+def count_features(mask: torch.Tensor) -> int:
+    """Number of features F of coefficients that exist where `mask` (M, 2, K) is 1."""
+    exists = mask[:, 0, :_RADIAL].bool()
+    count = int(exists.sum())
+    return count + sum(int(both.sum()) * (2 if i else 1) for i, _, both in _triples(exists))
+
+
+def invariant_features(data: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Invariants (N, F) of coefficients (N, M, 2, K).
 
     Amplitudes of all components, and triple products of |Z|^(1/3) phases, which grow like the
-    data; components that do not exist are left out.
+    data and not like their cube; components that do not exist, where `mask` (M, 2, K) is 0, are
+    left out.
     """
-    exists = basis.mask[:, 0, :_RADIAL].bool()
+    exists = mask[:, 0, :_RADIAL].bool()
     z = torch.complex(data[:, :, 0, :_RADIAL], data[:, :, 1, :_RADIAL])
     amplitude = z.abs()
     parts = [amplitude[:, exists]]
     q = z * amplitude.clamp_min(1e-6) ** (-2 / 3)
-    n_orders = z.shape[1]
-    for i in range(min(_TRIPLE_ORDERS, n_orders)):
-        for j in range(max(i, 1), min(_TRIPLE_ORDERS, n_orders)):
-            if i + j >= n_orders:
-                continue
-            both = exists[i] & exists[j] & exists[i + j]
-            triple = q[:, i, both] * q[:, j, both] * q[:, i + j, both].conj()
-            parts.append(triple.real)
-            if i:  # with order 0 the product is real
-                parts.append(triple.imag)
+    for i, j, both in _triples(exists):
+        triple = q[:, i, both] * q[:, j, both] * q[:, i + j, both].conj()
+        parts.append(triple.real)
+        if i:  # with order 0 the product is real
+            parts.append(triple.imag)
     return torch.cat(parts, 1)

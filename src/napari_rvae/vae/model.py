@@ -1,6 +1,6 @@
 """The network: infer the latents from what a rotation cannot change, generate a template.
 
-Read from top to bottom: encoder, decoder, the model with infer / generate / loss.
+Read from top to bottom: layers, the model with its features, infer / generate / loss.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from napari_rvae.vae.pose import AngleGrid, derotate
+from napari_rvae.vae.invariants import count_features, invariant_features
+from napari_rvae.vae.pose import AngleGrid, Pose, derotate
 
-__all__ = ["InvariantEncoder", "LossTerms", "SteerableVAE"]
+__all__ = ["LossTerms", "SteerableVAE"]
 
-#: Learned radial projections for each angular order.
-_PROJECTIONS = 6
-
-#: Angular orders whose triple products enter.
-_TRIPLE_ORDERS = 8
+#: Crops whose features are taken at a time, and that tell the features' spread.
+_CHUNK = 4000
 
 
 class _Linear(nn.Linear):
@@ -37,61 +35,19 @@ def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     return layer
 
 
-class InvariantEncoder(nn.Module):
-    """Rotation-invariant features of coefficients, then a small perceptron.
+def _silu_slope(value: torch.Tensor) -> torch.Tensor:
+    share = torch.sigmoid(value)
+    return share * (1 + value * (1 - share))
 
-    The features are, of learned radial projections q_m of each order m, the amplitudes |q_m| and
-    the triple products q_i q_j conj(q_(i+j)), whose phases cancel under rotation (bispectrum;
-    R. Kakarala, J. Math. Imaging Vis. 44, 341 (2012)). The triple products are taken of
-    |q|^(1/3) phases, so that they grow like the data and not like their cube; every feature is
-    standardised by itself, or the common lattice would drown the rest.
-    """
 
-    def __init__(
-        self, n_orders: int, n_radial: int, n_latents: int, hidden: int, seed: torch.Generator
-    ) -> None:
-        super().__init__()
-        weights = torch.randn(n_orders, 2, n_radial, _PROJECTIONS, generator=seed)
-        self.project = nn.Parameter(weights / math.sqrt(n_radial))
-        triples = [
-            (i, j, i + j)
-            for i in range(min(_TRIPLE_ORDERS, n_orders))
-            for j in range(max(i, 1), min(_TRIPLE_ORDERS, n_orders))
-            if i + j < n_orders
-        ]
-        self.register_buffer(
-            "triples", torch.tensor(triples, dtype=torch.long).reshape(-1, 3).T, persistent=False
-        )
-        n_features = (n_orders + 2 * len(triples)) * _PROJECTIONS
-        self.standardise = nn.BatchNorm1d(n_features, affine=False, momentum=0.05)
-        self.layers = nn.Sequential(
-            _linear(n_features, hidden, seed),
-            nn.SiLU(),
-            _linear(hidden, hidden, seed),
-            nn.SiLU(),
-            _linear(hidden, 2 * n_latents, seed),
-        )
-
-    def features(self, data: torch.Tensor) -> torch.Tensor:
-        """Invariant features (B, F) of coefficients (B, M, 2, K)."""
-        re, im = data[:, :, 0].transpose(0, 1), data[:, :, 1].transpose(0, 1)  # (M, B, K)
-        w_re, w_im = self.project[:, 0], self.project[:, 1]  # (M, K, J)
-        q_re = torch.bmm(re, w_re) - torch.bmm(im, w_im)  # (M, B, J)
-        q_im = torch.bmm(re, w_im) + torch.bmm(im, w_re)
-        power = q_re**2 + q_im**2 + 1e-4
-        shrink = power ** (-1 / 3)
-        p_re, p_im = q_re * shrink, q_im * shrink
-        i, j, k = self.get_buffer("triples")
-        ij_re = p_re[i] * p_re[j] - p_im[i] * p_im[j]
-        ij_im = p_re[i] * p_im[j] + p_im[i] * p_re[j]
-        t_re = ij_re * p_re[k] + ij_im * p_im[k]
-        t_im = ij_im * p_re[k] - ij_re * p_im[k]
-        return torch.cat([power.sqrt(), t_re, t_im], 0).transpose(0, 1).flatten(1)
-
-    def forward(self, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Posterior mean and log standard deviation (B, L) of the latents."""
-        mean, log_sd = self.layers(self.standardise(self.features(data))).chunk(2, 1)
-        return mean, log_sd.clamp(-8, 3)
+def _perceptron(n_in: int, hidden: int, n_out: int, seed: torch.Generator) -> nn.Sequential:
+    return nn.Sequential(
+        _linear(n_in, hidden, seed),
+        nn.SiLU(),
+        _linear(hidden, hidden, seed),
+        nn.SiLU(),
+        _linear(hidden, n_out, seed),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +64,8 @@ class LossTerms:
         Mean Kullback-Leibler divergence of the latents from their prior, in nats.
     angle
         Most likely angle of each crop (B,).
+    template
+        Decoded coefficients (B, M, 2, K), without gradient.
     """
 
     total: torch.Tensor
@@ -115,6 +73,11 @@ class LossTerms:
     divergence: torch.Tensor
     angle: torch.Tensor
     template: torch.Tensor
+
+    @property
+    def figures(self) -> torch.Tensor:
+        """Total, misfit and divergence (3,), without gradient."""
+        return torch.stack([self.total.detach(), self.misfit, self.divergence])
 
 
 class SteerableVAE(nn.Module):
@@ -131,29 +94,39 @@ class SteerableVAE(nn.Module):
         Sizes of the network.
     seed
         Source of the first weights.
+    rotation
+        False for a plain VAE: every crop has the angle 0.
     """
 
     centre: torch.Tensor
     scale: torch.Tensor
     mask: torch.Tensor
+    places: torch.Tensor
+    feature_mean: torch.Tensor
+    feature_sd: torch.Tensor
 
     def __init__(
-        self, mask: torch.Tensor, n_latents: int, hidden: int, seed: torch.Generator
+        self,
+        mask: torch.Tensor,
+        n_latents: int,
+        hidden: int,
+        seed: torch.Generator,
+        *,
+        rotation: bool = True,
     ) -> None:
         super().__init__()
         self.n_orders, _, self.n_radial = mask.shape
-        self.n_latents = n_latents
-        self.encoder = InvariantEncoder(self.n_orders, self.n_radial, n_latents, hidden, seed)
-        self.decoder = nn.Sequential(
-            _linear(n_latents, hidden, seed),
-            nn.SiLU(),
-            _linear(hidden, hidden, seed),
-            nn.SiLU(),
-            _linear(hidden, mask.numel(), seed),
-        )
+        self.n_latents, self.rotation = n_latents, rotation
+        places = mask.flatten().nonzero()[:, 0]
+        n_features = count_features(mask) if rotation else len(places)
+        self.encoder = _perceptron(n_features, hidden, 2 * n_latents, seed)
+        self.decoder = _perceptron(n_latents, hidden, len(places), seed)
         self.register_buffer("mask", mask.clone())
+        self.register_buffer("places", places, persistent=False)  # of what exists, (n,)
         self.register_buffer("centre", torch.zeros_like(mask))
         self.register_buffer("scale", torch.ones_like(mask))
+        self.register_buffer("feature_mean", torch.zeros(n_features))
+        self.register_buffer("feature_sd", torch.ones(n_features))
         self.s2 = 1.0  # variance of a coefficient about its template
         self._grid: AngleGrid | None = None
 
@@ -180,33 +153,91 @@ class SteerableVAE(nn.Module):
         self.scale.mul_(10 / size)
         last = self.decoder[-1]
         assert isinstance(last, nn.Linear)  # noqa: S101 - the layer was made above
-        last.bias.copy_(0.4 * typical.flatten())
+        last.bias.copy_(0.4 * typical.flatten()[self.places])
         last.weight.mul_(6 * float(data.std()))
         self.s2 = 4 * noise2
+        raw = self._raw_features(data[:_CHUNK])
+        self.feature_mean.copy_(raw.mean(0))
+        # one that hardly changes is not blown up to the size of the others
+        spread = raw.std(0)
+        self.feature_sd.copy_(spread.clamp_min(1e-3 * float(spread.mean()) + 1e-12))
 
-    def infer(self, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Posterior mean and log sd (B, L) of the latents of coefficients (B, M, 2, K)."""
-        mean, log_sd = self.encoder((data - self.centre) * self.scale)
-        return mean, log_sd
+    def _raw_features(self, data: torch.Tensor) -> torch.Tensor:
+        if not self.rotation:  # the coefficients as they are: a plain VAE sees the angle
+            return data.flatten(1)[:, self.places]
+        return invariant_features((data - self.centre) * self.scale, self.mask)
+
+    @torch.no_grad()
+    def features(self, data: torch.Tensor) -> torch.Tensor:
+        """What the encoder sees (N, F) of coefficients (N, M, 2, K).
+
+        Features that do not change when a crop turns, each standardised by itself, or the common
+        lattice would drown the rest. They have nothing to learn, so a training takes them once.
+        """
+        parts = [self._raw_features(part) for part in data.split(_CHUNK)]
+        return (torch.cat(parts) - self.feature_mean) / self.feature_sd
+
+    def infer(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Approximate posterior mean and log sd (B, L) of the latents, of features (B, F)."""
+        mean, log_sd = self.encoder(features).chunk(2, 1)
+        return mean, log_sd.clamp(-8, 3)
 
     def generate(self, z: torch.Tensor) -> torch.Tensor:
         """Template (B, M, 2, K) of latents (B, L), in the decoder's own orientation."""
-        flat: torch.Tensor = self.decoder(z)
-        return flat.reshape(-1, *self.mask.shape) * self.mask
+        return self.unpack(self.decoder(z))
+
+    def unpack(self, flat: torch.Tensor) -> torch.Tensor:
+        """Coefficients (..., M, 2, K) of those that exist (..., n)."""
+        whole = flat.new_zeros(*flat.shape[:-1], self.mask.numel())
+        whole = whole.index_copy(-1, self.places, flat)
+        return whole.reshape(*flat.shape[:-1], *self.mask.shape)
+
+    def slopes(self, z: torch.Tensor) -> torch.Tensor:
+        """Change (B, L, n) of the template's existing coefficients with each latent."""
+        first, second, last = (m for m in self.decoder if isinstance(m, nn.Linear))
+        value = first(z)
+        slope = _silu_slope(value)[:, None] * first.weight.T
+        value = second(nn.functional.silu(value))
+        slope = _silu_slope(value)[:, None] * (slope @ second.weight.T)
+        change: torch.Tensor = slope @ last.weight.T
+        return change
+
+    def pose(self, data: torch.Tensor, template: torch.Tensor, s2: float) -> Pose:
+        """Posterior of the angle at which templates (B, M, 2, K) fit the data best."""
+        if self.rotation:
+            return self.grid.posterior(data, template, s2)
+        return self.grid.upright(data, template, s2)
+
+    def best_match(self, data: torch.Tensor, templates: torch.Tensor) -> torch.Tensor:
+        """Scalar product (B, G) of crops with templates (G, M, 2, K), each at its best angle."""
+        a, b = data[:, :, 0].transpose(0, 1), data[:, :, 1].transpose(0, 1)  # (M, B, K)
+        c, d = templates[:, :, 0].permute(1, 2, 0), templates[:, :, 1].permute(1, 2, 0)
+        u = torch.bmm(a, c) + torch.bmm(b, d)  # (M, B, G)
+        if not self.rotation:
+            return u.sum(0)
+        v = torch.bmm(b, c) - torch.bmm(a, d)
+        match = torch.cat([u, v]).permute(1, 2, 0)  # (B, G, 2 M)
+        return (match @ self.grid.harmonics).amax(2)
 
     def loss(
-        self, data: torch.Tensor, *, beta: float, temper: float, seed: torch.Generator
+        self,
+        data: torch.Tensor,
+        features: torch.Tensor,
+        *,
+        beta: float,
+        temper: float,
+        seed: torch.Generator,
     ) -> LossTerms:
-        """Collapsed negative bound of a batch (B, M, 2, K).
+        """Collapsed negative bound of a batch (B, M, 2, K) with its features (B, F).
 
         `temper` above 1 widens the angle's posterior early in the training, so that a template
         is not caught by the first angles.
         """
-        mean, log_sd = self.infer(data)
+        mean, log_sd = self.infer(features)
         noise = torch.randn(mean.shape, generator=seed, device=mean.device)
         template = self.generate(mean + log_sd.exp() * noise)
         with torch.no_grad():
-            pose = self.grid.posterior(data, template, self.s2 * temper)
+            pose = self.pose(data, template, self.s2 * temper)
         upright = derotate(data, pose.moments)
         misfit = (
             (data**2).flatten(1).sum(1)

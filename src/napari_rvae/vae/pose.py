@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["AngleGrid", "Pose", "derotate", "rotate"]
+__all__ = ["AngleGrid", "Pose", "derotate", "rotate", "tangent"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,13 @@ def rotate(coefficients: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 def derotate(coefficients: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
     """Turn pictures back by their posterior angle, averaged over the posterior."""
     return _turn(coefficients, moments[:, :, 0], -moments[:, :, 1])
+
+
+def tangent(coefficients: torch.Tensor) -> torch.Tensor:
+    """Change of pictures (N, M, 2, K) with their angle, for each radian."""
+    order = torch.arange(coefficients.shape[1], device=coefficients.device)[:, None]
+    a, b = coefficients[:, :, 0], coefficients[:, :, 1]
+    return torch.stack([-order * b, order * a], 2)
 
 
 def _turn(coefficients: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
@@ -98,6 +105,14 @@ class AngleGrid:
         evidence = torch.logsumexp(moved, 1) - math.log(self.size)
         sd = (-curvature).clamp_min(1e-6).rsqrt().clamp_max(math.pi / math.sqrt(3))
         return Pose(_wrap(best), sd, moments, evidence)
+
+    def upright(self, data: torch.Tensor, template: torch.Tensor, s2: float) -> Pose:
+        """Pose of crops that are not allowed to turn: the angle is 0, and known."""
+        count = self.order.numel()
+        zero = torch.zeros(len(data), device=data.device)
+        moments = torch.zeros(len(data), count, 2, device=data.device)
+        moments[:, :, 0] = 1
+        return Pose(zero, zero, moments, self.match(data, template, s2)[:, :count].sum(1))
 
     def _harmonics_at(self, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         phase = angle[:, None] * self.order

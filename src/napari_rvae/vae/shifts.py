@@ -126,9 +126,9 @@ class ShiftSearch:
         shift = first.clone()
         for step in range(_STEPS):
             data = data0 + _along(slopes, shift - first)
-            mean, _ = model.infer(data)
+            mean, _ = model.infer(model.features(data))
             template = model.generate(mean)
-            pose = model.grid.posterior(data, template, model.s2)
+            pose = model.pose(data, template, model.s2)
             if step < _STEPS - 1:
                 shift = self.newton(data, slopes, template, pose.angle, shift, model.s2)
         rest = (data - rotate(template, pose.angle)).flatten(1)

@@ -16,18 +16,22 @@ from numpy.typing import NDArray
 
 from napari_rvae.config import RVAEConfig
 from napari_rvae.crops import Crops
-from napari_rvae.device import to_device
 from napari_rvae.errors import InputError
 from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.model import SteerableVAE
+from napari_rvae.vae.pictures import Pictures
 from napari_rvae.vae.shifts import ShiftSearch
+from napari_rvae.vae.splits import split_crops
 from napari_rvae.vae.trained import CHUNK, TrainedModel
 from napari_rvae.vae.training import FitProgress, Trainer
 
-__all__ = ["Start", "start_training"]
+__all__ = ["Start", "basis_of", "choose_rows", "start_training", "usable_crops"]
 
-#: The basis is learned from so many crops.
+#: The basis, and the scales of the network, are taken from so many crops.
 _BASIS_CROPS = 4000
+
+#: Fewer crops than this are all trained on; more than this are not needed to test a training.
+_WORTH_SPLITTING, _HELD_OUT_CROPS = 200, 1000
 
 #: Window in neighbour distances to assume where crops do not know theirs.
 _USUAL_WINDOW = 3.5
@@ -57,18 +61,11 @@ def start_training(
         If there are fewer than eight usable crops, or all are the same.
     """
     waiting = FitProgress(0, config.epochs, 0.0, None, "preparing")
-    good = yield from _usable(crops, waiting)
-    images = yield from _read(crops, _draw(good, config), waiting)
-    large = len(images) > CHUNK
-    scale = images.std(axis=(0, 2, 3), dtype=np.float64)
-    if not (scale > 0).all():
-        raise InputError("The crops hold one constant value: there is nothing to learn.")
-    images /= scale[:, None, None].astype(np.float32)
-    if large:
-        yield waiting
-    basis = SteerableBasis.fit(
-        images[:_BASIS_CROPS], band_limit=config.band_limit, native_pixel=crops.native_pixel
-    ).to(device)
+    good = yield from usable_crops(crops, waiting)
+    training, held_out = choose_rows(crops, good, config)
+    large = len(training) > CHUNK
+    basis, scale = basis_of(crops, training, config)
+    basis = basis.to(device)
     if large:
         yield waiting
     model = SteerableVAE(
@@ -76,19 +73,70 @@ def start_training(
         config.n_latents,
         config.hidden,
         torch.Generator().manual_seed(config.seed),
+        rotation=config.rotation,
     ).to(device)
     search = _shift_search(crops, config, basis)
-    tensor = to_device(torch.from_numpy(images), device)
-    noise = torch.Generator(device).manual_seed(config.seed + 1)
-    trainer = Trainer(model, basis, tensor, config, search, noise)
+    trainer = Trainer(
+        model,
+        basis,
+        Pictures(crops, np.concatenate([training, held_out]), scale, device),
+        training.size,
+        config,
+        search,
+        torch.Generator(device).manual_seed(config.seed + 1),
+    )
     for _ in trainer.project():
         yield waiting
-    model.start_from(trainer.data, _typical(trainer.data, basis), basis.noise2)
-    trained = TrainedModel.untrained(model, basis, scale, search, crops)
+    random = np.random.default_rng(config.seed).permutation(training.size)[:_BASIS_CROPS]
+    sample = trainer.data[torch.from_numpy(random).to(device)]
+    model.start_from(sample, _typical(sample, basis), basis.noise2)
+    trainer.take_features()
+    trained = TrainedModel.of(
+        crops, basis=basis, scale=scale, model=model, search=search, beta=config.beta
+    )
     return Start(trainer, trained, int((~good).sum()))
 
 
-def _usable(crops: Crops, waiting: FitProgress) -> Generator[FitProgress, None, NDArray[np.bool_]]:
+def choose_rows(
+    crops: Crops, good: NDArray[np.bool_], config: RVAEConfig
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of the crops to train on, and of those that are held out, of the good ones (N,)."""
+    usable = np.flatnonzero(good)
+    if usable.size < 8:
+        raise InputError(
+            f"There are {usable.size} usable crops: 8 are the least, and hundreds are better."
+        )
+    share = config.held_out if usable.size >= _WORTH_SPLITTING else 0.0
+    parts = split_crops(
+        crops.select(usable) if usable.size < good.size else crops, share, seed=config.seed
+    )
+    random = np.random.default_rng(config.seed)
+    training, held_out = (
+        np.sort(random.permutation(usable[part])[:most])
+        for part, most in zip(parts, (config.max_crops, _HELD_OUT_CROPS), strict=True)
+    )
+    return training, held_out
+
+
+def basis_of(
+    crops: Crops, rows: NDArray[np.intp], config: RVAEConfig
+) -> tuple[SteerableBasis, NDArray[np.float64]]:
+    """Basis of some of the crops, and the standard deviation of each channel (C,)."""
+    sample = np.sort(np.random.default_rng(config.seed).permutation(rows)[:_BASIS_CROPS])
+    images = crops.read(sample)
+    scale = images.std(axis=(0, 2, 3), dtype=np.float64)
+    if not (scale > 0).all():
+        raise InputError("The crops hold one constant value: there is nothing to learn.")
+    images /= scale[:, None, None].astype(np.float32)
+    basis = SteerableBasis.fit(
+        images, band_limit=config.band_limit, native_pixel=crops.native_pixel
+    )
+    return basis, scale
+
+
+def usable_crops(
+    crops: Crops, waiting: FitProgress
+) -> Generator[FitProgress, None, NDArray[np.bool_]]:
     """Which crops (N,) hold no NaN."""
     good = np.zeros(len(crops), bool)
     for start in range(0, len(crops), CHUNK):
@@ -97,30 +145,6 @@ def _usable(crops: Crops, waiting: FitProgress) -> Generator[FitProgress, None, 
         part = slice(start, start + CHUNK)
         good[part] = np.isfinite(crops.read(part)).all((1, 2, 3))
     return good
-
-
-def _draw(good: NDArray[np.bool_], config: RVAEConfig) -> NDArray[np.intp]:
-    """Rows of the crops to train on, in random order."""
-    rows = np.flatnonzero(good)
-    if rows.size < 8:
-        raise InputError(
-            f"There are {rows.size} usable crops: 8 are the least, and hundreds are better."
-        )
-    return np.random.default_rng(config.seed).permutation(rows)[: config.max_crops]
-
-
-def _read(
-    crops: Crops, rows: NDArray[np.intp], waiting: FitProgress
-) -> Generator[FitProgress, None, NDArray[np.float32]]:
-    """Images (n, C, S, S) of some rows, each part of a lazy array computed once."""
-    images = np.empty((rows.size, *crops.images.shape[1:]), np.float32)
-    for start in range(0, len(crops), CHUNK):
-        if start:
-            yield waiting
-        here = np.flatnonzero((rows >= start) & (rows < start + CHUNK))
-        if here.size:
-            images[here] = crops.read(rows[here])
-    return images
 
 
 def _shift_search(crops: Crops, config: RVAEConfig, basis: SteerableBasis) -> ShiftSearch | None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from napari_rvae.device import is_out_of_memory
 from napari_rvae.errors import NapariRvaeError
 from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.model import SteerableVAE
+from napari_rvae.vae.pictures import Pictures
 from napari_rvae.vae.shifts import ShiftSearch
 
 __all__ = ["EpochRecord", "FitProgress", "Trainer"]
@@ -46,6 +47,9 @@ _FIRST_TEMPER = 4.0
 #: ones get smaller batches.
 _LEAST_STEPS = 600
 
+#: In this first share of the epochs the weights change too much for one to be called the best.
+_UNSETTLED = 0.4
+
 #: After so many failed steps in a row there is no point in going on.
 _MAX_ROLLBACKS = 5
 
@@ -68,6 +72,8 @@ class EpochRecord:
         Step size at its end.
     seconds
         Time spent on the epochs so far; pauses do not count.
+    held_out_loss
+        The same as `loss` for crops that are not trained on; NaN where none are held out.
     """
 
     epoch: int
@@ -76,6 +82,7 @@ class EpochRecord:
     divergence: float
     learning_rate: float
     seconds: float
+    held_out_loss: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -101,18 +108,13 @@ class FitProgress:
     message: str
 
 
-@dataclass
-class _Sums:
-    loss: float = 0.0
-    misfit: float = 0.0
-    divergence: float = 0.0
-    steps: int = 0
+class _Best(NamedTuple):
+    """The weights after the epoch whose held-out loss was the least."""
 
-    def add(self, loss: float, misfit: float, divergence: float) -> None:
-        self.loss += loss
-        self.misfit += misfit
-        self.divergence += divergence
-        self.steps += 1
+    epoch: int
+    loss: float
+    weights: dict[str, Any]
+    s2: float
 
 
 @dataclass
@@ -125,8 +127,10 @@ class Trainer:
     ----------
     model, basis
         What is trained, and the basis of its coefficients.
-    images
-        Standardised pictures (N, C, S, S) on the device.
+    pictures
+        The crops to train on, then those that are held out.
+    n_training
+        How many of them are trained on.
     config
         Options.
     search
@@ -137,44 +141,57 @@ class Trainer:
 
     model: SteerableVAE
     basis: SteerableBasis
-    images: torch.Tensor
+    pictures: Pictures
+    n_training: int
     config: RVAEConfig
     search: ShiftSearch | None
     generator: torch.Generator
     history: list[EpochRecord] = field(default_factory=list)
 
     data: torch.Tensor = field(init=False)
+    features: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the optimiser."""
-        config = self.config
-        count = len(self.images)
+        """Begin without shifts; the optimiser is made when the first epoch begins."""
+        config, count = self.config, self.n_training
         per_epoch = max(1, math.ceil(_LEAST_STEPS / config.epochs))
         self.batch = max(2, min(config.batch_size, count // per_epoch if count > 64 else count))
         self.micro = self.batch
+        self.device = self.pictures.device
         self.optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, fused=self.images.device.type != "mps"
+            self.model.parameters(), lr=config.learning_rate, fused=self.device.type != "mps"
         )
         self.order = np.random.default_rng(config.seed)
         self.rollbacks = 0
         self.slow_down = 1.0
         self.seconds = 0.0
-        self.shift = torch.zeros(count, 2, device=self.images.device)
+        self.shift = torch.zeros(len(self.pictures), 2, device=self.device)
         self.read_at = self.shift.clone()
         self.slopes: torch.Tensor | None = None
+        self.best: _Best | None = None
 
     @property
     def threads(self) -> int | None:
         """Most CPU threads that a step can use well; None for all of them."""
-        on_cpu = self.images.device.type == "cpu"
+        on_cpu = self.device.type == "cpu"
         return 1 if on_cpu and self.batch * self.config.hidden < _WORTH_THREADS else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train: all epochs are done, or nothing more is won."""
+        return len(self.history) >= self.config.epochs or self._stalled
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether the held-out crops have not been described better for long."""
+        return self.best is not None and len(self.history) - self.best.epoch >= self.config.patience
 
     def project(self) -> Iterator[None]:
         """Take the coefficients of all pictures at the present shifts; yields between pieces."""
         data: list[torch.Tensor] = []
         slopes: list[torch.Tensor] = []
-        pieces = (tensor.split(_PROJECTED_CROPS) for tensor in (self.images, self.shift))
-        for pictures, shift in zip(*pieces, strict=True):
+        shifts = self.shift.split(_PROJECTED_CROPS)
+        for pictures, shift in zip(self.pictures.pieces(_PROJECTED_CROPS), shifts, strict=True):
             if data:
                 yield
             if self.search is None:
@@ -186,40 +203,56 @@ class Trainer:
         self.data, self.read_at = torch.cat(data), self.shift.clone()
         self.slopes = torch.cat(slopes) if slopes else None
 
+    def take_features(self) -> None:
+        """Take the features of the coefficients, which have to be known, and the model started."""
+        self.features = self.model.features(self.data)
+
     def run(self) -> Iterator[FitProgress]:
         """Train until the configured number of epochs, reporting at least twice a second."""
         last = time.monotonic()
-        while len(self.history) < self.config.epochs:
+        if self._stalled:  # entered again all the same: someone wants to see more
+            self.best = None
+        while not self.finished:
             epoch = len(self.history)
             yield self._progress(0.0, "training")
             started = time.monotonic()
             good = self._snapshot()
             yield from self._prepare_shifts(epoch)
-            sums, failed = _Sums(), False
+            # one sum on the device: nothing waits for the single steps
+            sums = torch.zeros(3, device=self.device)
             batches = self._batches()
             for number, rows in enumerate(batches):
-                if not self._step(rows, epoch, number / len(batches), sums):
-                    failed = True
-                    break
+                sums += self._step(rows, epoch, number / len(batches))
                 if time.monotonic() - last > _REPORT_EVERY:
+                    if not bool(sums.isfinite().all()):
+                        break
                     yield self._progress((number + 1) / len(batches), "training")
                     last = time.monotonic()
-            self.seconds += time.monotonic() - started
-            if failed:
-                self._roll_back(good)
+            loss, misfit, divergence = (sums / len(batches)).tolist()
+            if math.isfinite(loss + misfit + divergence):
+                self._finish_epoch(loss, misfit, divergence, time.monotonic() - started)
             else:
-                self._finish_epoch(sums)
+                self.seconds += time.monotonic() - started
+                self._roll_back(good)
+        self.restore_best()
         yield self._progress(0.0, "done")
+
+    def restore_best(self) -> None:
+        """Go back to the weights that described the held-out crops best."""
+        if self.best is not None and self.best.epoch < len(self.history):
+            self.model.load_state_dict(self.best.weights)
+            self.model.s2 = self.best.s2
 
     def _progress(self, part: float, message: str) -> FitProgress:
         done, total = len(self.history), self.config.epochs
         record = self.history[-1] if self.history else None
-        return FitProgress(done, total, min(1.0, (done + part) / total), record, message)
+        fraction = 1.0 if message == "done" else min(1.0, (done + part) / total)
+        return FitProgress(done, total, fraction, record, message)
 
     def _batches(self) -> list[torch.Tensor]:
         """Row numbers of each step of an epoch; a last batch that is too small is left out."""
-        count = len(self.data)
-        order = torch.from_numpy(self.order.permutation(count))
+        count = self.n_training
+        order = torch.from_numpy(self.order.permutation(count)).to(self.device)
         whole = max(1, count // self.batch)
         return [order[i * self.batch : (i + 1) * self.batch] for i in range(whole)]
 
@@ -230,22 +263,22 @@ class Trainer:
         cosine = 0.5 * (1 + math.cos(math.pi * done)) * 0.98 + 0.02
         return self.config.learning_rate * self.slow_down * warm * cosine
 
-    def _step(self, rows: torch.Tensor, epoch: int, part: float, sums: _Sums) -> bool:
-        """One step of the optimiser; False when the loss is not a number."""
+    def _step(self, rows: torch.Tensor, epoch: int, part: float) -> torch.Tensor:
+        """One step of the optimiser; loss, misfit and divergence (3,)."""
         while True:
             try:
-                return self._try_step(rows, epoch, part, sums)
+                return self._try_step(rows, epoch, part)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.micro < 4:  # the standardisation needs two crops in a piece
+                if self.micro < 2:
                     raise NapariRvaeError(
-                        "The device's memory is full even for a few crops: free some of it, or "
+                        "The device's memory is full even for one crop: free some of it, or "
                         "use device='cpu'."
                     ) from None
                 self.micro //= 2  # the same batch in smaller pieces
 
-    def _try_step(self, rows: torch.Tensor, epoch: int, part: float, sums: _Sums) -> bool:
+    def _try_step(self, rows: torch.Tensor, epoch: int, part: float) -> torch.Tensor:
         done = (epoch + part) / self.config.epochs
         beta = min(1.0, 0.1 + 3 * done) * self.config.beta
         temper = max(1.0, _FIRST_TEMPER * (1 - 4 * done))
@@ -253,27 +286,27 @@ class Trainer:
             group["lr"] = self._rate(epoch)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        totals = np.zeros(3)
-        pieces = [piece for piece in rows.split(self.micro) if len(piece) > 1]
-        for piece in pieces:
+        totals = torch.zeros(3, device=self.device)
+        for piece in rows.split(self.micro):
             data, slopes = self._read(piece)
-            terms = self.model.loss(data, beta=beta, temper=temper, seed=self.generator)
+            terms = self.model.loss(
+                data, self.features[piece], beta=beta, temper=temper, seed=self.generator
+            )
             share = len(piece) / len(rows)
             (terms.total * share).backward()
-            totals += share * np.array(
-                [float(terms.total.detach()), float(terms.misfit), float(terms.divergence)]
-            )
+            totals += share * terms.figures
             if slopes is not None and self.search is not None and epoch >= 2:
                 self.shift[piece] = self.search.newton(
                     data, slopes, terms.template, terms.angle, self.shift[piece], self.model.s2
                 )
-        if not np.isfinite(totals).all():
-            return False
         self.optimiser.step()
-        # the normalisation of the likelihood, without which a sharper model looks worse
-        totals[0] += 0.5 * self.basis.n_real * math.log(self.model.s2 / self.basis.noise2)
-        sums.add(*totals)
-        return True
+        totals[0] += self._normalisation
+        return totals
+
+    @property
+    def _normalisation(self) -> float:
+        """Normalisation of the likelihood, without which a sharper model looks worse."""
+        return 0.5 * self.basis.n_real * math.log(self.model.s2 / self.basis.noise2)
 
     def _read(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Coefficients of a batch at the present shifts, and their slopes."""
@@ -293,8 +326,8 @@ class Trainer:
         rereads = {round(e * scale) for e in _REREAD_AT}
         if epoch in searches:
             found = []
-            for part in self.images.split(_SEARCH_CROPS):
-                found.append(self.search.draw(self.model, part, self.generator))
+            for pictures in self.pictures.pieces(_SEARCH_CROPS):
+                found.append(self.search.draw(self.model, pictures, self.generator))
                 yield self._progress(0.0, "searching shifts")
             self.shift = self.search.recentre(
                 *(torch.cat(column) for column in zip(*found, strict=True))
@@ -302,22 +335,51 @@ class Trainer:
         if epoch in searches | rereads:
             for _ in self.project():
                 yield self._progress(0.0, "searching shifts")
+            self.take_features()
 
-    def _finish_epoch(self, sums: _Sums) -> None:
-        steps = max(sums.steps, 1)
-        variance = sums.misfit / steps / self.basis.n_real
-        self.model.s2 = 0.7 * self.model.s2 + 0.3 * variance
+    def _finish_epoch(self, loss: float, misfit: float, divergence: float, seconds: float) -> None:
+        variance = misfit / self.basis.n_real
+        held_out = self._held_out_loss()
+        self.model.s2 = max(0.7 * self.model.s2 + 0.3 * variance, 1e-12)
         self.rollbacks = 0
+        self.seconds += seconds
         self.history.append(
             EpochRecord(
                 epoch=len(self.history) + 1,
-                loss=sums.loss / steps,
+                loss=loss,
                 misfit=variance / self.basis.noise2,
-                divergence=sums.divergence / steps,
+                divergence=divergence,
                 learning_rate=self.optimiser.param_groups[0]["lr"],
                 seconds=self.seconds,
+                held_out_loss=held_out,
             )
         )
+        settled = len(self.history) > _UNSETTLED * self.config.epochs
+        least = math.inf if self.best is None else self.best.loss
+        if settled and held_out < least:  # never where none are held out
+            weights = copy.deepcopy(self.model.state_dict())
+            self.best = _Best(len(self.history), held_out, weights, self.model.s2)
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> float:
+        """Loss of the held-out crops under the weights as they are; NaN if there are none."""
+        rows = torch.arange(self.n_training, len(self.data), device=self.device)
+        if not len(rows):
+            return math.nan
+        seed = torch.Generator(self.device).manual_seed(self.config.seed)  # the same every time
+        self.model.eval()
+        total = 0.0
+        for piece in rows.split(max(self.micro, 512)):
+            data, slopes = self._read(piece)
+            terms = self.model.loss(
+                data, self.features[piece], beta=self.config.beta, temper=1.0, seed=seed
+            )
+            total += float(terms.total) * len(piece) / len(rows)
+            if slopes is not None and self.search is not None:
+                self.shift[piece] = self.search.newton(
+                    data, slopes, terms.template, terms.angle, self.shift[piece], self.model.s2
+                )
+        return total + self._normalisation
 
     def _snapshot(self) -> dict[str, Any]:
         return {
@@ -329,14 +391,14 @@ class Trainer:
 
     def _roll_back(self, good: dict[str, Any]) -> None:
         """Return to the last good epoch with half the step size."""
+        self.model.load_state_dict(good["model"])
+        self.optimiser.load_state_dict(good["optimiser"])
+        self.model.s2 = good["s2"]
+        self.shift = good["shift"]
+        self.slow_down /= 2
         self.rollbacks += 1
         if self.rollbacks > _MAX_ROLLBACKS:
             raise NapariRvaeError(
                 "The training diverged: use a smaller learning_rate, and look at the crops for "
                 "extreme values."
             )
-        self.model.load_state_dict(good["model"])
-        self.optimiser.load_state_dict(good["optimiser"])
-        self.model.s2 = good["s2"]
-        self.shift = good["shift"]
-        self.slow_down /= 2

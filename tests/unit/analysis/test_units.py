@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_rvae import Cancelled, InputError, UnitConfig, join_latents
+from napari_rvae import RVAE, Cancelled, Crops, InputError, UnitConfig, join_latents
 from napari_rvae.analysis.appearance import unit_names
 from napari_rvae.analysis.tracks import link_sites
 from napari_rvae.analysis.units import Units, find_units
@@ -168,6 +168,44 @@ def test_latents_serve_as_features(crystal):
     latents.insert(0, "site_id", features["site_id"])
     units = find_units(join_latents(sites, latents))
     assert all(_recall(units, sites, label) > 0.9 for label in (0, 1, 2))
+
+
+def _star(order, angle):
+    """Picture (24, 24) of an atom among `order` neighbours."""
+    line = np.arange(24) - 11.5
+    phi = angle + 2 * np.pi * np.arange(order) / order
+    y, x = -8 * np.sin(phi), 8 * np.cos(phi)
+    rows = np.exp(-0.5 * ((line - y[:, None]) / 1.8) ** 2)
+    middle = np.exp(-0.5 * (line[:, None] ** 2 + line**2) / 1.8**2)
+    return rows.T @ np.exp(-0.5 * ((line - x[:, None]) / 1.8) ** 2) + middle
+
+
+def _stars(orders, rng):
+    """Crops of atoms among so many neighbours, turned at random."""
+    angles = rng.uniform(-np.pi, np.pi, len(orders))
+    images = np.stack([_star(n, a) for n, a in zip(orders, angles, strict=True)])
+    images += rng.normal(0, 0.1, images.shape) - images.mean((1, 2), keepdims=True)
+    return images[:, None].astype(np.float32)
+
+
+def test_a_model_tells_the_symmetry_of_each_unit(crystal, rng, monkeypatch):
+    monkeypatch.setattr("napari_rvae.vae.training._LEAST_STEPS", 240)
+    sites, features = crystal
+    order = np.repeat([3, 4, 2], 100)  # of labels 0, 1, 2
+    crops = Crops(images=_stars(order, rng), site_id=np.arange(300))
+    model = RVAE(n_latents=2, epochs=12, hidden=48, device="cpu").fit(crops)
+    few = np.concatenate([np.arange(20) + start for start in (0, 100, 200)])
+    latents = model.transform(crops.select(few)).drop(columns="site_id")
+    rows = 20 * sites["label"].to_numpy() + rng.integers(0, 20, len(sites))
+    table = sites.join(latents.iloc[rows].reset_index(drop=True))
+    units = find_units(table, features=features, model=model, pixel_pm=17.0)
+    plain = find_units(table, features=features)
+    assert units.summary[plain.summary.columns.tolist()].equals(plain.summary)
+    of = dict(zip(units.summary["name"], units.summary["symmetry"], strict=True))
+    assert of["host"] == "3-fold"
+    assert next(value for name, value in of.items() if name.startswith("bright")) == "4-fold"
+    assert units.summary["symmetry_order"].dtype == np.int64
+    assert units.summary["deviation_3_pm"][0] < 10
 
 
 def test_no_more_units_than_allowed(crystal, rng):

@@ -6,7 +6,10 @@ from napari_rvae import Frames, analyse_frames, simulate_graphene
 from napari_rvae.errors import Cancelled, InputError
 from napari_rvae.render import render_gaussians
 
-COLUMNS = [*("frame", "noise_sd", "gain", "row_noise_sd", "contrast", "blur", "missing", "quality")]
+COLUMNS = [
+    *("frame", "noise_sd", "gain", "offset", "readout_noise", "row_noise_sd"),
+    *("noise_lag_y", "noise_lag_x", "contrast", "blur", "missing", "quality"),
+]
 
 
 @pytest.fixture
@@ -138,3 +141,33 @@ def test_progress_is_told_and_can_stop(good):
         analyse_frames(good, progress=progress)
     assert seen == [(1, 8), (2, 8), (3, 8)]
     assert len(analyse_frames(good[:2], progress=lambda *_: None)) == 2
+
+
+# --------------------------------------------------------------------------- what the noise is
+def test_the_readout_noise_or_the_offset_where_the_gain_is_known(movie, rng):
+    counts = movie[0]
+    seen = analyse_frames(
+        np.stack(
+            [
+                counts + rng.normal(0, 6, counts.shape),
+                0.5 * counts + 100,
+                rng.normal(50, 5, counts.shape),
+                np.full(counts.shape, 7.0),
+            ]
+        )
+    )
+    assert seen["gain"].iloc[:2].to_numpy() == pytest.approx([1, 0.5], rel=0.25)
+    assert seen["readout_noise"].iloc[0] == pytest.approx(6, rel=0.25)
+    assert seen["offset"].iloc[1] == pytest.approx(100, rel=0.1)
+    known = np.isfinite(seen[["offset", "readout_noise"]]).to_numpy()
+    np.testing.assert_array_equal(known, [[False, True], [True, False], [False] * 2, [False] * 2])
+
+
+def test_noise_that_is_correlated_along_the_rows(movie, rng):
+    clean = ndimage.gaussian_filter(movie[0], 1.5)
+    white = rng.normal(0, 5, clean.shape)
+    slow = ndimage.uniform_filter1d(white, 2, axis=1)
+    seen = analyse_frames(np.stack([clean + white, clean + slow, np.full(clean.shape, 7.0)]))
+    lags = seen[["noise_lag_y", "noise_lag_x"]].to_numpy()
+    np.testing.assert_allclose(lags[:2], [[0, 0], [0, 0.5]], atol=0.1)
+    assert np.isnan(lags[2]).all()

@@ -167,3 +167,19 @@ def test_the_dose_is_per_square_angstrom_and_frame():
 def test_the_default_width_follows_the_distance():
     assert ScanConfig(neighbour_distance=20.0).probe_sigma == pytest.approx(4.8)
     assert ScanConfig(sigma=2.0).probe_sigma == 2.0
+
+
+def test_a_slanted_scan_slants_the_images_of_atoms_too():
+    """An atom's second moments are those of a round one, sheared about its own centre."""
+    config = dataclasses.replace(QUIET, shear=0.2, neighbour_distance=14.0, sigma=3.0, dose=2e5)
+    shape = (81, 101)
+    position = sheared(np.array([[60.0, 48.0]]), config, centre=40.0)
+    atom = Columns(position, np.array([config.host_peak]))
+    seen = record([atom], np.zeros((1, 2)), shape, config, np.random.default_rng(0))
+    picture = (seen.expected - seen.background)[0].astype(float)
+    y, x = np.indices(shape)
+    assert (picture * y).sum() / picture.sum() == pytest.approx(60, abs=0.01)
+    assert (picture * x).sum() / picture.sum() == pytest.approx(52, abs=0.01)
+    dy, dx = y - 60, x - 52
+    second = [(picture * a * b).sum() / picture.sum() for a, b in ((dy, dy), (dy, dx), (dx, dx))]
+    np.testing.assert_allclose(second, 9 * np.array([1, 0.2, 1.04]), rtol=0.01)

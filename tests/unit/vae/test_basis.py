@@ -38,7 +38,7 @@ def test_disc_functions_are_orthonormal_on_the_pixels(pixels):
     values = disc.sample() @ disc.orthonormaliser()
     exists = np.linalg.norm(values, axis=0) > 0.5
     gram = values[:, exists].T @ values[:, exists]
-    np.testing.assert_allclose(gram, np.eye(exists.sum()), atol=1e-4)
+    np.testing.assert_allclose(gram, np.eye(exists.sum()), atol=1e-5)
     # all but the sines of order 0, which are nothing
     assert exists.sum() == 2 * len(disc.orders) - sum(order == 0 for order, _ in disc.orders)
     assert np.abs(values[:, ~exists]).max() < 1e-6
@@ -47,7 +47,7 @@ def test_disc_functions_are_orthonormal_on_the_pixels(pixels):
 def test_the_learned_basis_is_orthonormal(basis):
     exists = basis.mask.flatten().bool()
     weights = basis.weights[:, exists]
-    np.testing.assert_allclose(weights.T @ weights, np.eye(int(exists.sum())), atol=1e-4)
+    np.testing.assert_allclose(weights.T @ weights, np.eye(int(exists.sum())), atol=1e-5)
     assert basis.n_real == exists.sum()
     assert not basis.weights[:, ~exists].any()
 

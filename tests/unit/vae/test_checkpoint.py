@@ -172,9 +172,15 @@ def test_damaged_and_foreign_files(folder, damage):
     one_line(error)
 
 
+def test_a_model_of_a_test_version_says_so(folder):
+    edit(folder, lambda header: header.update(format_version=1))
+    with pytest.raises(ModelFileError, match="train the model anew"):
+        RVAE.load(folder)
+
+
 def test_a_newer_format(folder):
     edit(folder, lambda header: header.update(format_version=FORMAT_VERSION + 1))
-    with pytest.raises(ModelFileError, match=r"format version 2.*update"):
+    with pytest.raises(ModelFileError, match=r"format version 3.*update"):
         RVAE.load(folder, device="cpu")
 
 

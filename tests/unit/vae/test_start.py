@@ -32,7 +32,7 @@ def test_many_crops_are_prepared_in_pieces(few, pieces, shifts):
         assert model.is_fitted is not preparing
         seen.append((preparing, progress.epoch, progress.fraction, progress.record))
     n_preparing = [preparing for preparing, *_ in seen].index(False)
-    assert n_preparing == 3 + 3 + 2 + 3  # looked through, read, basis and network, projected
+    assert n_preparing == 3 + 1 + 3  # looked through, basis, projected
     assert seen[:n_preparing] == [(True, 0, 0.0, None)] * n_preparing
     assert not any(preparing for preparing, *_ in seen[n_preparing:])
 
@@ -75,9 +75,10 @@ def test_training_crops_are_the_same_whether_read_in_pieces_or_not(few, pieces, 
     next(p for p in in_pieces.iter_fit(few) if p.message == "training")
     monkeypatch.undo()
     next(whole.iter_fit(few))
-    one, other = in_pieces._trainer.images, whole._trainer.images
-    assert one.shape == (21, 1, 32, 32)
-    assert torch.equal(one, other)
+    one, other = in_pieces._trainer, whole._trainer
+    assert one.n_training == len(one.pictures) == 21
+    np.testing.assert_array_equal(one.pictures.rows, other.pictures.rows)
+    torch.testing.assert_close(one.data, other.data)
 
 
 def test_bad_crops_are_found_before_any_work(few, pieces):
@@ -129,5 +130,5 @@ def test_only_large_steps_are_worth_several_threads(quick, batch, hidden, limit)
     )
     trainer.batch = batch
     assert trainer.threads == limit
-    trainer.images = trainer.images.to("meta")  # no CPU
+    trainer.device = torch.device("meta")  # no CPU
     assert trainer.threads is None

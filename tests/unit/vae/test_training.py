@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import gc
 import math
@@ -10,6 +11,7 @@ import torch
 from napari_rvae import RVAE
 from napari_rvae.errors import InputError, NapariRvaeError
 from napari_rvae.vae.model import SteerableVAE
+from napari_rvae.vae.training import Trainer
 
 
 def codes(model, crops):
@@ -20,10 +22,10 @@ def patched_loss(monkeypatch, change):
     """Let `change(call number, data)` spoil the loss of single calls."""
     loss, calls = SteerableVAE.loss, []
 
-    def spoiled(self, data, **options):
+    def spoiled(self, data, features, **options):
         calls.append(len(data))
         spoil = change(len(calls), data)
-        terms = loss(self, data, **options)
+        terms = loss(self, data, features, **options)
         if not spoil:
             return terms
         nan = math.nan
@@ -53,6 +55,7 @@ def test_the_history_tells_the_training(motif_model):
     history = motif_model.history_
     assert [record.epoch for record in history] == list(range(1, 13))
     assert all(math.isfinite(v) for record in history for v in dataclasses.astuple(record))
+    assert history[-1].held_out_loss < history[0].held_out_loss
     assert np.all(np.diff([record.seconds for record in history]) >= 0)
     assert history[-1].learning_rate < history[1].learning_rate
 
@@ -345,3 +348,45 @@ def test_the_callers_crops_stay(few):
     images = few.images.copy()
     RVAE(n_latents=2, epochs=1, hidden=16, device="cpu").fit(few).reconstruct(few)
     np.testing.assert_array_equal(images, few.images)
+
+
+# --------------------------------------------------------------------------- held-out crops
+def test_few_crops_are_all_trained_on(quick):
+    assert all(math.isnan(record.held_out_loss) for record in quick.history_)
+    assert quick._trainer.n_training == len(quick._trainer.pictures)
+
+
+def test_the_best_weights_are_restored_and_the_training_stops(sample, monkeypatch):
+    losses = iter([9.0, 8.0, 7.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    monkeypatch.setattr(Trainer, "_held_out_loss", lambda _: next(losses))
+    model = RVAE(n_latents=2, epochs=8, hidden=16, patience=3, device="cpu")
+    for progress in model.iter_fit(sample("motif", 60).crops):
+        if progress.epoch == 4 and progress.message == "training":
+            best = copy.deepcopy(model._trained.model.state_dict())
+    assert len(model.history_) == 7  # three epochs without a better one
+    assert progress.fraction == 1
+    assert not model.can_resume
+    for name, value in model._trained.model.state_dict().items():
+        assert torch.equal(value, best[name])
+
+
+def test_a_stalled_training_can_be_made_longer(sample, monkeypatch):
+    monkeypatch.setattr(Trainer, "_held_out_loss", lambda self: float(len(self.history)))
+    crops = sample("motif", 60).crops
+    model = RVAE(n_latents=2, epochs=6, hidden=16, patience=1, device="cpu").fit(crops)
+    assert len(model.history_) == 4
+    model.config = dataclasses.replace(model.config, epochs=9)
+    assert model.can_resume
+    for _ in model.iter_fit(crops, resume=True):
+        pass
+    assert len(model.history_) > 4
+
+
+def test_the_model_that_was_stopped_is_the_best_so_far(sample, monkeypatch):
+    monkeypatch.setattr(Trainer, "_held_out_loss", lambda self: float(len(self.history)))
+    restored = []
+    monkeypatch.setattr(Trainer, "restore_best", lambda self: restored.append(len(self.history)))
+    RVAE(n_latents=2, epochs=9, hidden=16, device="cpu").fit(
+        sample("motif", 60).crops, callback=lambda record: record.epoch < 5
+    )
+    assert restored == [5]

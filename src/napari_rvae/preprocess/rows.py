@@ -1,0 +1,168 @@
+"""Destriping: take off the offset that each row of the scan has of its own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage, special
+
+from napari_rvae.preprocess.noise import fill_missing, robust_sd
+
+__all__ = ["destripe"]
+
+#: An offset may change along its row as slowly as these cosines do: over a quarter of it.
+_MODES = 9
+
+#: The level of the noise is taken from so many times as many modes beside them.
+_REFERENCE = 8
+
+#: Bright things that were not fitted count for no more than so many standard deviations, to
+#: which values are bent smoothly: a kink would look like noise.
+_CLIP = 4.0
+
+#: The slow background is a running mean over this share of the frame.
+_BACKGROUND = 0.25
+
+#: Mean of a squared normal variable over its median, and over its mean up to _CUT.
+_CUT = 6.0
+_MEDIAN = 2 * special.gammaincinv(0.5, 0.5)
+_TRIMMED = special.gammainc(1.5, _CUT / 2) / special.gammainc(0.5, _CUT / 2)
+
+#: Standard error of such a level from one value, as a share of it, measured on noise; offsets
+#: smaller than so many errors are none. Noise alone exceeds it in one frame of a thousand.
+_LEVEL_SD, _SURE = 1.85, 5.0
+
+#: Frames with fewer rows or columns are left alone.
+_LEAST_ROWS, _LEAST_COLUMNS = 32, 8
+
+#: White noise below this share of the residual's spread is none, and so are offsets then.
+_NOTHING = 1e-2
+
+#: What stands so far above the noise, alone or on the average over _WIDTH frequencies, is
+#: picture.
+_ALONE, _TOGETHER, _WIDTH = 12.0, 2.5, 25
+
+
+def destripe(
+    image: NDArray[np.float64], atoms: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Take off the rows' own offsets, and their slow change along the row.
+
+    The offsets of rows are white from row to row; what the specimen shows is not. So the
+    frame less its fitted atoms, with what is still bright cut off, is split along the rows into
+    the slowest cosines, and each of these along y into frequencies: their usual level in the
+    upper half, which is finer than an atom, less that of the quicker cosines, is due to the
+    offsets. A Wiener filter takes that share off every frequency; where more stands out, which
+    is a lattice with its rows along the scan, or the background, less or nothing.
+
+    Not taken off is noise that changes along a row within less than a quarter of it, which
+    could not be told from the specimen without making the picture anisotropic, and shifts of
+    rows along x. Of rendered atoms or probability maps nothing should be taken off.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X); NaN pixels stay.
+    atoms
+        What is known to be in it (Y, X), in any unit and of either sign, such as the fitted
+        atoms; NaN where nothing is known. It protects single bright atoms, beside which a
+        streak would remain, and lattices along the rows.
+
+    Returns
+    -------
+    ndarray of shape (Y, X)
+        The picture without offsets; `image` itself where none are measured, it has no noise, or
+        fewer than 32 rows or 8 columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.preprocess import destripe
+    >>> rng = np.random.default_rng(0)
+    >>> white, offset = rng.normal(size=(256, 256)), rng.normal(size=(256, 1))
+    >>> bool(np.std(destripe(white + offset) - white) < 0.2)
+    True
+    >>> destripe(white) is white
+    True
+    """
+    rows, columns = image.shape
+    if rows < _LEAST_ROWS or columns < _LEAST_COLUMNS:
+        return image
+    residual, spread = _residual(image, atoms)
+    if spread == 0:
+        return image
+    n_modes = min(_MODES, max(1, columns // 16))
+    level = _noise_level(_fine_power(residual))
+    white = float(np.median(level[n_modes : _REFERENCE * n_modes]))
+    least = _SURE * _LEVEL_SD / math.sqrt(rows / 2) * white
+    offset = level[:n_modes] - white
+    offset[offset <= least] = 0.0
+    if white < _NOTHING**2 or not offset.any():
+        return image
+    coefficient = fft.dctn(residual, norm="ortho")
+    slow = coefficient[:, :n_modes]
+    noise = offset + white
+    share = offset / (noise + _picture_power(slow**2, noise))
+    share[0] = 0.0  # the mean of the frame is no one row's
+    stripes = np.zeros_like(coefficient)
+    stripes[:, :n_modes] = share * slow
+    return np.asarray(image - spread * fft.idctn(stripes, norm="ortho"))
+
+
+def _residual(
+    image: NDArray[np.float64], atoms: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], float]:
+    """Frame less atoms and background, in units of its spread, and that spread."""
+    known = np.isfinite(image)
+    residual = fill_missing(image)
+    residual = residual - np.median(residual)
+    if atoms is not None:
+        known = known & np.isfinite(atoms)
+        model = fill_missing(atoms)
+        model = model - model.mean()
+        size = float(np.abs(model).max())
+        if size > 0:
+            model = model / size
+            residual = residual - (residual * model).sum() / (model**2).sum() * model
+    width = 2 * int(_BACKGROUND * min(image.shape) / 2) + 1
+    residual = residual - ndimage.uniform_filter(ndimage.uniform_filter(residual, width), width)
+    spread = robust_sd(residual[known])
+    if spread == 0:
+        return residual, 0.0
+    residual = np.tanh(residual / (_CLIP * spread))
+    slope = max(0.5, float(1 - np.mean(residual[known] ** 2)))
+    residual = _CLIP / slope * residual
+    # what is missing is taken for the mean of its row, so that it does not dilute it
+    count = np.maximum(known.sum(1), 1)
+    mean = np.where(known, residual, 0.0).sum(1) / count
+    return np.where(known, residual, mean[:, None]), spread
+
+
+def _fine_power(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Power of the cosines (upper half of the frequencies along y, along x) of a residual.
+
+    By way of its second difference along y, which leaves no smooth picture whose ends would look
+    like something fine.
+    """
+    bend = fft.dctn(np.diff(residual, n=2, axis=0), norm="ortho")
+    count = len(bend)
+    fine = np.arange(count // 2, count)
+    weight = 2 - 2 * np.cos(np.pi * fine / count)  # of the difference
+    return np.asarray((bend[fine] / weight[:, None]) ** 2)
+
+
+def _noise_level(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean power (modes,) of normal noise in (frequencies, modes), robust against few peaks."""
+    usual = np.median(power, axis=0) / _MEDIAN
+    low = power < _CUT * usual
+    total = np.where(low, power, 0.0).sum(0)
+    return np.asarray(total / np.maximum(low.sum(0), 1) / _TRIMMED)
+
+
+def _picture_power(power: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Power of the picture in each coefficient (frequencies, modes), 0 where none stands out."""
+    alone = np.where(power > _ALONE * noise, power - noise, 0.0)
+    mean = ndimage.uniform_filter1d(power, _WIDTH, axis=0, mode="nearest")
+    return np.maximum(alone, np.where(mean > _TOGETHER * noise, mean - noise, 0.0))

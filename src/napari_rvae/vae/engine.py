@@ -1,0 +1,298 @@
+"""What the estimator needs from an engine: how to begin a training, the training, its result.
+
+There are two engines, the steerable one of this package and the published one (``vae/pixel``).
+The protocols say what the estimator calls; :class:`TrainedOnCrops` holds what the results of both
+have in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_rvae.config import CropConfig, RVAEConfig
+from napari_rvae.crops import Crops
+from napari_rvae.device import to_device
+from napari_rvae.errors import InputError, NotFittedError
+from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.gauge import Gauge
+from napari_rvae.vae.invariants import invariant_features
+from napari_rvae.vae.training import EpochRecord, FitProgress
+
+__all__ = ["Engine", "Started", "Trained", "TrainedOnCrops", "Training", "spread_out"]
+
+
+class Training(Protocol):
+    """A training that can be left after every report and entered again.
+
+    Attributes
+    ----------
+    config
+        Options; some may change while the training is left.
+    history
+        One record for each epoch that was finished.
+    """
+
+    config: RVAEConfig
+    history: list[EpochRecord]
+
+    @property
+    def data(self) -> torch.Tensor:
+        """The training crops as the engine keeps them, one along the first axis."""
+
+    @property
+    def threads(self) -> int | None:
+        """Most CPU threads that a step can use well; None for all of them."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train: all epochs are done, or nothing more is won."""
+
+    def run(self) -> Iterator[FitProgress]:
+        """Train until it is finished; the model is usable at every report."""
+
+    def restore_best(self) -> None:
+        """Go back to the weights that described the held-out crops best."""
+
+
+class Trained(Protocol):
+    """A model that computes results on its device."""
+
+    gauge: Gauge | None
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+
+    @property
+    def crop_config(self) -> CropConfig:
+        """Options with which to cut crops like those of the training."""
+
+    @property
+    def noise_sd(self) -> NDArray[np.float64]:
+        """Noise of a pixel (C,) that the model reckons with, in the units of the crops."""
+
+    @property
+    def aligned(self) -> Gauge:
+        """The gauge; NotFittedError before :meth:`learn_gauge`."""
+
+    def learn_gauge(self, data: torch.Tensor, seed: int) -> None:
+        """Align the pictures over the latents of the training's :attr:`Training.data`."""
+
+    def quantiles(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Latents (n, L) from the 5 to the 95 % quantile, and their medians (L,)."""
+
+    def check(self, crops: Crops) -> None:
+        """InputError for crops with another grid or other channels than the training's."""
+
+    def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """Codes of crops (n, C, S, S), NaN where they hold NaN.
+
+        "angle", "angle_sd", "pattern" (the host's angle) and "residual" (n,); "z" and "z_sd"
+        (n, L); "shift" (n, 2), as (y, x) in pixels of the grid; and, from an engine that knows,
+        "elsewhere" (n,), the share of the posterior that belongs to another mode.
+        """
+
+    def features(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Rotation-invariant features (n, F) of crops."""
+
+    def draw(
+        self, z: NDArray[np.float32], angle: NDArray[np.float32], shift: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Pictures (M, C, S, S) of latents at angles and shifts (grid pixels)."""
+
+    def header(self) -> dict[str, Any]:
+        """What goes into config.json."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What goes into the file of weights."""
+
+
+class Started(Protocol):
+    """A training before its first step, the model it trains, and how many crops hold NaN."""
+
+    @property
+    def trainer(self) -> Training:
+        """The training."""
+
+    @property
+    def trained(self) -> Trained:
+        """The model that it trains."""
+
+    @property
+    def left_out(self) -> int:
+        """Number of crops with NaN."""
+
+
+class Engine(NamedTuple):
+    """How to begin a training, and how to put a saved model together."""
+
+    start: Callable[[Crops, RVAEConfig, torch.device], Generator[FitProgress, None, Started]]
+    restore: Callable[[dict[str, Any], dict[str, torch.Tensor], RVAEConfig, torch.device], Trained]
+
+
+@dataclass(kw_only=True)
+class TrainedOnCrops:
+    """What results need to know of the training crops, whatever the engine.
+
+    Attributes
+    ----------
+    basis
+        The steerable basis of the crops.
+    scale
+        Standard deviation of each channel (C,), which crops are divided by.
+    channels, window_nd, window_px, content
+        As of the training crops.
+    gauge
+        Orientation of the pictures over the latents, None before it was learned.
+    spread
+        Quantiles 0, 1, ..., 100 % of the latents (101, L).
+    """
+
+    basis: SteerableBasis
+    scale: NDArray[np.float64]
+    channels: tuple[str, ...]
+    window_nd: float
+    window_px: float
+    content: str
+    gauge: Gauge | None = None
+    spread: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @classmethod
+    def of(cls, crops: Crops, **parts: Any) -> Self:
+        """Make one of its other parts, and of what is needed of the training crops."""
+        return cls(
+            channels=crops.channels,
+            window_nd=crops.window_nd,
+            window_px=crops.window_px,
+            content=crops.content,
+            **parts,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.basis.weights.device
+
+    @property
+    def crop_config(self) -> CropConfig:
+        """Options with which to cut crops like those of the training."""
+        plain = CropConfig(pixels=self.basis.pixels, content=self.content)
+        try:
+            return replace(plain, window_nd=self.window_nd)
+        except InputError:  # unknown, or beyond what the option takes
+            return replace(plain, window=self.window_px)
+
+    @property
+    def aligned(self) -> Gauge:
+        """The gauge, once it has been learned."""
+        if self.gauge is None:
+            raise NotFittedError("This model's gauge is not known yet: call fit first.")
+        return self.gauge
+
+    def quantiles(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Latents (n, L) from the 5 to the 95 % quantile, and their medians (L,)."""
+        low, high = self.spread[5], self.spread[95]
+        return np.linspace(low, high, n), self.spread[50]
+
+    def check(self, crops: Crops) -> None:
+        """Crops must have the grid and the channels of the training."""
+        shape = (self.basis.channels, self.basis.pixels)
+        if crops.images.shape[1:3] != shape:
+            raise InputError(
+                f"The crops have {crops.images.shape[1]} channels of {crops.pixels} px; the model "
+                f"was trained on {shape[0]} of {shape[1]}: cut them alike."
+            )
+
+    def load(self, images: NDArray[np.float32]) -> tuple[torch.Tensor, NDArray[np.bool_]]:
+        """Standardised pictures on the device, of the crops (n,) that hold no NaN."""
+        good = np.asarray(np.isfinite(images).all((1, 2, 3)))
+        scaled = images[good] / self.scale[:, None, None].astype(np.float32)
+        return to_device(torch.from_numpy(np.ascontiguousarray(scaled)), self.device), good
+
+    @torch.no_grad()
+    def features(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Invariant features (n, F) of crops."""
+        tensor, good = self.load(images)
+        return spread_out(
+            invariant_features(self.basis.project(tensor), self.basis.mask).cpu().numpy(), good
+        )
+
+    def header(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        return {
+            "basis": {
+                "n_orders": self.basis.n_orders,
+                "n_radial": self.basis.n_radial,
+                "channels": self.basis.channels,
+                "pixels": self.basis.pixels,
+                "noise2": self.basis.noise2,
+            },
+            "order": self.aligned.order,
+            "channels": list(self.channels),
+            "window_nd": self.window_nd if math.isfinite(self.window_nd) else None,
+            "window_px": self.window_px,
+            "content": self.content,
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What goes into the file of weights."""
+        gauge = self.aligned
+        return {
+            "basis.weights": self.basis.weights,
+            "basis.derivatives": self.basis.derivatives,
+            "gauge.nodes": gauge.nodes,
+            "gauge.pictures": gauge.pictures,
+            "gauge.host": gauge.host,
+            "scale": torch.from_numpy(self.scale.astype(np.float64)),
+            "spread": torch.from_numpy(self.spread),
+        }
+
+    @staticmethod
+    def saved_parts(
+        header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device
+    ) -> dict[str, Any]:
+        """All attributes from a model's files; LookupError or ValueError where they do not fit."""
+        basis = SteerableBasis(
+            tensors["basis.weights"], tensors["basis.derivatives"], **header["basis"]
+        ).to(device)
+        basis.check()
+        order = int(header["order"])
+        if not 1 <= order < max(2, basis.n_orders):
+            raise ValueError(f"the host's order is {order}")
+        gauge = Gauge(
+            tensors["gauge.nodes"], tensors["gauge.pictures"], tensors["gauge.host"], order
+        )
+        window = header["window_nd"]
+        # the first files do not tell these two
+        window_px = float(header.get("window_px", basis.pixels))
+        if not 0 < window_px < math.inf:
+            raise ValueError(f"the window has a side of {window_px} px")
+        return {
+            "basis": basis,
+            "scale": tensors["scale"].numpy(),
+            "channels": tuple(header["channels"]),
+            "window_nd": math.nan if window is None else float(window),
+            "window_px": window_px,
+            "content": CropConfig(content=header.get("content", "frame")).content,
+            "gauge": gauge.to(device),
+            "spread": tensors["spread"].numpy(),
+        }
+
+
+def spread_out(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Put results of the good crops in their rows; NaN elsewhere."""
+    out = np.full((good.size, *values.shape[1:]), np.nan)
+    out[good] = values
+    return out

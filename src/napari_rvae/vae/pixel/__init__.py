@@ -1,0 +1,1 @@
+"""The published rVAE: a decoder that draws pixel by pixel."""

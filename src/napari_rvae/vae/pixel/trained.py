@@ -1,0 +1,170 @@
+"""A trained model of the published engine, and the results it computes on the device.
+
+The canonical pictures are put into the steerable basis of the crops, so that gauge, symmetry and
+invariants are those of the other engine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_rvae.config import RVAEConfig
+from napari_rvae.tables import fold_angle
+from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.engine import TrainedOnCrops, spread_out
+from napari_rvae.vae.gauge import fit_gauge
+from napari_rvae.vae.pixel.model import Code, PixelVAE
+from napari_rvae.vae.pose import AngleGrid
+from napari_rvae.vae.shifts import turn_offsets
+
+__all__ = ["PixelTrained", "network"]
+
+
+class _Canonical:
+    """Canonical pictures as coefficients of a steerable basis."""
+
+    def __init__(self, model: PixelVAE, basis: SteerableBasis) -> None:
+        self.model, self.basis = model, basis
+        self.mask = basis.mask
+        self.grid = AngleGrid(basis.n_orders, basis.weights.device)
+
+    def generate(self, z: torch.Tensor) -> torch.Tensor:
+        """Coefficients (B, M, 2, K) of latents (B, L)."""
+        upright = Code(z.new_zeros(len(z)), z.new_zeros(len(z), 2), z)
+        size = self.model.at_a_time()
+        parts = [
+            self.basis.project(self.model.draw(Code(*part)))
+            for part in zip(*(value.split(size) for value in upright), strict=True)
+        ]
+        return torch.cat(parts)
+
+
+@dataclass(kw_only=True)
+class PixelTrained(TrainedOnCrops):
+    """Everything that a trained model needs to compute results, on its device."""
+
+    model: PixelVAE
+
+    @cached_property
+    def _canonical(self) -> _Canonical:
+        return _Canonical(self.model, self.basis)
+
+    @property
+    def noise_sd(self) -> NDArray[np.float64]:
+        """Noise of a pixel (C,) that the model reckons with, in the units of the crops."""
+        return math.sqrt(self.model.s2) * self.scale
+
+    @torch.no_grad()
+    def learn_gauge(self, data: torch.Tensor, seed: int) -> None:
+        """Align the pictures over the latents of standardised crops (N, C, S, S)."""
+        self.model.eval()
+        codes = torch.cat([self.model.infer(part)[0] for part in data.split(1000)])
+        values = self.model.read(codes).z.cpu().numpy().astype(np.float64)
+        self.spread = np.quantile(values, np.linspace(0, 1, 101), axis=0)
+        # it reads mask and grid, and calls generate: these are all there
+        self.gauge = fit_gauge(self._canonical, self.basis, values, seed)  # type: ignore[arg-type]
+
+    def _offset(self, z: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """Angle (B,) by which the decoder's pictures are turned against the aligned ones."""
+        if not self.model.rotation:  # the decoder draws crops as they lie in the frame
+            return z.new_zeros(len(z))
+        return self.aligned.offset(z, template, self._canonical.grid)
+
+    @torch.no_grad()
+    def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """Codes of crops (n, C, S, S); NaN where they hold NaN."""
+        self.model.eval()
+        tensor, good = self.load(images)
+        parts = [self._encode(part) for part in tensor.split(self.model.at_a_time())]
+        codes = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+        codes["angle"] = fold_angle(codes["angle"], 1)
+        return {name: spread_out(value, good) for name, value in codes.items()}
+
+    def _encode(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Codes of standardised pictures (B, C, S, S), the angle not folded."""
+        mean, log_sd = self.model.infer(images)
+        code = self.model.read(mean)
+        residual = (images - self.model.draw(code)).square().mean((1, 2, 3)) / self.model.s2
+        template = self._canonical.generate(code.z)
+        angle_sd = code.angle.new_zeros(len(code.angle))
+        if self.model.rotation:
+            angle_sd = log_sd[:, 0].exp().clamp_max(math.pi / math.sqrt(3))
+        return {
+            "angle": code.angle + self._offset(code.z, template),
+            "angle_sd": angle_sd,
+            "pattern": code.angle + self.aligned.host_angle(template, self._canonical.grid),
+            "residual": residual,
+            "z": code.z,
+            "z_sd": log_sd[:, -self.model.n_latents :].exp(),
+            "shift": -turn_offsets(code.offset, code.angle) * self._half,
+        }
+
+    @property
+    def _half(self) -> float:
+        """Half the window, from the middle of its first pixel to its centre."""
+        return (self.basis.pixels - 1) / 2
+
+    @torch.no_grad()
+    def draw(
+        self, z: NDArray[np.float32], angle: NDArray[np.float32], shift: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Pictures (M, C, S, S) of latents at angles and shifts (grid pixels)."""
+        self.model.eval()
+        out = np.empty((len(z), self.basis.channels, self.basis.pixels, self.basis.pixels))
+        for start in range(0, len(z), self.model.at_a_time()):
+            part = slice(start, start + self.model.at_a_time())
+            latents, turn, by = (
+                torch.as_tensor(values[part].copy(), device=self.device)
+                for values in (z, angle, shift)
+            )
+            turn = turn - self._offset(latents, self._canonical.generate(latents))
+            code = Code(turn, -turn_offsets(by, -turn) / self._half, latents)
+            out[part] = self.model.draw(code).cpu().numpy()
+        return (out * self.scale[:, None, None]).astype(np.float32)
+
+    def header(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        return {"engine": "pixel", **super().header(), "s2": self.model.s2}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What goes into the file of weights."""
+        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        return {**weights, **super().tensors()}
+
+    @classmethod
+    def restore(
+        cls,
+        header: dict[str, Any],
+        tensors: dict[str, torch.Tensor],
+        config: RVAEConfig,
+        device: torch.device,
+    ) -> PixelTrained:
+        """Put a model together from its files; ValueError where they do not fit."""
+        parts = cls.saved_parts(header, tensors, device)
+        model = network(config, parts["basis"].channels, parts["basis"].pixels)
+        own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        model.load_state_dict(own)
+        model.s2 = float(header["s2"])
+        return cls(model=model.to(device).eval(), **parts)
+
+
+def network(config: RVAEConfig, channels: int, pixels: int) -> PixelVAE:
+    """Return the network with its first weights."""
+    return PixelVAE(
+        channels,
+        pixels,
+        config.n_latents,
+        config.hidden,
+        torch.Generator().manual_seed(config.seed),
+        rotation=config.rotation,
+        shifts=config.shifts,
+        angle_prior_sd=config.angle_prior_sd,
+        half_precision=config.half_precision,
+    )
