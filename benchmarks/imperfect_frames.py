@@ -50,6 +50,7 @@ from napari_rvae import (
     simulate_graphene,
     simulate_perovskite,
 )
+from napari_rvae.preprocess import destripe
 
 Floats = NDArray[np.float64]
 
@@ -62,13 +63,15 @@ DOSE = 2000.0  # electrons in a column
 #: tell, units for each kind of column, share of the bulk that is in its unit.
 MOST_LEAK, MOST_UNITS, LEAST_SHARE = 0.02, 1, 0.98
 
-#: What is done to the frames and to the crops: (imperfect, corrections).
+#: What is done to the frames and to the crops: (imperfect, corrections). "first": as "both", with
+#: the frames destriped before the atoms are looked for, too.
 CASES = {
     "perfect": (False, {"distortion": "off", "destripe": False}),
     "neither": (True, {"distortion": "off", "destripe": False}),
     "destriped": (True, {"distortion": "off", "destripe": True}),
     "straightened": (True, {"distortion": "movie", "destripe": False}),
     "both": (True, {"distortion": "movie", "destripe": True}),
+    "first": (True, {"distortion": "movie", "destripe": True}),
 }
 
 #: Rotational order of a column's surroundings, and by how much a crystal may be turned until it
@@ -154,6 +157,12 @@ def with_truth(sites: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     return sites.assign(column=kind.astype(str), true_angle=angle)
 
 
+def destriped(frames: Frames) -> Frames:
+    """Frames without the offsets of their rows, before anything is known of the atoms."""
+    data = np.stack([destripe(frames.frame(k)) for k in range(frames.n_frames)])
+    return dataclasses.replace(frames, data=data)
+
+
 def cut(found: Sequence[tuple[Frames, pd.DataFrame]], config: CropConfig) -> Crops:
     """Crops of all movies."""
     return concat_crops(*(extract_crops(frames, sites, config) for frames, sites in found))
@@ -201,9 +210,10 @@ def run(
     flaws = flaws if imperfect else Flaws(0.0, 0.0)
     found, tables = [], []
     for number, movie in enumerate(movies(specimen, scene, frames, flaws=flaws, seed=seed)):
-        sites = detect_atoms(movie.frames, source=str(number))
+        seen = destriped(movie.frames) if case == "first" else movie.frames
+        sites = detect_atoms(seen, source=str(number))
         tables.append(link_sites(with_truth(sites, movie.sites)))
-        found.append(movie.frames)
+        found.append(seen)
     detected = concat_sites(*tables)
     table = detected[detected["column"] != ""]
     parts = [(movie, table[table["source"] == str(number)]) for number, movie in enumerate(found)]

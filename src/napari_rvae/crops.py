@@ -16,7 +16,12 @@ from scipy.spatial import cKDTree
 from napari_rvae.config import CropConfig
 from napari_rvae.errors import Cancelled, InputError
 from napari_rvae.frames import Frames, as_frames, as_region
-from napari_rvae.preprocess.correlation import UNKNOWN_NOISE, NoiseCorrelation, noise_correlation
+from napari_rvae.preprocess.correlation import (
+    UNKNOWN_NOISE,
+    NoiseCorrelation,
+    common_correlation,
+    noise_correlation,
+)
 from napari_rvae.preprocess.distortion import frame_distortions, physical_spacing
 from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.preprocess.pictures import Pictures
@@ -27,9 +32,6 @@ __all__ = ["Crops", "concat_crops", "extract_crops"]
 
 #: The host's amplitude is averaged over this many neighbour distances.
 _HOST_REACH = 5.0
-
-#: Noise is correlated where a correlation exceeds this, and so many standard errors.
-_LEAST_CORRELATION, _SURE = 0.05, 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,20 +338,17 @@ def extract_crops(
     )
 
 
-class _Noise(NamedTuple):
-    """Noise of a frame in the units of its crops: its level if it is white, and what it is."""
-
-    white: float
-    measured: NoiseCorrelation
-
-
 class _Cut(NamedTuple):
-    """Crops (n, C, S, S) of one frame, mean and sd of their windows (n,), and the noise."""
+    """Crops (n, C, S, S) of one frame, mean and sd of their windows (n,), and their noise.
+
+    The noise is its standard deviation if it is white, and what was measured of its correlation.
+    """
 
     images: NDArray[np.float32]
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
-    noise: _Noise | None
+    noise: float = math.nan
+    measured: NoiseCorrelation = UNKNOWN_NOISE
 
     def select(self, rows: NDArray[np.bool_]) -> _Cut:
         """Return some of the crops."""
@@ -358,21 +357,11 @@ class _Cut(NamedTuple):
 
 def _common_noise(cuts: list[_Cut]) -> tuple[float, NDArray[np.float64] | None]:
     """Noise of all frames, and its correlation if it is not white."""
-    noise = [cut.noise for cut in cuts if cut.noise is not None]
-    if not noise:
-        return math.nan, None
-    white = float(np.median([one.white for one in noise]))
-    known = [one.measured for one in noise if math.isfinite(one.measured.sd)]
-    if not known:
-        return white, None
-    along_y = np.mean([one.along_y for one in known], axis=0)
-    along_x = np.mean([one.along_x for one in known], axis=0)
-    error = float(np.median([one.error for one in known])) / math.sqrt(len(known))
-    largest = float(np.abs([along_y, along_x]).max())
-    if largest <= max(_LEAST_CORRELATION, _SURE * error):
-        return white, None
-    sd = float(np.median([one.sd for one in known]))
-    return sd, NoiseCorrelation(along_y, along_x, sd, error).autocorrelation()
+    known = [cut.noise for cut in cuts if math.isfinite(cut.noise)]
+    common = common_correlation([cut.measured for cut in cuts])
+    if common is not None:
+        return common.sd, common.autocorrelation()
+    return float(np.median(known)) if known else math.nan, None
 
 
 def _mean_correlation(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
@@ -483,7 +472,7 @@ class _Plan:
         divisor = np.where(host > 0, host, 1.0)
         out = np.full((len(points), len(self.layers), side, side), np.nan, np.float32)
         first_mean, first_sd = np.full((2, len(points)), np.nan)
-        noise, disc = None, round_window(side)
+        noise, measured, disc = math.nan, UNKNOWN_NOISE, round_window(side)
         samples = self.samples(frame)
         step = np.hypot(*self.distortion[frame].T) * self.window / side
         for number, (lag, channel) in enumerate(self.layers):
@@ -498,17 +487,21 @@ class _Plan:
             if number == 0:
                 first_mean = mean
                 first_sd = np.sqrt(np.einsum("nij,ij->n", cut**2, disc)) * divisor
-                noise = self._noise(image, divisor)
-        return _Cut(out, first_mean, first_sd, noise)
+                noise, measured = self._noise(image, divisor)
+        return _Cut(out, first_mean, first_sd, noise, measured)
 
-    def _noise(self, image: NDArray[np.float64], divisor: NDArray[np.float64]) -> _Noise | None:
-        """Noise of a picture in the units of the crops; None where there are none."""
+    def _noise(
+        self, image: NDArray[np.float64], divisor: NDArray[np.float64]
+    ) -> tuple[float, NoiseCorrelation]:
+        """Noise of a picture in the units of the crops, as in :class:`_Cut`."""
         if not divisor.size:
-            return None
+            return math.nan, UNKNOWN_NOISE
         unit = float(np.median(divisor))
-        # what was drawn has no noise of its own
-        measured = noise_correlation(image) if self.pictures.is_measured else UNKNOWN_NOISE
-        return _Noise(noise_level(image) / unit, measured._replace(sd=measured.sd / unit))
+        white = noise_level(image) / unit
+        if not self.pictures.is_measured:  # what was drawn has no noise of its own
+            return white, UNKNOWN_NOISE
+        measured = noise_correlation(image)
+        return white, measured._replace(sd=measured.sd / unit)
 
 
 def _host_amplitude(

@@ -11,7 +11,13 @@ from scipy import fft
 
 from napari_rvae.preprocess.noise import fill_missing
 
-__all__ = ["MAX_LAG", "UNKNOWN_NOISE", "NoiseCorrelation", "noise_correlation"]
+__all__ = [
+    "MAX_LAG",
+    "UNKNOWN_NOISE",
+    "NoiseCorrelation",
+    "common_correlation",
+    "noise_correlation",
+]
 
 #: Correlations are measured up to so many pixels.
 MAX_LAG = 4
@@ -29,6 +35,9 @@ _MEDIAN = math.log(2)
 #: Standard error of a correlation, times the root of the number of frequencies: of a median, and
 #: of a window that makes neighbouring frequencies alike.
 _SD = 2.7
+
+#: Noise is correlated where a correlation exceeds this, and so many standard errors.
+_LEAST, _SURE = 0.05, 4.0
 
 #: Noise below this share of the frame's own spread is rounding.
 _NOTHING = 1e-3
@@ -115,6 +124,20 @@ def noise_correlation(image: NDArray[np.float64]) -> NoiseCorrelation:
         spread * math.sqrt(along_y.mean() * along_x.mean() / corner),
         _SD / math.sqrt(number),
     )
+
+
+def common_correlation(frames: list[NoiseCorrelation]) -> NoiseCorrelation | None:
+    """Mean correlation of the noise of several frames; None where it is white or unknown."""
+    known = [one for one in frames if math.isfinite(one.sd)]
+    if not known:
+        return None
+    along_y = np.mean([one.along_y for one in known], axis=0)
+    along_x = np.mean([one.along_x for one in known], axis=0)
+    error = float(np.median([one.error for one in known])) / math.sqrt(len(known))
+    if np.abs([along_y, along_x]).max() <= max(_LEAST, _SURE * error):
+        return None
+    sd = float(np.median([one.sd for one in known]))
+    return NoiseCorrelation(along_y, along_x, sd, error)
 
 
 def _spectrum(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,10 +97,28 @@ class DiscFunctions:
             sines.append(radial * np.sin(order * phi))
         return np.stack(cosines + sines, 1)
 
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which pixels (S * S,) lie in the disc."""
+        line = np.arange(self.pixels) - (self.pixels - 1) / 2
+        return np.asarray(np.hypot(line[:, None], line) <= self.radius).ravel()
+
+    @cached_property
+    def _gram(self) -> NDArray[np.float64]:
+        values = self.sample()
+        return values.T @ values
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the functions, each of unit length, before orthonormalising."""
+        size = np.sqrt(np.diag(self._gram))
+        used = size > 1e-9  # not the sine of order 0
+        scaled = self._gram[np.ix_(used, used)] / np.outer(size[used], size[used])
+        return float(np.linalg.cond(scaled))
+
     def orthonormaliser(self) -> NDArray[np.float64]:
         """Matrix (F, F) that makes the sampled functions orthonormal (Loewdin: least change)."""
-        values = self.sample()
-        gram = values.T @ values
+        gram = self._gram
         size = np.sqrt(np.diag(gram))
         size[size < 1e-9] = np.inf  # the sine of order 0
         eigenvalue, vector = np.linalg.eigh(gram / np.outer(size, size))
@@ -131,6 +150,12 @@ class SteerableBasis:
         C and S.
     noise2
         Variance of one coefficient due to noise.
+    condition
+        Condition number of the sampled functions before they were orthonormalised: far above 1
+        where the grid is too coarse for them. NaN when unknown.
+    disc_share, kept_share
+        Share of the crops' power that lies in the disc, and share of the signal in the disc
+        (noise taken off) that the components hold, 0 to 1. NaN when unknown.
     """
 
     def __init__(
@@ -143,10 +168,27 @@ class SteerableBasis:
         channels: int,
         pixels: int,
         noise2: float,
+        condition: float = math.nan,
+        disc_share: float = math.nan,
+        kept_share: float = math.nan,
     ) -> None:
         self.weights, self.derivatives = weights, derivatives
         self.n_orders, self.n_radial = n_orders, n_radial
         self.channels, self.pixels, self.noise2 = channels, pixels, noise2
+        self.condition, self.disc_share, self.kept_share = condition, disc_share, kept_share
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """All that is not an array, by the names of the parameters; None where unknown."""
+        known = {
+            "n_orders": self.n_orders,
+            "n_radial": self.n_radial,
+            "channels": self.channels,
+            "pixels": self.pixels,
+            "noise2": self.noise2,
+        }
+        shares = {name: getattr(self, name) for name in ("condition", "disc_share", "kept_share")}
+        return known | {name: value for name, value in shares.items() if math.isfinite(value)}
 
     @property
     def mask(self) -> torch.Tensor:
@@ -170,15 +212,7 @@ class SteerableBasis:
 
     def to(self, device: torch.device) -> SteerableBasis:
         """Return the basis on a device."""
-        return SteerableBasis(
-            self.weights.to(device),
-            self.derivatives.to(device),
-            n_orders=self.n_orders,
-            n_radial=self.n_radial,
-            channels=self.channels,
-            pixels=self.pixels,
-            noise2=self.noise2,
-        )
+        return SteerableBasis(self.weights.to(device), self.derivatives.to(device), **self.numbers)
 
     def _shape(self, flat: torch.Tensor) -> torch.Tensor:
         return flat.reshape(-1, self.n_orders, 2, self.n_radial)
@@ -228,7 +262,24 @@ class SteerableBasis:
             plus[axis], minus[axis] = step, -step
             difference = disc.sample((plus[0], plus[1])) - disc.sample((minus[0], minus[1]))
             slopes.append(difference @ mix / (2 * step))
-        return _assemble([values, *slopes], components, orders, channels, pixels, noise2)
+        basis = _assemble([values, *slopes], components, orders, channels, pixels, noise2)
+        basis.condition = disc.condition
+        basis.disc_share, basis.kept_share = _shares(flat, basis, disc.inside)
+        return basis
+
+
+def _shares(
+    flat: NDArray[np.float64], basis: SteerableBasis, inside: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Share of power in the disc, and of the signal there that is kept; crops (N, C, S * S)."""
+    total = float((flat**2).sum(2).mean(0).sum())
+    disc = float((flat[:, :, inside] ** 2).sum(2).mean(0).sum())
+    held = flat.reshape(len(flat), -1).astype(np.float32) @ basis.weights.numpy()
+    kept = float((held**2).sum(1).mean())
+    pixels = inside.sum() * basis.channels
+    signal = disc - pixels * basis.noise2
+    share = (kept - basis.n_real * basis.noise2) / signal if signal > 0 else math.nan
+    return disc / total if total > 0 else math.nan, min(max(share, 0.0), 1.0)
 
 
 def _noise_power(power: NDArray[np.float64], orders: NDArray[np.int64]) -> float:

@@ -76,6 +76,10 @@ class Trained(Protocol):
         """Where the tensors are."""
 
     @property
+    def basis(self) -> SteerableBasis:
+        """The steerable basis of the crops."""
+
+    @property
     def crop_config(self) -> CropConfig:
         """Options with which to cut crops like those of the training."""
 
@@ -232,13 +236,7 @@ class TrainedOnCrops:
     def header(self) -> dict[str, Any]:
         """What goes into config.json."""
         return {
-            "basis": {
-                "n_orders": self.basis.n_orders,
-                "n_radial": self.basis.n_radial,
-                "channels": self.basis.channels,
-                "pixels": self.basis.pixels,
-                "noise2": self.basis.noise2,
-            },
+            "basis": self.basis.numbers,
             "order": self.aligned.order,
             "channels": list(self.channels),
             "window_nd": self.window_nd if math.isfinite(self.window_nd) else None,

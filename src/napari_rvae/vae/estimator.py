@@ -63,6 +63,10 @@ class RVAE:
         Device used, in words.
     left_out_
         Number of crops with NaN that were left out of the training.
+    noise_sd_
+        Noise of a pixel (C,) that the model reckons with.
+    basis_
+        What the basis of the crops holds: number of coefficients, condition number, shares.
 
     Examples
     --------
@@ -286,6 +290,31 @@ class RVAE:
         if self._trained is None:
             raise NotFittedError("This model is not trained: call fit first.")
         return self._trained.crop_config
+
+    @property
+    def basis_(self) -> dict[str, float]:
+        """What the basis of the crops holds.
+
+        ``coefficients``, their number; ``orders``, angular orders; ``condition``, condition
+        number of the sampled functions before they were orthonormalised; ``disc_share``, share
+        of the crops' power in the disc (its corners are not seen); ``kept_share``, share of the
+        signal in the disc, noise taken off, that the coefficients hold.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        """
+        if self._trained is None:
+            raise NotFittedError("This model is not trained: call fit first.")
+        basis = self._trained.basis
+        return {
+            "coefficients": basis.n_real,
+            "orders": basis.n_orders,
+            "condition": basis.condition,
+            "disc_share": basis.disc_share,
+            "kept_share": basis.kept_share,
+        }
 
     @property
     def noise_sd_(self) -> NDArray[np.float64]:

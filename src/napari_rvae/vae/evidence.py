@@ -23,6 +23,9 @@ __all__ = ["DIRECTION", "FEW_DIRECTIONS", "Evidence"]
 #: Crops that are encoded, decoded, and turned.
 _ENCODED, _DECODED, _TURNED = 2000, 600, 60
 
+#: The per-pixel decoder takes so much longer that fewer crops have to do.
+_FEWER = {"pixel": 4}
+
 #: Turns of a crop; none is a multiple of 90 degrees, which alone would need no interpolation.
 _TURNS = np.radians(15 + 30 * np.arange(12))
 
@@ -59,8 +62,7 @@ class Evidence:
     def collect(cls, model: RVAE, crops: Crops, other: RVAE | None) -> Evidence:
         """Take crops by the model's seed, and encode them."""
         rng = np.random.default_rng(model.config.seed)
-        rows = np.sort(rng.permutation(len(crops))[:_ENCODED])
-        part = crops.select(rows)
+        part = crops.select(np.sort(rng.permutation(len(crops))[: _affordable(model, _ENCODED)]))
         part = replace(part, images=part.read())
         part = part.select(np.isfinite(part.images).all((1, 2, 3)))
         return cls(model, other, part, model.transform(part))
@@ -72,7 +74,7 @@ class Evidence:
     def some(self, most: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
         """Draw at most so many rows."""
         rows = np.arange(len(self.crops)) if among is None else np.flatnonzero(among)
-        return np.sort(self.rng().permutation(rows)[:most])
+        return np.sort(self.rng().permutation(rows)[: _affordable(self.model, most)])
 
     @property
     def names(self) -> list[str]:
@@ -137,8 +139,17 @@ class Evidence:
     def decoded(self) -> tuple[NDArray[np.intp], NDArray[np.complex128]]:
         """Some crops with a direction, and the harmonics of their reconstructions."""
         rows = self.some(_DECODED, self.directed)
-        pictures = self.model.reconstruct(self.crops.select(rows)).astype(float)
-        return rows, self.rings.harmonics(pictures) / self._unit
+        return rows, self._decode(rows)
+
+    def _decode(self, rows: NDArray[np.intp]) -> NDArray[np.complex128]:
+        """Harmonics (n, C, R, orders) of reconstructions, without encoding the crops anew."""
+        table, grid = self.table.iloc[rows], self.crops.pixels / self.crops.window_px
+        pictures = self.model.inverse_transform(
+            table[self.names].to_numpy(),
+            angle=table["angle"].to_numpy(),
+            shift=table[["shift_y", "shift_x"]].to_numpy() * grid,
+        )
+        return self.rings.harmonics(pictures.astype(float)) / self._unit
 
     @cached_property
     def turned(self) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
@@ -160,8 +171,7 @@ class Evidence:
     def off(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """How far the angle (T, n) misses that of the turn, and the order (n,) of symmetry."""
         rows, _, angle = self.turned
-        pictures = self.model.reconstruct(self.crops.select(rows)).astype(float)
-        order = symmetry_orders(self.rings.harmonics(pictures) / self._unit)
+        order = symmetry_orders(self._decode(rows))
         missed = angle - _TURNS[:, None]
         return np.stack([fold_angle(missed[:, i], n) for i, n in enumerate(order)], 1), order
 
@@ -177,3 +187,7 @@ def _in_use(table: pd.DataFrame) -> NDArray[np.bool_]:
     spread = table[names].to_numpy(float).var(0)
     noise = (table[[f"{name}_sd" for name in names]].to_numpy(float) ** 2).mean(0)
     return np.asarray(spread >= _IN_USE * np.maximum(spread + noise, np.finfo(float).tiny))
+
+
+def _affordable(model: RVAE, count: int) -> int:
+    return count // _FEWER.get(model.config.decoder, 1)

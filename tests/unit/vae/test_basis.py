@@ -146,3 +146,29 @@ def test_to_a_device_is_the_same_basis(basis, blobs):
     moved = basis.to(torch.device("cpu"))
     assert torch.equal(project(moved, blobs[1][:5]), project(basis, blobs[1][:5]))
     assert moved.noise2 == basis.noise2
+
+
+@pytest.mark.parametrize("pixels", [24, 25, 32, 48, 64])
+def test_the_basis_tells_how_good_it_is(pixels):
+    images = crops_of_blobs(pixels)
+    basis = SteerableBasis.fit(images, band_limit=0.6)
+    assert 1 <= basis.condition < 100
+    assert 0.5 < basis.disc_share <= 1
+    assert 0.9 < basis.kept_share <= 1
+    weights = basis.weights.numpy()[:, basis.mask.flatten().bool().numpy()].astype(float)
+    np.testing.assert_allclose(weights.T @ weights, np.eye(weights.shape[1]), atol=1e-5)
+    again = basis.to(torch.device("cpu"))
+    assert again.numbers == basis.numbers
+
+
+def crops_of_blobs(pixels, count=300):
+    """Crops (N, 1, S, S) of three blobs at random places near the middle, with some noise."""
+    rng = np.random.default_rng(pixels)
+    line = np.arange(pixels) - (pixels - 1) / 2
+    place = rng.normal(0, pixels / 8, (count, 3, 2))
+    rows, columns = (
+        np.exp(-0.5 * ((line - place[..., axis, None]) / (pixels / 12)) ** 2) for axis in (0, 1)
+    )
+    clean = np.einsum("naj,nai->nji", rows, columns)
+    noisy = clean - clean.mean((1, 2), keepdims=True) + rng.normal(0, 0.05, clean.shape)
+    return noisy[:, None].astype(np.float32)

@@ -46,13 +46,14 @@ class Engine:
         z = self.z(crops)
         angle = np.zeros(len(crops)) if self.angle is None else self.angle(crops)
         table = pd.DataFrame({"site_id": crops.site_id, "angle": angle, "angle_sd": 0.05})
+        table["shift_y"] = table["shift_x"] = 0.0
         for k, column in enumerate(z.T):
             table[f"z{k}"], table[f"z{k}_sd"] = column, 0.1
         return table
 
-    def reconstruct(self, crops):
-        flat = (self.z(crops) * self.size) @ self.axes + self.mean
-        return flat.reshape(crops.images.shape).astype(np.float32)
+    def inverse_transform(self, z, *, angle, shift):
+        flat = (z * self.size) @ self.axes + self.mean
+        return flat.reshape(len(z), 1, 32, 32).astype(np.float32)
 
 
 class Round(Engine):
@@ -63,8 +64,8 @@ class Round(Engine):
         inside = crops.read()[:, 0, np.hypot(line[:, None], line) < 14].astype(float)
         return np.stack([100 * inside.std(1), 1000 * (inside**3).mean(1)], 1)
 
-    def reconstruct(self, crops):
-        return np.zeros(crops.images.shape, np.float32)
+    def inverse_transform(self, z, *, angle, shift):
+        return np.zeros((len(z), 1, 32, 32), np.float32)
 
 
 def found(model, crops, **options):
@@ -387,6 +388,14 @@ def test_other_crops_are_judged_without_a_crash(kind, motif_model, motif_sample,
     checks = found(motif_model, dataclasses.replace(crops, images=images))
     if kind != "noise-free":
         assert "no angle to find" in checks["angle"].text
+
+
+def test_the_per_pixel_engine_answers_the_same_questions(few):
+    crops = dataclasses.replace(few, images=few.images[:, :, ::2, ::2].copy(), window_px=16.0)
+    model = RVAE(n_latents=2, epochs=1, decoder="pixel", hidden=16, device="cpu").fit(crops)
+    checks = found(model, crops)
+    assert list(checks) == NAMES
+    assert checks["angle"].level == "bad"  # one epoch teaches it nothing
 
 
 def test_two_channels(sample, trained):

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from napari_rvae import Crops
 from napari_rvae.errors import InputError
-from napari_rvae.vae.splits import split_crops
+from napari_rvae.vae.splits import area_halves, split_crops
 
 WINDOW = 8.0
 
@@ -193,3 +193,22 @@ def test_nothing_is_held_out_unasked_and_the_log_is_silent(caplog):
 def test_other_shares_are_refused(share):
     with pytest.raises(InputError, match=r"goes from 0 to 0\.5"):
         split_crops(crops_at(np.zeros(10, int)), share, seed=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_halves_of_the_area_share_no_pixels(axis):
+    places = np.concatenate([grid(60), grid(60) + 500])
+    source = np.repeat(["a", "b"], 900)
+    crops = crops_at(np.zeros(1800, int), source, places)
+    one, other = area_halves(crops, axis=axis)
+    assert not overlap(crops, one, other)
+    assert len(one) + len(other) == pytest.approx(1800 * (1 - WINDOW / 60), rel=0.05)
+    assert len(one) == pytest.approx(len(other), rel=0.1)
+    for half in (one, other):
+        assert set(source[half]) == {"a", "b"}
+
+
+def test_there_are_no_halves_without_places_or_room():
+    assert area_halves(crops_at(np.zeros(200, int)), axis=0) is None
+    assert area_halves(crops_at(np.zeros(9, int), places=grid(6)), axis=0) is None
+    assert area_halves(crops_at(np.zeros(0, int), places=np.zeros((0, 2))), axis=0) is None
