@@ -91,8 +91,9 @@ class Row:
     crops: int
     false_atoms: int
     stretch: float  # measured, share; NaN where the crops were not straightened
-    leak: float  # R2 of the model's angle, as cosine and sine
-    lattice_leak: float  # R2 of the true angle, folded by the symmetry
+    leak: float  # R2 of the model's angle folded by the symmetry, as cosine and sine
+    raw_leak: float  # the same unfolded: which of the equal angles it is may follow the gauge
+    lattice_leak: float  # R2 of the true angle, folded
     units: int
     bulk_share: float  # of a kind of column, in the unit that most of it is in
     fit_cpu_s: float
@@ -225,7 +226,7 @@ def run(
     units, share = units_of(table, model, crops, seed)
     seen = table[table["z0"].notna()]
     z = seen[[f"z{i}" for i in range(model.config.n_latents)]].to_numpy(float)
-    column = seen["column"].to_numpy(str)
+    angle, column = seen["angle"].to_numpy(float), seen["column"].to_numpy(str)
     (low, high) = np.linalg.svd(crops.distortion)[1][::-1]
     return Row(
         specimen=specimen,
@@ -235,7 +236,8 @@ def run(
         crops=len(crops),
         false_atoms=len(detected) - len(table),
         stretch=float(high / low) - 1 if options["distortion"] != "off" else math.nan,
-        leak=told_by(z, seen["angle"].to_numpy(float), column),
+        leak=told_by(z, ORDER[specimen] * angle, column),
+        raw_leak=told_by(z, angle, column),
         lattice_leak=told_by(z, ORDER[specimen] * seen["true_angle"].to_numpy(float), column),
         units=units,
         bulk_share=share,
@@ -248,7 +250,7 @@ def run(
 HEADER = (
     f"{'specimen':<12}{'scene':<8}{'crops cut':<14}{'seed':>5}{'crops':>7}{'false':>7}"
     f"{'stretch':>9}{'leak':>8}"
-    f"{'lattice leak':>14}{'units':>7}{'bulk share':>12}{'fit CPU s':>11}{'CPU s':>8}"
+    f"{'raw leak':>10}{'lattice leak':>14}{'units':>7}{'bulk share':>12}{'fit CPU s':>11}{'CPU s':>8}"
 )
 
 
@@ -257,7 +259,7 @@ def line_of(row: Row) -> str:
     stretch = "" if math.isnan(row.stretch) else f"{row.stretch:.2%}"
     return (
         f"{row.specimen:<12}{row.scene:<8}{row.case:<14}{row.seed:>5}{row.crops:>7}"
-        f"{row.false_atoms:>7}{stretch:>9}{row.leak:>8.3f}{row.lattice_leak:>14.3f}{row.units:>7}{row.bulk_share:>12.3f}"
+        f"{row.false_atoms:>7}{stretch:>9}{row.leak:>8.3f}{row.raw_leak:>10.3f}{row.lattice_leak:>14.3f}{row.units:>7}{row.bulk_share:>12.3f}"
         f"{row.fit_cpu_s:>11.1f}{row.cpu_s:>8.1f}"
     )
 

@@ -47,6 +47,7 @@ from .synthetic import Simulation, simulate_graphene, simulate_perovskite
 from .tables import concat_sites, fold_angle, join_latents, neighbour_distance
 from .vae import (
     RVAE,
+    Check,
     EpochRecord,
     FitProgress,
     ModelChecks,
@@ -61,6 +62,7 @@ __version__: str
 __all__ = [
     "RVAE",
     "Cancelled",
+    "Check",
     "CropConfig",
     "CropGMM",
     "CropPCA",

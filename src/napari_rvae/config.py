@@ -334,7 +334,7 @@ class RVAEConfig(Config):
     )
     held_out: float = option(
         0.1,
-        "Share of the frames (of one frame: of its area) kept out of the training, to test it.",
+        "Share of the frames (of fewer than five: of their area) kept out of training, to test it.",
         low=0.0,
         high=0.5,
         advanced=True,

@@ -1,6 +1,6 @@
 """The rotationally invariant variational autoencoder: its engines, checks and splits."""
 
-from napari_rvae.vae.checks import ModelChecks, check_model
+from napari_rvae.vae.checks import Check, ModelChecks, check_model
 from napari_rvae.vae.estimator import RVAE
 from napari_rvae.vae.splits import split_crops
 from napari_rvae.vae.suggest import suggest_n_latents
@@ -9,6 +9,7 @@ from napari_rvae.vae.training import EpochRecord, FitProgress
 
 __all__ = [
     "RVAE",
+    "Check",
     "EpochRecord",
     "FitProgress",
     "ModelChecks",

@@ -105,8 +105,8 @@ def decoded_symmetry(
     """Rotational symmetry of decoded pictures.
 
     The deviation for the order n is the rms displacement between the picture and its nearest
-    n-fold symmetric one where it is largest, about a centre that is fitted: sqrt(2 <(f - s)^2> /
-    <|grad s|^2>), both means over about an atom.
+    n-fold symmetric one where it is largest, about a centre that is fitted:
+    ``sqrt(2 <(f - s)^2> / <|grad s|^2>)``, both means over about an atom.
 
     Parameters
     ----------

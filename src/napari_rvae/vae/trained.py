@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_rvae.config import RVAEConfig
+from napari_rvae.device import limit_threads
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.engine import TrainedOnCrops, spread_out
 from napari_rvae.vae.gauge import fit_gauge
@@ -73,7 +74,9 @@ class TrainedModel(TrainedOnCrops):
             shift = self.search.search(self.model, tensor)[0]
             tensor = move(tensor, shift)
         data = self.basis.project(tensor)
-        found = self.posterior(data)
+        # its steps are small, like those of the training: see Trainer.threads
+        with limit_threads(1 if self.device.type == "cpu" else None):
+            found = self.posterior(data)
         template, pose = found.template, found.pose
         rest = (data - rotate(template, pose.angle)).flatten(1)
         residual = (rest**2).sum(1) / (self.model.s2 * self.basis.n_real)
