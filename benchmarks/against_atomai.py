@@ -16,16 +16,16 @@ AtomAI runs in an environment of its own, because it changes global seeds, needs
 and writes a file after every epoch (here into a temporary folder). It draws its first weights
 from seed 0 whatever its seed is; here they are drawn anew from each seed, in the same way::
 
-    python -m venv /opt/atomai
-    /opt/atomai/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
-    /opt/atomai/bin/pip install atomai==0.8.1 --no-deps
-    /opt/atomai/bin/pip install six numpy scipy matplotlib pandas scikit-learn scikit-image \
+    python -m venv atomai-env
+    atomai-env/bin/pip install torch==2.13.0  # a CPU build
+    atomai-env/bin/pip install atomai==0.8.1 --no-deps
+    atomai-env/bin/pip install six numpy scipy matplotlib pandas scikit-learn scikit-image \
         networkx opencv-python-headless progressbar2 gpytorch "mendeleev<=0.6.1"
 
 torchvision, which would bring another torch, is replaced by a stub: AtomAI needs it only to lay
 out pictures, and for three networks that are not used here.
 
-    OMP_NUM_THREADS=1 python benchmarks/against_atomai.py --atomai-python /opt/atomai/bin/python
+    OMP_NUM_THREADS=1 python benchmarks/against_atomai.py --atomai-python atomai-env/bin/python
     OMP_NUM_THREADS=1 python benchmarks/against_atomai.py --quick
 """
 
@@ -434,7 +434,7 @@ def _numbers(text: str) -> list[int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--atomai-python", default="/opt/atomai/bin/python")
+    parser.add_argument("--atomai-python", default="atomai-env/bin/python")
     parser.add_argument("--quick", action="store_true", help="a minute: few crops, one seed, 32 px")
     parser.add_argument("--part", choices=("agreement", "cost", "both"), default="both")
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="such as 0,1,2")
