@@ -276,7 +276,7 @@ def _shares(
     disc = float((flat[:, :, inside] ** 2).sum(2).mean(0).sum())
     held = flat.reshape(len(flat), -1).astype(np.float32) @ basis.weights.numpy()
     kept = float((held**2).sum(1).mean())
-    pixels = inside.sum() * basis.channels
+    pixels = int(inside.sum()) * basis.channels
     signal = disc - pixels * basis.noise2
     share = (kept - basis.n_real * basis.noise2) / signal if signal > 0 else math.nan
     return disc / total if total > 0 else math.nan, min(max(share, 0.0), 1.0)
