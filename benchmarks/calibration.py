@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rvae import Truth, draw_scene, machine, scene_of, simulate
+from rvae import Truth, draw_scene, machine, scene_of, simulate, write_report
 from scipy import stats
 
 from napari_rvae import RVAE, Crops
@@ -209,9 +208,7 @@ def main() -> None:
             rows.append(run(kind, seed, options))
             print(line_of(rows[-1]), flush=True)
     print("\n".join(bars(rows)))
-    if options.out:
-        report = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(options.out, rows)
 
 
 if __name__ == "__main__":

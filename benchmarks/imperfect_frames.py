@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
-import os
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
+from rvae import machine, write_report
 from scipy.spatial import cKDTree
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
@@ -285,18 +282,6 @@ def bars(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{'holds' if all(holds) else 'FAILS':<6} {text}: {values}"
 
 
-def machine() -> dict[str, str | int]:
-    """What the times were taken on."""
-    return {
-        "cores": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "processor": platform.machine(),
-    }
-
-
 def _words(text: str) -> list[str]:
     return text.split(",")
 
@@ -321,8 +306,7 @@ def main() -> None:
     if options.quick:
         options.specimens, options.scenes = ["graphene"], ["single"]
         options.cases = ["neither", "both"]
-    where = machine()
-    print(", ".join(f"{name} {value}" for name, value in where.items()))
+    print(", ".join(f"{name} {value}" for name, value in machine().items()))
     flaws = Flaws(options.shear, options.row_noise)
     print(f"shear {flaws.shear:.0%}, row noise {flaws.row_noise} of the white noise")
     print(HEADER)
@@ -344,13 +328,7 @@ def main() -> None:
                     print(line_of(row), flush=True)
     for verdict in bars(rows):
         print(verdict)
-    if options.out:
-        report = {
-            "machine": where,
-            "flaws": dataclasses.asdict(flaws),
-            "rows": [dataclasses.asdict(row) for row in rows],
-        }
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(options.out, rows, flaws=dataclasses.asdict(flaws))
 
 
 if __name__ == "__main__":

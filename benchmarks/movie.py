@@ -11,8 +11,6 @@ principal components of the same rotation-invariant features tell, in the same r
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rvae import machine
+from rvae import machine, write_report
 from sklearn.decomposition import PCA
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neural_network import MLPClassifier
@@ -223,9 +221,7 @@ def main() -> None:
             rows.append(run(int(seed), peak, options))
             print(line_of(rows[-1]), flush=True)
     print("\n".join(bars(rows)))
-    if options.out:
-        report = {"machine": machine(), "rows": [dataclasses.asdict(row) for row in rows]}
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -416,6 +416,14 @@ def machine() -> dict[str, str | int]:
     }
 
 
+def write_report(path: Path | None, rows: Sequence[Any], **about: Any) -> None:
+    """Write the rows of a table as JSON, with the machine and what else there is to say."""
+    if path is not None:
+        lines = [dataclasses.asdict(row) for row in rows]
+        report = {"machine": machine(), **about, "rows": lines}
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
@@ -449,8 +457,7 @@ def main() -> None:
     options = _arguments()
     sizes, seeds = ([FEW], options.seeds[:1]) if options.quick else (options.sizes, options.seeds)
     shifts = {"no": [False], "yes": [True], "both": [False, True]}[options.shifts]
-    where = machine()
-    print(", ".join(f"{name} {value}" for name, value in where.items()))
+    print(", ".join(f"{name} {value}" for name, value in machine().items()))
     print(f"{N_TEST} test crops; angle error in degrees (chance 90 / order of symmetry)")
     print(HEADER)
     rows: list[Row] = []
@@ -473,14 +480,7 @@ def main() -> None:
                     print(line_of(row), flush=True)
     for verdict in bars(rows):
         print(verdict)
-    if options.out:
-        report = {
-            "machine": where,
-            "peak_counts": options.peak,
-            "centring_sd": options.centring,
-            "rows": [dataclasses.asdict(row) for row in rows],
-        }
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(options.out, rows, peak_counts=options.peak, centring_sd=options.centring)
 
 
 if __name__ == "__main__":

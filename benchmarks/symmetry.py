@@ -15,8 +15,6 @@ deviations).
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rvae import write_report
 
 from napari_rvae import RVAE, Crops
 from napari_rvae.config import CropConfig
@@ -249,9 +248,7 @@ def main() -> None:
                 print(line_of(row), flush=True)
     for verdict in verdicts(rows):
         print(verdict)
-    if options.out:
-        report = {"peak_counts": options.peak, "rows": [dataclasses.asdict(row) for row in rows]}
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(options.out, rows, peak_counts=options.peak)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -148,6 +148,11 @@ class Crops:
     def read(self, rows: slice | NDArray[Any] = slice(None)) -> NDArray[np.float32]:
         """Images of some of the crops (n, C, S, S) in memory."""
         return np.asarray(self.images[rows], np.float32)
+
+    def pieces(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """All images (n, C, S, S) in memory, in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(slice(start, start + size))
 
     def select(self, rows: ArrayLike) -> Crops:
         """Return some of the crops, by a mask (N,) or by row numbers.

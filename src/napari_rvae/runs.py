@@ -137,6 +137,25 @@ class Run:
                 "copy or run again."
             ) from None
 
+    def check_frames(self, frames: Frames) -> None:
+        """Raise InputError if frames are not those that the run was made from.
+
+        Shape and hash are compared, where the run knows them.
+        """
+        if self.frames is None:
+            return
+        shape, known = tuple(self.frames["shape"]), self.frames.get("sha256")
+        if shape != frames.shape:
+            raise InputError(
+                f"The movie is of shape {frames.shape}, that of the run of {shape}: give the movie "
+                "that the run was made from."
+            )
+        if known is not None and describe_frames(frames)["sha256"] not in {known, None}:
+            raise InputError(
+                f"The movie {frames.name!r} shows something else than that of the run, "
+                f"{self.frames.get('name')!r}: give the movie that the run was made from."
+            )
+
     def load_model(self, device: str = "auto") -> RVAE:
         """Load the model.
 

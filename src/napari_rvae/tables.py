@@ -25,6 +25,7 @@ __all__ = [
     "fold_angle",
     "group_rows",
     "join_latents",
+    "latent_grid",
     "latent_names",
     "make_sites",
     "neighbour_distance",
@@ -348,6 +349,44 @@ def fold_angle(angle: ArrayLike, n: int) -> NDArray[np.float64]:
     folded = values - period * np.ceil(values / period - 0.5)
     # rounding can leave the open end: -pi/n and pi/n are the same direction
     return np.where(folded <= -period / 2, folded + period, folded)
+
+
+def latent_grid(
+    quantiles: NDArray[np.float64], n: int, dims: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Latents (n, n, L) on a grid over two of them, the others at their median.
+
+    Parameters
+    ----------
+    quantiles
+        Quantiles 0, 1, ..., 100 % of the latents (101, L).
+    n
+        Places along each side, from the 5 to the 95 % quantile.
+    dims
+        The two latents: the first grows to the right, the second upwards.
+
+    Raises
+    ------
+    InputError
+        If there are no such latents.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.tables import latent_grid
+    >>> latent_grid(np.linspace(0, 100, 101)[:, None], 3, (0, 0))[0, :, 0].tolist()
+    [5.0, 50.0, 95.0]
+    """
+    count = quantiles.shape[1]
+    if not all(0 <= d < count for d in dims):
+        raise InputError(f"dims = {dims}: choose from 0 to {count - 1}.")
+    across, up = dims
+    steps = np.linspace(quantiles[5], quantiles[95], n)
+    z = np.tile(quantiles[50], (n, n, 1))
+    z[:, :, across] = steps[:, across]
+    if up != across:
+        z[:, :, up] = steps[::-1, up, None]
+    return z
 
 
 def latent_names(table: pd.DataFrame) -> list[str]:

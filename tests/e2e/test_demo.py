@@ -224,7 +224,15 @@ def test_the_metrics_of_the_demo_are_json_even_without_meaning(tmp_path):
     assert all(value is None or math.isfinite(value) for value in metrics.values())
 
 
-def test_ctrl_c_stops_with_one_line_and_nothing_written(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Let programs be interrupted, also where a shell in the background told us to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_with_one_line_and_nothing_written(tmp_path, ctrl_c):
     argv = ["demo", "--frames", "1", "--size", "160", "--rvae.epochs", "10000", "--out", "run"]
     with subprocess.Popen(
         [sys.executable, "-m", "napari_rvae.cli", *argv],

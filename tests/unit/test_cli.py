@@ -1,9 +1,7 @@
 """The command line: its options, its exit codes, and what it writes and says."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +16,6 @@ from napari_rvae import config, errors, runs
 from napari_rvae.cli import main, pipeline, viewer
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
-from napari_rvae.cli.progress import Progress
 from napari_rvae.crops import Crops
 from napari_rvae.layers import METADATA_KEY
 from napari_rvae.tables import make_sites
@@ -647,15 +644,3 @@ def test_metrics_are_printed_aligned(capsys):
 
 def test_the_pipeline_is_public_to_benchmarks():
     assert callable(pipeline.analyse_movie)
-
-
-def test_ctrl_c_that_was_swallowed_stops_at_the_next_tick():
-    """Some packages catch everything while they are being imported."""
-    before = signal.getsignal(signal.SIGINT)
-    with Progress().step("training") as tick:
-        tick(0, 2)
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            tick(1, 2)
-    assert signal.getsignal(signal.SIGINT) is before

@@ -16,7 +16,7 @@ from pandas.testing import assert_frame_equal
 from napari_rvae.analysis.units import Units
 from napari_rvae.config import CropConfig, DetectConfig, RVAEConfig, UnitConfig
 from napari_rvae.errors import InputError, ModelFileError, NotFittedError, ReadError
-from napari_rvae.frames import Frames
+from napari_rvae.frames import Frames, as_frames
 from napari_rvae.io import read_frames
 from napari_rvae.runs import check_run_folder, describe_frames, load_run, save_run
 from napari_rvae.tables import make_sites
@@ -636,3 +636,19 @@ def test_every_config_comes_back(tmp_path):
     configs = (DetectConfig(sigma=2.5), CropConfig(window=30.0), RVAEConfig(beta=0.1), UnitConfig())
     loaded = load_run(save_run(tmp_path / "run", configs=iter(configs)))
     assert tuple(loaded.configs.values()) == configs
+
+
+def test_a_run_knows_its_movie(tmp_path):
+    counts = np.random.default_rng(0).poisson(50, (3, 16, 16))
+    save_run(tmp_path / "run", frames=as_frames(counts))
+    run = load_run(tmp_path / "run")
+    run.check_frames(as_frames(counts))
+    with pytest.raises(InputError, match="give the movie that the run was made from"):
+        run.check_frames(as_frames(counts[:2]))
+    with pytest.raises(InputError, match="shows something else than that of the run"):
+        run.check_frames(as_frames(counts + 1))
+
+
+def test_a_run_without_a_movie_takes_any(tmp_path):
+    save_run(tmp_path / "run")
+    load_run(tmp_path / "run").check_frames(as_frames(np.zeros((2, 8, 8))))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -21,7 +20,7 @@ from sklearn.preprocessing import RobustScaler
 
 from napari_rvae.analysis.poses import place_pictures
 from napari_rvae.errors import InputError, NotFittedError
-from napari_rvae.tables import LATENT_COLUMNS
+from napari_rvae.tables import LATENT_COLUMNS, latent_grid
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -84,7 +83,9 @@ class _Baseline(ABC):
         InputError
             If there are fewer usable crops than latents, or all are the same.
         """
-        good = np.concatenate([_whole(part) for part in _parts(crops)] or [np.zeros(0, bool)])
+        good = np.concatenate(
+            [_whole(part) for part in crops.pieces(_CHUNK)] or [np.zeros(0, bool)]
+        )
         rows = np.flatnonzero(good)
         rows = np.random.default_rng(self.seed).permutation(rows)[: self.max_crops]
         if len(rows) <= self.n_latents:
@@ -209,14 +210,7 @@ class _Baseline(ABC):
             If the model has no such latents.
         """
         self._check(None)
-        across, up = dims or (0, min(1, self.n_latents - 1))
-        if not (0 <= across < self.n_latents and 0 <= up < self.n_latents):
-            raise InputError(f"dims = {dims}: choose from 0 to {self.n_latents - 1}.")
-        steps = np.linspace(self._spread[5], self._spread[95], n)
-        z = np.tile(self._spread[50], (n, n, 1))
-        z[:, :, across] = steps[None, :, across]
-        if up != across:
-            z[:, :, up] = steps[::-1, None, up]
+        z = latent_grid(self._spread, n, dims or (0, min(1, self.n_latents - 1)))
         pictures = self.inverse_transform(z.reshape(n * n, -1))
         return pictures.reshape(n, n, *pictures.shape[1:])
 
@@ -453,11 +447,6 @@ def _principal(pca: PCA, values: Array) -> tuple[Array, Array]:
     """Scores (n, L) and mean squared misfits (n,) of values (n, P)."""
     z = np.asarray(pca.transform(values))
     return z, np.asarray(np.mean((values - pca.inverse_transform(z)) ** 2, axis=1))
-
-
-def _parts(crops: Crops) -> Iterator[Pictures]:
-    for start in range(0, len(crops), _CHUNK):
-        yield crops.read(slice(start, start + _CHUNK))
 
 
 def _whole(images: Pictures) -> NDArray[np.bool_]:

@@ -155,11 +155,7 @@ def check_run(
 
     if run.sites is None:
         raise InputError(f"{run.folder} holds no sites: it was saved without them.")
-    if run.frames is not None and tuple(run.frames["shape"]) != frames.shape:
-        raise InputError(
-            f"The movie is of shape {frames.shape}, that of the run of "
-            f"{tuple(run.frames['shape'])}: give the movie that the run was made from."
-        )
+    run.check_frames(frames)
     model = run.load_model(device)
     partner = None if other is None else other.load_model(device)
     options = run.configs.get("CropConfig")

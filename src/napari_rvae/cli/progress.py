@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from types import FrameType
 from typing import TypeAlias
 
 __all__ = ["Progress", "say", "warn"]
@@ -28,32 +25,6 @@ def warn(text: str) -> None:
     sys.stderr.flush()
 
 
-def _stop_if(pressed: list[int]) -> None:
-    if pressed:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _remembered_interrupt() -> Iterator[list[int]]:
-    """Give a list that is empty until Ctrl-C is pressed, which interrupts as ever."""
-    pressed: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        signal.default_int_handler(number, frame)
-
-    before = signal.getsignal(signal.SIGINT)
-    here = threading.current_thread() is threading.main_thread()
-    if not here or before is not signal.default_int_handler:  # someone else's business
-        yield pressed
-        return
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class Progress:
     """Show how far the work has come.
 
@@ -66,28 +37,22 @@ class Progress:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Tick]:
-        """Show one step; the result is called with (done, total) as it goes on.
-
-        Calling it raises KeyboardInterrupt if Ctrl-C was pressed in this step and what was
-        running then made nothing of it, as some packages do while they are being imported.
-        """
-        with _remembered_interrupt() as pressed:
-            if self._bars:
-                yield from self._bar(title, pressed)
-                return
-            start = perf_counter()
-            yield lambda _done, _total: _stop_if(pressed)
-            say(f"{title:<18}{perf_counter() - start:7.1f} s")
+        """Show one step; the result is called with (done, total) as it goes on."""
+        if self._bars:
+            yield from self._bar(title)
+            return
+        start = perf_counter()
+        yield lambda _done, _total: None
+        say(f"{title:<18}{perf_counter() - start:7.1f} s")
 
     @staticmethod
-    def _bar(title: str, pressed: list[int]) -> Iterator[Tick]:
+    def _bar(title: str) -> Iterator[Tick]:
         from tqdm import tqdm
 
         shape = "{desc}{percentage:3.0f}% |{bar:30}| {elapsed}<{remaining}"
         with tqdm(desc=f"{title:<18}", total=1, file=sys.stderr, bar_format=shape) as bar:
 
             def tick(done: int, total: int) -> None:
-                _stop_if(pressed)
                 bar.total = max(total, 1)
                 bar.update(done - bar.n)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,22 @@ from napari_rvae.crops import Crops
 from napari_rvae.device import to_device
 from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.vae.basis import SteerableBasis
-from napari_rvae.vae.gauge import Gauge
+from napari_rvae.vae.epochs import EpochRecord, FitProgress
+from napari_rvae.vae.gauge import Decoder, Gauge, fit_gauge
 from napari_rvae.vae.invariants import invariant_features
-from napari_rvae.vae.training import EpochRecord, FitProgress
+from napari_rvae.vae.network import Network
 
-__all__ = ["Engine", "Started", "Trained", "TrainedOnCrops", "Training", "spread_out"]
+__all__ = [
+    "Engine",
+    "Started",
+    "Trained",
+    "TrainedOnCrops",
+    "Training",
+    "restored",
+    "spread_out",
+]
+
+_Network = TypeVar("_Network", bound=Network)
 
 
 class Training(Protocol):
@@ -44,10 +55,6 @@ class Training(Protocol):
     history: list[EpochRecord]
 
     @property
-    def data(self) -> torch.Tensor:
-        """The training crops as the engine keeps them, one along the first axis."""
-
-    @property
     def threads(self) -> int | None:
         """Most CPU threads that a step can use well; None for all of them."""
 
@@ -58,14 +65,26 @@ class Training(Protocol):
     def run(self) -> Iterator[FitProgress]:
         """Train until it is finished; the model is usable at every report."""
 
+    def latents(self) -> torch.Tensor:
+        """What the encoder gives for the crops of the training (N, L)."""
+
     def restore_best(self) -> None:
         """Go back to the weights that described the held-out crops best."""
 
 
 class Trained(Protocol):
-    """A model that computes results on its device."""
+    """A model that computes results on its device.
+
+    Attributes
+    ----------
+    gauge
+        Orientation of the pictures over the latents, None before it was learned.
+    spread
+        Quantiles 0, 1, ..., 100 % of the latents (101, L).
+    """
 
     gauge: Gauge | None
+    spread: NDArray[np.float64]
 
     @property
     def model(self) -> nn.Module:
@@ -91,11 +110,8 @@ class Trained(Protocol):
     def aligned(self) -> Gauge:
         """The gauge; NotFittedError before :meth:`learn_gauge`."""
 
-    def learn_gauge(self, data: torch.Tensor, seed: int) -> None:
-        """Align the pictures over the latents of the training's :attr:`Training.data`."""
-
-    def quantiles(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Latents (n, L) from the 5 to the 95 % quantile, and their medians (L,)."""
+    def learn_gauge(self, latents: torch.Tensor, seed: int) -> None:
+        """Align the pictures over the latents (N, L) of the training crops."""
 
     def check(self, crops: Crops) -> None:
         """InputError for crops with another grid or other channels than the training's."""
@@ -123,20 +139,12 @@ class Trained(Protocol):
         """What goes into the file of weights."""
 
 
-class Started(Protocol):
+class Started(NamedTuple):
     """A training before its first step, the model it trains, and how many crops hold NaN."""
 
-    @property
-    def trainer(self) -> Training:
-        """The training."""
-
-    @property
-    def trained(self) -> Trained:
-        """The model that it trains."""
-
-    @property
-    def left_out(self) -> int:
-        """Number of crops with NaN."""
+    trainer: Training
+    trained: Trained
+    left_out: int
 
 
 class Engine(NamedTuple):
@@ -152,6 +160,8 @@ class TrainedOnCrops:
 
     Attributes
     ----------
+    model
+        The network.
     basis
         The steerable basis of the crops.
     scale
@@ -164,6 +174,7 @@ class TrainedOnCrops:
         Quantiles 0, 1, ..., 100 % of the latents (101, L).
     """
 
+    model: Network
     basis: SteerableBasis
     scale: NDArray[np.float64]
     channels: tuple[str, ...]
@@ -205,10 +216,28 @@ class TrainedOnCrops:
             raise NotFittedError("This model's gauge is not known yet: call fit first.")
         return self.gauge
 
-    def quantiles(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Latents (n, L) from the 5 to the 95 % quantile, and their medians (L,)."""
-        low, high = self.spread[5], self.spread[95]
-        return np.linspace(low, high, n), self.spread[50]
+    @property
+    def decoder(self) -> Decoder:
+        """Decoded pictures as coefficients of the basis."""
+        raise NotImplementedError
+
+    @property
+    def noise_sd(self) -> NDArray[np.float64]:
+        """Noise of a pixel (C,) that the model reckons with, in the units of the crops."""
+        return math.sqrt(self.model.s2) * self.scale
+
+    @torch.no_grad()
+    def learn_gauge(self, latents: torch.Tensor, seed: int) -> None:
+        """Align the pictures over the latents (N, L) of the training crops."""
+        values = latents.cpu().numpy().astype(np.float64)
+        self.spread = np.quantile(values, np.linspace(0, 1, 101), axis=0)
+        self.gauge = fit_gauge(self.decoder, self.basis, values, seed)
+
+    def offset(self, z: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """Angle (B,) by which the decoder's pictures are turned against the aligned ones."""
+        if not self.model.rotation:  # the decoder draws crops as they lie in the frame
+            return torch.zeros(len(z), device=z.device)
+        return self.aligned.offset(z, template, self.decoder.grid)
 
     def check(self, crops: Crops) -> None:
         """Crops must have the grid and the channels of the training."""
@@ -237,6 +266,7 @@ class TrainedOnCrops:
         """What goes into config.json."""
         return {
             "basis": self.basis.numbers,
+            "s2": self.model.s2,
             "order": self.aligned.order,
             "channels": list(self.channels),
             "window_nd": self.window_nd if math.isfinite(self.window_nd) else None,
@@ -248,6 +278,7 @@ class TrainedOnCrops:
         """What goes into the file of weights."""
         gauge = self.aligned
         return {
+            **{f"model.{name}": value for name, value in self.model.state_dict().items()},
             "basis.weights": self.basis.weights,
             "basis.derivatives": self.basis.derivatives,
             "gauge.nodes": gauge.nodes,
@@ -287,6 +318,16 @@ class TrainedOnCrops:
             "gauge": gauge.to(device),
             "spread": tensors["spread"].numpy(),
         }
+
+
+def restored(
+    model: _Network, header: dict[str, Any], tensors: dict[str, torch.Tensor], device: torch.device
+) -> _Network:
+    """Give a network its saved weights; RuntimeError or LookupError where they do not fit."""
+    own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    model.load_state_dict(own)
+    model.s2 = float(header["s2"])
+    return model.to(device).eval()
 
 
 def spread_out(values: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -16,14 +15,14 @@ from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.device import choose_device, describe_device, limit_threads, release_memory
 from napari_rvae.errors import InputError, ModelFileError, NotFittedError
-from napari_rvae.tables import fold_angle
+from napari_rvae.tables import fold_angle, latent_grid
 from napari_rvae.vae.checkpoint import read_model, write_model
 from napari_rvae.vae.engine import Engine, Trained, Training
+from napari_rvae.vae.epochs import EpochRecord, FitProgress
 from napari_rvae.vae.pixel.trained import PixelTrained
 from napari_rvae.vae.pixel.training import start_pixel_training
 from napari_rvae.vae.start import start_training
 from napari_rvae.vae.trained import CHUNK, TrainedModel
-from napari_rvae.vae.training import EpochRecord, FitProgress
 
 __all__ = ["RVAE"]
 
@@ -287,9 +286,7 @@ class RVAE:
         (3.5, 'rendered')
         >>> latents = model.transform(extract_crops(movie, sites, model.crop_config))
         """
-        if self._trained is None:
-            raise NotFittedError("This model is not trained: call fit first.")
-        return self._trained.crop_config
+        return self._fitted.crop_config
 
     @property
     def basis_(self) -> dict[str, float]:
@@ -305,9 +302,7 @@ class RVAE:
         NotFittedError
             Before the training.
         """
-        if self._trained is None:
-            raise NotFittedError("This model is not trained: call fit first.")
-        basis = self._trained.basis
+        basis = self._fitted.basis
         return {
             "coefficients": basis.n_real,
             "orders": basis.n_orders,
@@ -327,20 +322,22 @@ class RVAE:
         NotFittedError
             Before the training.
         """
+        return self._fitted.noise_sd
+
+    @property
+    def _fitted(self) -> Trained:
         if self._trained is None:
             raise NotFittedError("This model is not trained: call fit first.")
-        return self._trained.noise_sd
+        return self._trained
 
     def _finish(self) -> Trained:
         """Return what was trained, with a gauge that fits the weights."""
-        trained = self._trained
-        if trained is None:
-            raise NotFittedError("This model is not trained: call fit first.")
+        trained = self._fitted
         if self._stale or trained.gauge is None:
             trained.model.eval()
             trainer = self._trainer
             assert trainer is not None  # noqa: S101 - a stale model was trained here
-            trained.learn_gauge(trainer.data, self.config.seed)
+            trained.learn_gauge(trainer.latents(), self.config.seed)
             self._stale = False
         return trained
 
@@ -372,7 +369,7 @@ class RVAE:
         """
         trained = self._finish()
         trained.check(crops)
-        parts = [trained.encode(part) for part in _chunks(crops)]
+        parts = [trained.encode(part) for part in crops.pieces(CHUNK)]
         codes = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
         return _latents_table(crops, codes, trained, self.config.n_latents)
 
@@ -399,7 +396,7 @@ class RVAE:
         """
         trained = self._finish()
         trained.check(crops)
-        parts = [trained.features(part) for part in _chunks(crops)]
+        parts = [trained.features(part) for part in crops.pieces(CHUNK)]
         values = np.concatenate(parts) if parts else np.zeros((0, 0))
         table = pd.DataFrame(values, columns=[f"f{i}" for i in range(values.shape[1])])
         table.insert(0, "site_id", crops.site_id)
@@ -502,16 +499,10 @@ class RVAE:
             If the model has no such latents.
         """
         trained = self._finish()
-        table, middle = trained.quantiles(n)
         if dims is None:
-            spread = np.argsort(np.ptp(table, axis=0))[::-1]
+            spread = np.argsort(trained.spread[95] - trained.spread[5])[::-1]
             dims = (int(spread[0]), int(spread[1 % len(spread)]))
-        if not all(0 <= d < self.config.n_latents for d in dims):
-            raise InputError(f"dims = {dims}: choose from 0 to {self.config.n_latents - 1}.")
-        z = np.tile(middle, (n, n, 1))
-        z[:, :, dims[0]] = table[:, dims[0]][None, :]
-        if dims[1] != dims[0]:
-            z[:, :, dims[1]] = table[::-1, dims[1]][:, None]
+        z = latent_grid(trained.spread, n, dims)
         pictures = self.inverse_transform(z.reshape(n * n, -1))
         return pictures.reshape(n, n, *pictures.shape[1:])
 
@@ -535,7 +526,7 @@ class RVAE:
         trained = self._finish()
         header = {
             "config": self.config.to_dict(),
-            "history": [_plain(record) for record in self.history_],
+            "history": [record.to_dict() for record in self.history_],
             **trained.header(),
         }
         write_model(folder, header, trained.tensors())
@@ -564,7 +555,7 @@ class RVAE:
             model = cls(RVAEConfig.from_dict(header["config"]), device=device)
             restore = _ENGINES[model.config.decoder].restore
             model._trained = restore(header, tensors, model.config, where)
-            model.history_ = [_record(values) for values in header["history"]]
+            model.history_ = [EpochRecord.from_dict(values) for values in header["history"]]
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelFileError(
@@ -572,22 +563,6 @@ class RVAE:
             ) from None
         model.device_ = describe_device(where)
         return model
-
-
-def _plain(record: EpochRecord) -> dict[str, float | None]:
-    """Values of a record that JSON can hold: it knows no NaN."""
-    values = dataclasses.asdict(record)
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
-
-
-def _record(values: dict[str, float | None]) -> EpochRecord:
-    numbers: dict[str, Any] = {k: math.nan if v is None else v for k, v in dict(values).items()}
-    return EpochRecord(**numbers)
-
-
-def _chunks(crops: Crops) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(crops), CHUNK):
-        yield crops.read(slice(start, start + CHUNK))
 
 
 def _latents_table(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,10 +20,9 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from sklearn.cluster import KMeans
 
 from napari_rvae.vae.basis import SteerableBasis
-from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.pose import AngleGrid, rotate
 
-__all__ = ["Gauge", "fit_gauge"]
+__all__ = ["Decoder", "Gauge", "fit_gauge"]
 
 #: Nodes that cover the latent space.
 _NODES = 96
@@ -107,18 +107,29 @@ def _climb(match: torch.Tensor, angle: torch.Tensor, grid: AngleGrid) -> torch.T
     return angle
 
 
+class Decoder(Protocol):
+    """Canonical pictures, before they are aligned, as coefficients of a steerable basis."""
+
+    @property
+    def grid(self) -> AngleGrid:
+        """Angles to try."""
+
+    def generate(self, z: torch.Tensor) -> torch.Tensor:
+        """Coefficients (B, M, 2, K) of latents (B, L)."""
+
+
 @torch.no_grad()
 def fit_gauge(
-    model: SteerableVAE, basis: SteerableBasis, latents: NDArray[np.float64], seed: int
+    decoder: Decoder, basis: SteerableBasis, latents: NDArray[np.float64], seed: int
 ) -> Gauge:
     """Align the decoded pictures over the latents (N, L) of the training crops."""
-    device = model.mask.device
+    device = basis.weights.device
     count = min(_NODES, len(np.unique(latents.round(6), axis=0)))
     clusters = KMeans(count, n_init=1, max_iter=50, random_state=seed).fit(latents)
     nodes = torch.as_tensor(clusters.cluster_centers_, dtype=torch.float32, device=device)
     size = np.bincount(clusters.labels_, minlength=count)
-    raw = model.generate(nodes)
-    order, parent = _spanning_tree(raw, model.grid, int(size.argmax()))
+    raw = decoder.generate(nodes)
+    order, parent = _spanning_tree(raw, decoder.grid, int(size.argmax()))
     pictures = raw.clone()
     root = int(order[0])
     strongest = 1 + int((raw[root, 1:] ** 2).sum((1, 2)).argmax()) if raw.shape[1] > 1 else 1
@@ -126,7 +137,7 @@ def fit_gauge(
     pictures[root] = rotate(raw[root : root + 1], torch.tensor([-arm], device=device))[0]
     for node in order[1:]:
         turn = smallest_turn(
-            raw[node : node + 1], pictures[parent[node] : parent[node] + 1], model.grid
+            raw[node : node + 1], pictures[parent[node] : parent[node] + 1], decoder.grid
         )
         pictures[node] = rotate(raw[node : node + 1], -turn)[0]
     host = pictures[root : root + 1].clone()

@@ -5,34 +5,19 @@ Read from top to bottom: layers, the model with its features, infer / generate /
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from napari_rvae.vae.invariants import count_features, invariant_features
+from napari_rvae.vae.network import Network, linear
 from napari_rvae.vae.pose import AngleGrid, Pose, derotate
 
 __all__ = ["LossTerms", "SteerableVAE"]
 
 #: Crops whose features are taken at a time, and that tell the features' spread.
 _CHUNK = 4000
-
-
-class _Linear(nn.Linear):
-    """Fully connected layer that takes no global random numbers when it is made."""
-
-    def reset_parameters(self) -> None:
-        """Leave the weights to :func:`_linear`."""
-
-
-def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
-    """Fully connected layer with its own random numbers (the global ones stay untouched)."""
-    layer = _Linear(n_in, n_out)
-    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
-    nn.init.uniform_(layer.bias, -(n_in**-0.5), n_in**-0.5, generator=generator)
-    return layer
 
 
 def _silu_slope(value: torch.Tensor) -> torch.Tensor:
@@ -42,11 +27,11 @@ def _silu_slope(value: torch.Tensor) -> torch.Tensor:
 
 def _perceptron(n_in: int, hidden: int, n_out: int, seed: torch.Generator) -> nn.Sequential:
     return nn.Sequential(
-        _linear(n_in, hidden, seed),
+        linear(n_in, hidden, seed),
         nn.SiLU(),
-        _linear(hidden, hidden, seed),
+        linear(hidden, hidden, seed),
         nn.SiLU(),
-        _linear(hidden, n_out, seed),
+        linear(hidden, n_out, seed),
     )
 
 
@@ -80,7 +65,7 @@ class LossTerms:
         return torch.stack([self.total.detach(), self.misfit, self.divergence])
 
 
-class SteerableVAE(nn.Module):
+class SteerableVAE(Network):
     """Variational autoencoder whose angle is marginalised exactly.
 
     The bound is that of the latents alone, given the angle's posterior for the current

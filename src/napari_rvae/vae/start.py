@@ -18,14 +18,16 @@ from napari_rvae.config import RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.errors import InputError
 from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.engine import Started
+from napari_rvae.vae.epochs import FitProgress
 from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.pictures import Pictures
 from napari_rvae.vae.shifts import ShiftSearch
 from napari_rvae.vae.splits import split_crops
 from napari_rvae.vae.trained import CHUNK, TrainedModel
-from napari_rvae.vae.training import FitProgress, Trainer
+from napari_rvae.vae.training import Trainer
 
-__all__ = ["Start", "basis_of", "choose_rows", "start_training", "usable_crops"]
+__all__ = ["Prepared", "prepare", "start_training", "waiting"]
 
 #: The basis, and the scales of the network, are taken from so many crops.
 _BASIS_CROPS = 4000
@@ -37,18 +39,36 @@ _WORTH_SPLITTING, _HELD_OUT_CROPS = 200, 1000
 _USUAL_WINDOW = 3.5
 
 
-class Start(NamedTuple):
-    """A training before its first step, the model it trains, and how many crops hold NaN."""
+class Prepared(NamedTuple):
+    """What a training begins with, whatever the engine.
 
-    trainer: Trainer
-    trained: TrainedModel
+    Attributes
+    ----------
+    pictures
+        The crops to train on, then those that are held out.
+    n_training
+        How many of them are trained on.
+    basis
+        The steerable basis, on the device.
+    left_out
+        Number of crops with NaN.
+    """
+
+    pictures: Pictures
+    n_training: int
+    basis: SteerableBasis
     left_out: int
 
 
-def start_training(
+def waiting(config: RVAEConfig) -> FitProgress:
+    """Report of a training that is not there yet."""
+    return FitProgress(0, config.epochs, 0.0, None, "preparing")
+
+
+def prepare(
     crops: Crops, config: RVAEConfig, device: torch.device
-) -> Generator[FitProgress, None, Start]:
-    """Make all that a training needs.
+) -> Generator[FitProgress, None, Prepared]:
+    """Choose the crops of a training and learn their basis.
 
     Yields
     ------
@@ -60,14 +80,20 @@ def start_training(
     InputError
         If there are fewer than eight usable crops, or all are the same.
     """
-    waiting = FitProgress(0, config.epochs, 0.0, None, "preparing")
-    good = yield from usable_crops(crops, waiting)
-    training, held_out = choose_rows(crops, good, config)
-    large = len(training) > CHUNK
-    basis, scale = basis_of(crops, training, config)
-    basis = basis.to(device)
-    if large:
-        yield waiting
+    good = yield from _usable_crops(crops, waiting(config))
+    training, held_out = _choose_rows(crops, good, config)
+    basis, scale = _basis_of(crops, training, config)
+    pictures = Pictures(crops, np.concatenate([training, held_out]), scale, device)
+    return Prepared(pictures, training.size, basis.to(device), int((~good).sum()))
+
+
+def start_training(
+    crops: Crops, config: RVAEConfig, device: torch.device
+) -> Generator[FitProgress, None, Started]:
+    """Make all that a training of the steerable engine needs; see :func:`prepare`."""
+    pictures, n_training, basis, left_out = yield from prepare(crops, config, device)
+    if n_training > CHUNK:
+        yield waiting(config)
     model = SteerableVAE(
         basis.mask.cpu(),
         config.n_latents,
@@ -76,28 +102,21 @@ def start_training(
         rotation=config.rotation,
     ).to(device)
     search = _shift_search(crops, config, basis)
-    trainer = Trainer(
-        model,
-        basis,
-        Pictures(crops, np.concatenate([training, held_out]), scale, device),
-        training.size,
-        config,
-        search,
-        torch.Generator(device).manual_seed(config.seed + 1),
-    )
+    noise = torch.Generator(device).manual_seed(config.seed + 1)
+    trainer = Trainer(model, basis, pictures, n_training, config, search, noise)
     for _ in trainer.project():
-        yield waiting
-    random = np.random.default_rng(config.seed).permutation(training.size)[:_BASIS_CROPS]
+        yield waiting(config)
+    random = np.random.default_rng(config.seed).permutation(n_training)[:_BASIS_CROPS]
     sample = trainer.data[torch.from_numpy(random).to(device)]
     model.start_from(sample, _typical(sample, basis), basis.noise2)
     trainer.take_features()
     trained = TrainedModel.of(
-        crops, basis=basis, scale=scale, model=model, search=search, beta=config.beta
+        crops, basis=basis, scale=pictures.scale, model=model, search=search, beta=config.beta
     )
-    return Start(trainer, trained, int((~good).sum()))
+    return Started(trainer, trained, left_out)
 
 
-def choose_rows(
+def _choose_rows(
     crops: Crops, good: NDArray[np.bool_], config: RVAEConfig
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of the crops to train on, and of those that are held out, of the good ones (N,)."""
@@ -118,7 +137,7 @@ def choose_rows(
     return training, held_out
 
 
-def basis_of(
+def _basis_of(
     crops: Crops, rows: NDArray[np.intp], config: RVAEConfig
 ) -> tuple[SteerableBasis, NDArray[np.float64]]:
     """Basis of some of the crops, and the standard deviation of each channel (C,)."""
@@ -134,17 +153,16 @@ def basis_of(
     return basis, scale
 
 
-def usable_crops(
-    crops: Crops, waiting: FitProgress
+def _usable_crops(
+    crops: Crops, report: FitProgress
 ) -> Generator[FitProgress, None, NDArray[np.bool_]]:
     """Which crops (N,) hold no NaN."""
-    good = np.zeros(len(crops), bool)
-    for start in range(0, len(crops), CHUNK):
-        if start:
-            yield waiting
-        part = slice(start, start + CHUNK)
-        good[part] = np.isfinite(crops.read(part)).all((1, 2, 3))
-    return good
+    good: list[NDArray[np.bool_]] = []
+    for images in crops.pieces(CHUNK):
+        if good:
+            yield report
+        good.append(np.asarray(np.isfinite(images).all((1, 2, 3))))
+    return np.concatenate(good or [np.zeros(0, bool)])
 
 
 def _shift_search(crops: Crops, config: RVAEConfig, basis: SteerableBasis) -> ShiftSearch | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 from napari_rvae.config import RVAEConfig
 from napari_rvae.device import limit_threads
 from napari_rvae.tables import fold_angle
-from napari_rvae.vae.engine import TrainedOnCrops, spread_out
-from napari_rvae.vae.gauge import fit_gauge
+from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
 from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.pose import rotate
 from napari_rvae.vae.posterior import LatentPosterior, infer_posterior
@@ -45,24 +43,9 @@ class TrainedModel(TrainedOnCrops):
     beta: float
 
     @property
-    def noise_sd(self) -> NDArray[np.float64]:
-        """Noise of a pixel (C,) that the model reckons with, in the units of the crops."""
-        return math.sqrt(self.model.s2) * self.scale
-
-    @torch.no_grad()
-    def learn_gauge(self, data: torch.Tensor, seed: int) -> None:
-        """Align the pictures over the latents of the training data."""
-        model = self.model
-        latents = torch.cat([model.infer(model.features(part))[0] for part in data.split(CHUNK)])
-        values = latents.cpu().numpy().astype(np.float64)
-        self.spread = np.quantile(values, np.linspace(0, 1, 101), axis=0)
-        self.gauge = fit_gauge(model, self.basis, values, seed)
-
-    def _offset(self, z: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """Angle (B,) by which the decoder's templates are turned against the aligned ones."""
-        if not self.model.rotation:  # the decoder draws crops as they lie in the frame
-            return torch.zeros(len(z), device=z.device)
-        return self.aligned.offset(z, template, self.model.grid)
+    def decoder(self) -> SteerableVAE:
+        """Decoded pictures as coefficients of the basis."""
+        return self.model
 
     @torch.no_grad()
     def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
@@ -80,7 +63,7 @@ class TrainedModel(TrainedOnCrops):
         template, pose = found.template, found.pose
         rest = (data - rotate(template, pose.angle)).flatten(1)
         residual = (rest**2).sum(1) / (self.model.s2 * self.basis.n_real)
-        offset = self._offset(found.mean, template)
+        offset = self.offset(found.mean, template)
         pattern = pose.angle + self.aligned.host_angle(template, self.model.grid)
         codes = {
             "angle": fold_angle((pose.angle + offset).cpu().numpy(), 1),
@@ -113,7 +96,7 @@ class TrainedModel(TrainedOnCrops):
             latents = torch.as_tensor(z[part].copy(), device=self.device)
             template = self.model.generate(latents)
             turn = torch.as_tensor(angle[part].copy(), device=self.device)
-            turn = turn - self._offset(latents, template)
+            turn = turn - self.offset(latents, template)
             image = self.basis.to_images(rotate(template, turn))
             by = torch.as_tensor(shift[part].copy(), device=self.device)
             if bool((by != 0).any()):
@@ -128,14 +111,8 @@ class TrainedModel(TrainedOnCrops):
         return {
             **super().header(),
             "engine": "steerable",
-            "s2": self.model.s2,
             "shift_limit": self.search.limit if self.search else None,
         }
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """What goes into the file of weights."""
-        own = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        return {**own, **super().tensors()}
 
     @classmethod
     def restore(
@@ -155,10 +132,7 @@ class TrainedModel(TrainedOnCrops):
             torch.Generator().manual_seed(0),
             rotation=config.rotation,
         )
-        own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        model.load_state_dict(own)
-        model = model.to(device).eval()
-        model.s2 = float(header["s2"])
+        model = restored(model, header, tensors, device)
         limit = header["shift_limit"]
         search = None if limit is None else ShiftSearch(basis, float(limit), float(limit) / 2)
         return cls(model=model, search=search, beta=config.beta, **parts)

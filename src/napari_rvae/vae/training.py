@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
 from napari_rvae.config import RVAEConfig
 from napari_rvae.device import is_out_of_memory
 from napari_rvae.errors import NapariRvaeError
 from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.epochs import EpochRecord, Epochs, FitProgress
 from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.pictures import Pictures
 from napari_rvae.vae.shifts import ShiftSearch
 
-__all__ = ["EpochRecord", "FitProgress", "Trainer"]
+__all__ = ["Trainer"]
 
 #: Longest time between two progress reports, in seconds.
 _REPORT_EVERY = 0.3
@@ -47,78 +46,9 @@ _FIRST_TEMPER = 4.0
 #: ones get smaller batches.
 _LEAST_STEPS = 600
 
-#: In this first share of the epochs the weights change too much for one to be called the best.
-_UNSETTLED = 0.4
-
-#: After so many failed steps in a row there is no point in going on.
-_MAX_ROLLBACKS = 5
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch gave.
-
-    Attributes
-    ----------
-    epoch
-        Number, from 1.
-    loss
-        Mean negative bound in nats per crop.
-    misfit
-        Mean squared misfit of a coefficient over the noise of the crops (1 = only noise).
-    divergence
-        Mean divergence of the latents from their prior in nats.
-    learning_rate
-        Step size at its end.
-    seconds
-        Time spent on the epochs so far; pauses do not count.
-    held_out_loss
-        The same as `loss` for crops that are not trained on; NaN where none are held out.
-    """
-
-    epoch: int
-    loss: float
-    misfit: float
-    divergence: float
-    learning_rate: float
-    seconds: float
-    held_out_loss: float = math.nan
-
-
-@dataclass(frozen=True)
-class FitProgress:
-    """Where a training stands.
-
-    Attributes
-    ----------
-    epoch, n_epochs
-        Whole epochs done, and in all.
-    fraction
-        Share of the training that is done, 0 to 1.
-    record
-        The newest epoch's record, None before the first.
-    message
-        What is being done: "preparing", "training", "searching shifts" or "done".
-    """
-
-    epoch: int
-    n_epochs: int
-    fraction: float
-    record: EpochRecord | None
-    message: str
-
-
-class _Best(NamedTuple):
-    """The weights after the epoch whose held-out loss was the least."""
-
-    epoch: int
-    loss: float
-    weights: dict[str, Any]
-    s2: float
-
 
 @dataclass
-class Trainer:
+class Trainer(Epochs):
     """State of a training: :meth:`project` once, then :meth:`run`, which can be left anywhere.
 
     Entered again, it repeats the epoch that was left.
@@ -152,39 +82,22 @@ class Trainer:
     features: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin without shifts; the optimiser is made when the first epoch begins."""
+        """Begin without shifts."""
         config, count = self.config, self.n_training
         per_epoch = max(1, math.ceil(_LEAST_STEPS / config.epochs))
         self.batch = max(2, min(config.batch_size, count // per_epoch if count > 64 else count))
         self.micro = self.batch
         self.device = self.pictures.device
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, fused=self.device.type != "mps"
-        )
-        self.order = np.random.default_rng(config.seed)
-        self.rollbacks = 0
-        self.slow_down = 1.0
-        self.seconds = 0.0
+        self.begin(self.device)
         self.shift = torch.zeros(len(self.pictures), 2, device=self.device)
         self.read_at = self.shift.clone()
         self.slopes: torch.Tensor | None = None
-        self.best: _Best | None = None
 
     @property
     def threads(self) -> int | None:
         """Most CPU threads that a step can use well; None for all of them."""
         on_cpu = self.device.type == "cpu"
         return 1 if on_cpu and self.batch * self.config.hidden < _WORTH_THREADS else None
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to train: all epochs are done, or nothing more is won."""
-        return len(self.history) >= self.config.epochs or self._stalled
-
-    @property
-    def _stalled(self) -> bool:
-        """Whether the held-out crops have not been described better for long."""
-        return self.best is not None and len(self.history) - self.best.epoch >= self.config.patience
 
     def project(self) -> Iterator[None]:
         """Take the coefficients of all pictures at the present shifts; yields between pieces."""
@@ -207,16 +120,20 @@ class Trainer:
         """Take the features of the coefficients, which have to be known, and the model started."""
         self.features = self.model.features(self.data)
 
+    @torch.no_grad()
+    def latents(self) -> torch.Tensor:
+        """What the encoder gives for all crops (N, L)."""
+        return torch.cat([self.model.infer(p)[0] for p in self.features.split(_PROJECTED_CROPS)])
+
     def run(self) -> Iterator[FitProgress]:
         """Train until the configured number of epochs, reporting at least twice a second."""
         last = time.monotonic()
-        if self._stalled:  # entered again all the same: someone wants to see more
-            self.best = None
+        self.enter()
         while not self.finished:
             epoch = len(self.history)
-            yield self._progress(0.0, "training")
+            yield self.progress(0.0, "training")
             started = time.monotonic()
-            good = self._snapshot()
+            good = self.snapshot()
             yield from self._prepare_shifts(epoch)
             # one sum on the device: nothing waits for the single steps
             sums = torch.zeros(3, device=self.device)
@@ -226,28 +143,16 @@ class Trainer:
                 if time.monotonic() - last > _REPORT_EVERY:
                     if not bool(sums.isfinite().all()):
                         break
-                    yield self._progress((number + 1) / len(batches), "training")
+                    yield self.progress((number + 1) / len(batches), "training")
                     last = time.monotonic()
             loss, misfit, divergence = (sums / len(batches)).tolist()
             if math.isfinite(loss + misfit + divergence):
                 self._finish_epoch(loss, misfit, divergence, time.monotonic() - started)
             else:
                 self.seconds += time.monotonic() - started
-                self._roll_back(good)
+                self.roll_back(good)
         self.restore_best()
-        yield self._progress(0.0, "done")
-
-    def restore_best(self) -> None:
-        """Go back to the weights that described the held-out crops best."""
-        if self.best is not None and self.best.epoch < len(self.history):
-            self.model.load_state_dict(self.best.weights)
-            self.model.s2 = self.best.s2
-
-    def _progress(self, part: float, message: str) -> FitProgress:
-        done, total = len(self.history), self.config.epochs
-        record = self.history[-1] if self.history else None
-        fraction = 1.0 if message == "done" else min(1.0, (done + part) / total)
-        return FitProgress(done, total, fraction, record, message)
+        yield self.progress(0.0, "done")
 
     def _batches(self) -> list[torch.Tensor]:
         """Row numbers of each step of an epoch; a last batch that is too small is left out."""
@@ -328,37 +233,21 @@ class Trainer:
             found = []
             for pictures in self.pictures.pieces(_SEARCH_CROPS):
                 found.append(self.search.draw(self.model, pictures, self.generator))
-                yield self._progress(0.0, "searching shifts")
+                yield self.progress(0.0, "searching shifts")
             self.shift = self.search.recentre(
                 *(torch.cat(column) for column in zip(*found, strict=True))
             )
         if epoch in searches | rereads:
             for _ in self.project():
-                yield self._progress(0.0, "searching shifts")
+                yield self.progress(0.0, "searching shifts")
             self.take_features()
 
     def _finish_epoch(self, loss: float, misfit: float, divergence: float, seconds: float) -> None:
         variance = misfit / self.basis.n_real
         held_out = self._held_out_loss()
         self.model.s2 = max(0.7 * self.model.s2 + 0.3 * variance, 1e-12)
-        self.rollbacks = 0
         self.seconds += seconds
-        self.history.append(
-            EpochRecord(
-                epoch=len(self.history) + 1,
-                loss=loss,
-                misfit=variance / self.basis.noise2,
-                divergence=divergence,
-                learning_rate=self.optimiser.param_groups[0]["lr"],
-                seconds=self.seconds,
-                held_out_loss=held_out,
-            )
-        )
-        settled = len(self.history) > _UNSETTLED * self.config.epochs
-        least = math.inf if self.best is None else self.best.loss
-        if settled and held_out < least:  # never where none are held out
-            weights = copy.deepcopy(self.model.state_dict())
-            self.best = _Best(len(self.history), held_out, weights, self.model.s2)
+        self.note(loss, variance / self.basis.noise2, divergence, held_out)
 
     @torch.no_grad()
     def _held_out_loss(self) -> float:
@@ -381,24 +270,11 @@ class Trainer:
                 )
         return total + self._normalisation
 
-    def _snapshot(self) -> dict[str, Any]:
-        return {
-            "model": copy.deepcopy(self.model.state_dict()),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-            "s2": self.model.s2,
-            "shift": self.shift.clone(),
-        }
+    def snapshot(self) -> dict[str, Any]:
+        """What :meth:`roll_back` needs: the shifts, too, change within an epoch."""
+        return {**super().snapshot(), "shift": self.shift.clone()}
 
-    def _roll_back(self, good: dict[str, Any]) -> None:
+    def roll_back(self, good: dict[str, Any]) -> None:
         """Return to the last good epoch with half the step size."""
-        self.model.load_state_dict(good["model"])
-        self.optimiser.load_state_dict(good["optimiser"])
-        self.model.s2 = good["s2"]
         self.shift = good["shift"]
-        self.slow_down /= 2
-        self.rollbacks += 1
-        if self.rollbacks > _MAX_ROLLBACKS:
-            raise NapariRvaeError(
-                "The training diverged: use a smaller learning_rate, and look at the crops for "
-                "extreme values."
-            )
+        super().roll_back(good)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from napari_rvae.vae.network import Network, linear
+
 __all__ = [
     "Code",
     "LossTerms",
@@ -30,21 +32,6 @@ SHIFT_PER_LATENT = 0.1
 #: Multiplications in one layer that are done at a time: on the CPU what its caches hold and what
 #: takes no longer than a progress report may, on other devices what keeps them busy.
 _PIECE_CPU, _PIECE_DEVICE = 1 << 27, 1 << 32
-
-
-class _Linear(nn.Linear):
-    """Fully connected layer that takes no global random numbers when it is made."""
-
-    def reset_parameters(self) -> None:
-        """Leave the weights to :func:`_linear`."""
-
-
-def _linear(n_in: int, n_out: int, seed: torch.Generator, *, bias: bool = True) -> nn.Linear:
-    """Fully connected layer with torch's usual first weights, uniform within n_in^-1/2."""
-    layer = _Linear(n_in, n_out, bias=bias)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=seed)
-    return layer
 
 
 class Code(NamedTuple):
@@ -101,7 +88,7 @@ def angle_divergence_without_mean(log_sd: torch.Tensor, prior_sd: float) -> torc
     return -ratio + 0.5 * (2 * ratio).exp() - 0.5
 
 
-class PixelVAE(nn.Module):
+class PixelVAE(Network):
     """Variational autoencoder with a decoder that draws pixel by pixel.
 
     Parameters
@@ -141,18 +128,18 @@ class PixelVAE(nn.Module):
         self.rotation, self.shifts = rotation, shifts
         self.angle_prior_sd, self.half_precision = angle_prior_sd, half_precision
         self.encoder = nn.Sequential(
-            _linear(channels * pixels**2, hidden, seed),
+            linear(channels * pixels**2, hidden, seed),
             nn.Tanh(),
-            _linear(hidden, hidden, seed),
+            linear(hidden, hidden, seed),
             nn.Tanh(),
-            _linear(hidden, 2 * (int(rotation) + 2 * int(shifts) + n_latents), seed),
+            linear(hidden, 2 * (int(rotation) + 2 * int(shifts) + n_latents), seed),
         )
-        self.place = _linear(2, hidden, seed)
-        self.content = _linear(n_latents, hidden, seed, bias=False)
+        self.place = linear(2, hidden, seed)
+        self.content = linear(n_latents, hidden, seed, bias=False)
         self.wide = nn.Sequential(
-            _linear(hidden, hidden, seed), nn.Tanh(), _linear(hidden, hidden, seed), nn.Tanh()
+            linear(hidden, hidden, seed), nn.Tanh(), linear(hidden, hidden, seed), nn.Tanh()
         )
-        self.out = _linear(hidden, channels, seed)
+        self.out = linear(hidden, channels, seed)
         line = torch.linspace(-1, 1, pixels)
         positions = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
         self.register_buffer("positions", positions, persistent=False)  # (S * S, 2) as (y, x)

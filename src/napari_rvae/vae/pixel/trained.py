@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from napari_rvae.config import RVAEConfig
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.basis import SteerableBasis
-from napari_rvae.vae.engine import TrainedOnCrops, spread_out
-from napari_rvae.vae.gauge import fit_gauge
+from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
 from napari_rvae.vae.pixel.model import Code, PixelVAE
 from napari_rvae.vae.pose import AngleGrid
 from napari_rvae.vae.shifts import turn_offsets
@@ -32,7 +31,6 @@ class _Canonical:
 
     def __init__(self, model: PixelVAE, basis: SteerableBasis) -> None:
         self.model, self.basis = model, basis
-        self.mask = basis.mask
         self.grid = AngleGrid(basis.n_orders, basis.weights.device)
 
     def generate(self, z: torch.Tensor) -> torch.Tensor:
@@ -53,29 +51,9 @@ class PixelTrained(TrainedOnCrops):
     model: PixelVAE
 
     @cached_property
-    def _canonical(self) -> _Canonical:
+    def decoder(self) -> _Canonical:
+        """Decoded pictures as coefficients of the basis."""
         return _Canonical(self.model, self.basis)
-
-    @property
-    def noise_sd(self) -> NDArray[np.float64]:
-        """Noise of a pixel (C,) that the model reckons with, in the units of the crops."""
-        return math.sqrt(self.model.s2) * self.scale
-
-    @torch.no_grad()
-    def learn_gauge(self, data: torch.Tensor, seed: int) -> None:
-        """Align the pictures over the latents of standardised crops (N, C, S, S)."""
-        self.model.eval()
-        codes = torch.cat([self.model.infer(part)[0] for part in data.split(1000)])
-        values = self.model.read(codes).z.cpu().numpy().astype(np.float64)
-        self.spread = np.quantile(values, np.linspace(0, 1, 101), axis=0)
-        # it reads mask and grid, and calls generate: these are all there
-        self.gauge = fit_gauge(self._canonical, self.basis, values, seed)  # type: ignore[arg-type]
-
-    def _offset(self, z: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """Angle (B,) by which the decoder's pictures are turned against the aligned ones."""
-        if not self.model.rotation:  # the decoder draws crops as they lie in the frame
-            return z.new_zeros(len(z))
-        return self.aligned.offset(z, template, self._canonical.grid)
 
     @torch.no_grad()
     def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
@@ -92,14 +70,14 @@ class PixelTrained(TrainedOnCrops):
         mean, log_sd = self.model.infer(images)
         code = self.model.read(mean)
         residual = (images - self.model.draw(code)).square().mean((1, 2, 3)) / self.model.s2
-        template = self._canonical.generate(code.z)
+        template = self.decoder.generate(code.z)
         angle_sd = code.angle.new_zeros(len(code.angle))
         if self.model.rotation:
             angle_sd = log_sd[:, 0].exp().clamp_max(math.pi / math.sqrt(3))
         return {
-            "angle": code.angle + self._offset(code.z, template),
+            "angle": code.angle + self.offset(code.z, template),
             "angle_sd": angle_sd,
-            "pattern": code.angle + self.aligned.host_angle(template, self._canonical.grid),
+            "pattern": code.angle + self.aligned.host_angle(template, self.decoder.grid),
             "residual": residual,
             "z": code.z,
             "z_sd": log_sd[:, -self.model.n_latents :].exp(),
@@ -124,19 +102,14 @@ class PixelTrained(TrainedOnCrops):
                 torch.as_tensor(values[part].copy(), device=self.device)
                 for values in (z, angle, shift)
             )
-            turn = turn - self._offset(latents, self._canonical.generate(latents))
+            turn = turn - self.offset(latents, self.decoder.generate(latents))
             code = Code(turn, -turn_offsets(by, -turn) / self._half, latents)
             out[part] = self.model.draw(code).cpu().numpy()
         return (out * self.scale[:, None, None]).astype(np.float32)
 
     def header(self) -> dict[str, Any]:
         """What goes into config.json."""
-        return {"engine": "pixel", **super().header(), "s2": self.model.s2}
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """What goes into the file of weights."""
-        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        return {**weights, **super().tensors()}
+        return {"engine": "pixel", **super().header()}
 
     @classmethod
     def restore(
@@ -149,10 +122,7 @@ class PixelTrained(TrainedOnCrops):
         """Put a model together from its files; ValueError where they do not fit."""
         parts = cls.saved_parts(header, tensors, device)
         model = network(config, parts["basis"].channels, parts["basis"].pixels)
-        own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        model.load_state_dict(own)
-        model.s2 = float(header["s2"])
-        return cls(model=model.to(device).eval(), **parts)
+        return cls(model=restored(model, header, tensors, device), **parts)
 
 
 def network(config: RVAEConfig, channels: int, pixels: int) -> PixelVAE:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,14 +14,14 @@ from napari_rvae.config import RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.device import is_out_of_memory
 from napari_rvae.errors import NapariRvaeError
-from napari_rvae.vae.pictures import Pictures
+from napari_rvae.vae.engine import Started
+from napari_rvae.vae.epochs import Epochs, FitProgress
 from napari_rvae.vae.pixel.model import LossTerms, PixelVAE
 from napari_rvae.vae.pixel.trained import PixelTrained, network
-from napari_rvae.vae.start import basis_of, choose_rows, usable_crops
+from napari_rvae.vae.start import prepare, waiting
 from napari_rvae.vae.trained import CHUNK
-from napari_rvae.vae.training import EpochRecord, FitProgress
 
-__all__ = ["PixelStart", "PixelTrainer", "start_pixel_training"]
+__all__ = ["PixelTrainer", "start_pixel_training"]
 
 #: Longest time between two progress reports, in seconds.
 _REPORT_EVERY = 0.3
@@ -31,12 +29,6 @@ _REPORT_EVERY = 0.3
 #: On the CPU a piece is computed by one thread unless pixels x width of the network is this
 #: much: below, waking a second thread costs more than it does.
 _WORTH_THREADS = 1 << 18
-
-#: In this first share of the epochs the weights change too much for one to be called the best.
-_UNSETTLED = 0.4
-
-#: After so many failed epochs in a row there is no point in going on.
-_MAX_ROLLBACKS = 5
 
 
 class _Sums:
@@ -55,16 +47,7 @@ class _Sums:
         return self.total / max(self.steps, 1)
 
 
-class _Best(NamedTuple):
-    """The weights after the epoch whose held-out loss was the least."""
-
-    epoch: int
-    loss: float
-    weights: dict[str, torch.Tensor]
-    s2: float
-
-
-class PixelTrainer:
+class PixelTrainer(Epochs):
     """State of a training: :meth:`run`, which can be left anywhere.
 
     Entered again, it repeats the epoch that was left. The step size does not change, as
@@ -87,6 +70,8 @@ class PixelTrainer:
         Random numbers of the training, on the device.
     """
 
+    model: PixelVAE
+
     def __init__(
         self,
         model: PixelVAE,
@@ -99,7 +84,7 @@ class PixelTrainer:
         self.model, self.config = model, config
         self.data, self.n_training = images, n_training
         self.noise2, self.generator = noise2, generator
-        self.history: list[EpochRecord] = []
+        self.history = []
         on_cpu = images.device.type == "cpu"
         self.batch = min(config.batch_size, n_training)
         self.n_chosen = max(1, round(config.pixel_share * model.pixels**2))
@@ -107,33 +92,21 @@ class PixelTrainer:
         self.micro = min(self.batch, model.at_a_time(self.n_chosen))
         small = self.micro * self.n_chosen * config.hidden < _WORTH_THREADS
         self.threads = 1 if on_cpu and small else None
-        self.optimiser = torch.optim.Adam(
-            model.parameters(), lr=config.learning_rate, fused=images.device.type != "mps"
-        )
-        self.order = np.random.default_rng(config.seed)
-        self.rollbacks = 0
-        self.slow_down = 1.0
-        self.seconds = 0.0
-        self.best: _Best | None = None
+        self.begin(images.device)
         self._reported = 0.0
 
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to train: all epochs are done, or nothing more is won."""
-        return len(self.history) >= self.config.epochs or self._stalled
-
-    @property
-    def _stalled(self) -> bool:
-        """Whether the held-out crops have not been described better for long."""
-        return self.best is not None and len(self.history) - self.best.epoch >= self.config.patience
+    @torch.no_grad()
+    def latents(self) -> torch.Tensor:
+        """What the encoder gives for all crops (N, L)."""
+        codes = torch.cat([self.model.infer(part)[0] for part in self.data.split(1000)])
+        return self.model.read(codes).z
 
     def run(self) -> Iterator[FitProgress]:
         """Train until the configured number of epochs, reporting at least twice a second."""
-        if self._stalled:  # entered again all the same: someone wants to see more
-            self.best = None
+        self.enter()
         while not self.finished:
             yield from self._report(0.0)
-            good = self._snapshot()
+            good = self.snapshot()
             sums, failed = _Sums(), False
             batches = self._batches()
             for number, rows in enumerate(batches):
@@ -143,21 +116,15 @@ class PixelTrainer:
                     break
                 sums.add(terms)
             if failed:
-                self._roll_back(good)
+                self.roll_back(good)
             else:
                 yield from self._finish_epoch(sums)
         self.restore_best()
-        yield self._progress(0.0, "done")
-
-    def _progress(self, part: float, message: str) -> FitProgress:
-        done, total = len(self.history), self.config.epochs
-        record = self.history[-1] if self.history else None
-        fraction = 1.0 if message == "done" else min(1.0, (done + part) / total)
-        return FitProgress(done, total, fraction, record, message)
+        yield self.progress(0.0, "done")
 
     def _report(self, part: float) -> Iterator[FitProgress]:
         """Report; the time that the caller takes does not count."""
-        yield self._progress(part, "training")
+        yield self.progress(part, "training")
         self._reported = time.monotonic()
 
     def _report_if_due(self, part: float) -> Iterator[FitProgress]:
@@ -245,23 +212,7 @@ class PixelTrainer:
         loss, misfit, divergence = (float(value) for value in sums.mean)
         held_out = yield from self._held_out_loss()
         self.model.s2 = max(misfit / self.data[0].numel(), 1e-12)
-        self.rollbacks = 0
-        self.history.append(
-            EpochRecord(
-                epoch=len(self.history) + 1,
-                loss=loss,
-                misfit=self.model.s2 / self.noise2,
-                divergence=divergence,
-                learning_rate=self.optimiser.param_groups[0]["lr"],
-                seconds=self.seconds,
-                held_out_loss=held_out,
-            )
-        )
-        settled = len(self.history) > _UNSETTLED * self.config.epochs
-        least = math.inf if self.best is None else self.best.loss
-        if settled and held_out < least:  # never, where none are held out
-            weights = copy.deepcopy(self.model.state_dict())
-            self.best = _Best(len(self.history), held_out, weights, self.model.s2)
+        self.note(loss, self.model.s2 / self.noise2, divergence, held_out)
 
     def _held_out_loss(self) -> Generator[FitProgress, None, float]:
         """Loss of the held-out crops under the weights as they are; NaN if there are none."""
@@ -283,71 +234,23 @@ class PixelTrainer:
             self.seconds += time.monotonic() - began
         return total
 
-    def restore_best(self) -> None:
-        """Go back to the weights that described the held-out crops best."""
-        if self.best is not None and self.best.epoch < len(self.history):
-            self.model.load_state_dict(self.best.weights)
-            self.model.s2 = self.best.s2
-
-    def _snapshot(self) -> dict[str, Any]:
-        return {
-            "model": copy.deepcopy(self.model.state_dict()),
-            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
-        }
-
-    def _roll_back(self, good: dict[str, Any]) -> None:
-        """Return to the last good epoch with half the step size."""
-        self.model.load_state_dict(good["model"])
-        self.optimiser.load_state_dict(good["optimiser"])
-        self.slow_down /= 2
-        self.rollbacks += 1
-        if self.rollbacks > _MAX_ROLLBACKS:
-            raise NapariRvaeError(
-                "The training diverged: use a smaller learning_rate, and look at the crops for "
-                "extreme values."
-            )
-
-
-class PixelStart(NamedTuple):
-    """A training before its first step, the model it trains, and how many crops hold NaN."""
-
-    trainer: PixelTrainer
-    trained: PixelTrained
-    left_out: int
-
 
 def start_pixel_training(
     crops: Crops, config: RVAEConfig, device: torch.device
-) -> Generator[FitProgress, None, PixelStart]:
-    """Make all that a training needs.
+) -> Generator[FitProgress, None, Started]:
+    """Make all that a training of the published engine needs; see :func:`prepare`.
 
     Crops are divided by the standard deviation of each channel, as for the other engine. (The
     published ones were probabilities, of 0 to 1, and were not.)
-
-    Yields
-    ------
-    FitProgress
-        Between pieces of the work; never for crops that fit into one piece.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than eight usable crops, or all are the same.
     """
-    waiting = FitProgress(0, config.epochs, 0.0, None, "preparing")
-    good = yield from usable_crops(crops, waiting)
-    training, held_out = choose_rows(crops, good, config)
-    basis, scale = basis_of(crops, training, config)
-    basis = basis.to(device)
+    pictures, n_training, basis, left_out = yield from prepare(crops, config, device)
     pieces: list[torch.Tensor] = []
-    rows = np.concatenate([training, held_out])
-    for piece in Pictures(crops, rows, scale, device).pieces(CHUNK):
+    for piece in pictures.pieces(CHUNK):
         if pieces:
-            yield waiting
+            yield waiting(config)
         pieces.append(piece)
     model = network(config, basis.channels, basis.pixels).to(device)
-    trained = PixelTrained.of(crops, basis=basis, scale=scale, model=model)
+    trained = PixelTrained.of(crops, basis=basis, scale=pictures.scale, model=model)
     noise = torch.Generator(device).manual_seed(config.seed + 1)
-    images = torch.cat(pieces)
-    trainer = PixelTrainer(model, images, training.size, config, basis.noise2, noise)
-    return PixelStart(trainer, trained, int((~good).sum()))
+    trainer = PixelTrainer(model, torch.cat(pieces), n_training, config, basis.noise2, noise)
+    return Started(trainer, trained, left_out)

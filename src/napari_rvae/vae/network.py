@@ -1,0 +1,38 @@
+"""What the networks of both engines are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["Network", "linear"]
+
+
+class Network(nn.Module):
+    """A variational autoencoder of crops.
+
+    Attributes
+    ----------
+    s2
+        Variance of a datum (a coefficient, a pixel) about what is decoded.
+    rotation
+        False for a plain model: every crop has the angle 0.
+    """
+
+    s2: float
+    rotation: bool
+
+
+class _Linear(nn.Linear):
+    """Fully connected layer that takes no global random numbers when it is made."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights to :func:`linear`."""
+
+
+def linear(n_in: int, n_out: int, seed: torch.Generator, *, bias: bool = True) -> nn.Linear:
+    """Fully connected layer with torch's usual first weights, uniform within n_in^-1/2."""
+    layer = _Linear(n_in, n_out, bias=bias)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=seed)
+    return layer
