@@ -10,7 +10,7 @@ install_qt_libraries
 
 PATH="$root/.venv/bin:$PATH"
 QT_API=pyside6
-OMP_NUM_THREADS=2
+OMP_NUM_THREADS=1 # each processor has a test of its own
 OMP_WAIT_POLICY=PASSIVE # waiting threads that spin slow down those that work
 export PATH QT_API OMP_NUM_THREADS OMP_WAIT_POLICY
 
@@ -40,6 +40,7 @@ check "docs" build_docs
 [ -z "$failed" ] || say "failed so far: ${failed#, }"
 say "pytest"
 status=0
-python -m pytest "$@" || status=$?
+# Tests of one file share costly fixtures, so that they stay together.
+python -m pytest -n auto --dist loadfile "$@" || status=$?
 [ -z "$failed" ] || die "failed before the tests: ${failed#, }"
 exit "$status"
