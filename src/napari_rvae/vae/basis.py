@@ -190,7 +190,7 @@ class SteerableBasis:
         shares = {name: getattr(self, name) for name in ("condition", "disc_share", "kept_share")}
         return known | {name: value for name, value in shares.items() if math.isfinite(value)}
 
-    @property
+    @cached_property
     def mask(self) -> torch.Tensor:
         """Which coefficients exist (M, 2, K), as 0 and 1."""
         exists = (self.weights**2).sum(0) > 0
@@ -214,16 +214,27 @@ class SteerableBasis:
         """Return the basis on a device."""
         return SteerableBasis(self.weights.to(device), self.derivatives.to(device), **self.numbers)
 
-    def _shape(self, flat: torch.Tensor) -> torch.Tensor:
+    @cached_property
+    def _places(self) -> torch.Tensor:
+        return self.mask.flatten().nonzero()[:, 0]
+
+    @cached_property
+    def _existing(self) -> list[torch.Tensor]:
+        """Weights and derivatives (C * S * S, n) of the coefficients that exist, a third or so."""
+        return [part[:, self._places] for part in (self.weights, *self.derivatives)]
+
+    def _onto(self, images: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+        flat = images.new_zeros(len(images), self.weights.shape[1])
+        flat[:, self._places] = images.flatten(1) @ pictures
         return flat.reshape(-1, self.n_orders, 2, self.n_radial)
 
     def project(self, images: torch.Tensor) -> torch.Tensor:
         """Coefficients (N, M, 2, K) of pictures (N, C, S, S)."""
-        return self._shape(images.flatten(1) @ self.weights)
+        return self._onto(images, self._existing[0])
 
     def slopes(self, images: torch.Tensor) -> torch.Tensor:
         """Change (N, 2, M, 2, K) of the coefficients as the window moves along y and x."""
-        return torch.stack([self._shape(images.flatten(1) @ d) for d in self.derivatives], 1)
+        return torch.stack([self._onto(images, d) for d in self._existing[1:]], 1)
 
     def to_images(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Pictures (N, C, S, S) of coefficients (N, M, 2, K)."""

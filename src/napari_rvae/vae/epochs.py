@@ -115,6 +115,10 @@ class Epochs:
     config: RVAEConfig
     history: list[EpochRecord]
 
+    #: Epochs before the first that counts: done, and in all.
+    before: int = 0
+    n_before: int = 0
+
     def begin(self, device: torch.device) -> None:
         """Make the optimiser, and count from nothing."""
         self.optimiser = torch.optim.Adam(
@@ -151,7 +155,8 @@ class Epochs:
         """Where the training stands, with a part of the present epoch done."""
         done, total = len(self.history), self.config.epochs
         record = self.history[-1] if self.history else None
-        fraction = 1.0 if message == "done" else min(1.0, (done + part) / total)
+        share = (self.before + done + part) / (self.n_before + total)
+        fraction = 1.0 if message == "done" else min(1.0, share)
         return FitProgress(done, total, fraction, record, message)
 
     def note(self, loss: float, misfit: float, divergence: float, held_out: float) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_rvae.vae.invariants import count_features, invariant_features
-from napari_rvae.vae.network import Network, linear
+from napari_rvae.vae.network import Network, draw_weights, linear
 from napari_rvae.vae.pose import AngleGrid, Pose, derotate
 
 __all__ = ["LossTerms", "SteerableVAE"]
@@ -122,6 +122,11 @@ class SteerableVAE(Network):
         if self._grid is None or self._grid.angle.device != device:
             self._grid = AngleGrid(self.n_orders, device)
         return self._grid
+
+    def draw_weights(self, seed: torch.Generator) -> None:
+        """Draw the weights anew; a generator seeded alike gives those of a new model."""
+        for part in (self.encoder, self.decoder):
+            draw_weights(part, seed)
 
     @torch.no_grad()
     def start_from(self, data: torch.Tensor, typical: torch.Tensor, noise2: float) -> None:

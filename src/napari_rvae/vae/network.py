@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["Network", "linear"]
+__all__ = ["Network", "draw_weights", "linear"]
 
 
 class Network(nn.Module):
@@ -33,6 +33,16 @@ class _Linear(nn.Linear):
 def linear(n_in: int, n_out: int, seed: torch.Generator, *, bias: bool = True) -> nn.Linear:
     """Fully connected layer with torch's usual first weights, uniform within n_in^-1/2."""
     layer = _Linear(n_in, n_out, bias=bias)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=seed)
+    draw_weights(layer, seed)
     return layer
+
+
+def draw_weights(module: nn.Module, seed: torch.Generator) -> None:
+    """Draw the weights of all fully connected layers anew, in order."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            for parameter in layer.parameters():
+                parameter.data.copy_(
+                    torch.empty(parameter.shape).uniform_(-bound, bound, generator=seed)
+                )

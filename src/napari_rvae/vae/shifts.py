@@ -8,7 +8,10 @@ and for every result, shift and angle are searched together from several starts.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +27,8 @@ __all__ = ["ShiftSearch", "move"]
 #: Groups in the latent space whose mean shift is taken for a matter of the gauge.
 _GROUPS = 24
 
-#: Newton steps after each start.
-_STEPS = 3
+#: Newton steps after each start that is followed, and how many starts are.
+_STEPS, _FOLLOWED = 2, 3
 
 
 def move(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
@@ -82,6 +85,19 @@ class ShiftSearch:
         step = torch.linalg.solve(normal, right).clamp(-self.limit / 4, self.limit / 4)
         return _bounded(shift + step, self.limit)
 
+    @cached_property
+    def moved_bases(self) -> list[SteerableBasis]:
+        """The basis as it lies in a crop whose window was moved to each of the starts.
+
+        Moving a window and projecting are linear. Moving the few pictures of the basis the other
+        way (the adjoint) gives the same coefficients as moving every crop.
+        """
+        basis = self.basis
+        starts = self.starts(basis.weights.device)
+        pictures = torch.cat([basis.weights[None], basis.derivatives])  # (3, C * S * S, n)
+        moved = [_adjoint_move(pictures, start, basis) for start in starts]
+        return [SteerableBasis(one[0], one[1:], **basis.numbers) for one in moved]
+
     @torch.no_grad()
     def search(
         self,
@@ -91,6 +107,8 @@ class ShiftSearch:
         seed: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Joint search of shift and angle for pictures (N, C, S, S).
+
+        All starts are looked at, the most likely of them followed.
 
         Parameters
         ----------
@@ -106,35 +124,48 @@ class ShiftSearch:
         shift, latents, angle
             (N, 2), (N, L) and (N,).
         """
-        results = [self._descend(model, images, start) for start in self.starts(images.device)]
-        score = torch.stack([r[0] for r in results], 1)
+        places = zip(self.starts(images.device), self.moved_bases, strict=True)
+        first = _Reading.stack(
+            self._read(model, basis.project(images), start.expand(len(images), 2))
+            for start, basis in places
+        )
+        order = first.score.argsort(1, descending=True)
+        found = _Reading.stack(
+            self._follow(model, images, first.choose(chosen), chosen)
+            for chosen in order.T[:_FOLLOWED]
+        )
+        score = found.score
         if seed is not None:  # Gumbel's trick: argmax of score + noise is a draw
             uniform = torch.rand(score.shape, generator=seed, device=score.device)
             score = score - torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
-        best = score.argmax(1)
-        row = torch.arange(len(images), device=images.device)
-        shift, latents, angle = (torch.stack([r[i] for r in results], 1) for i in (1, 2, 3))
-        return shift[row, best], latents[row, best], angle[row, best]
+        best = found.choose(score.argmax(1))
+        return best.shift, best.latents, best.angle
 
-    def _descend(
-        self, model: SteerableVAE, images: torch.Tensor, start: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Log posterior, shift, latents and angle reached from one start."""
-        first = start.expand(len(images), 2)
-        seen = move(images, first)
-        data0, slopes = self.basis.project(seen), self.basis.slopes(seen)
-        shift = first.clone()
-        for step in range(_STEPS):
-            data = data0 + _along(slopes, shift - first)
-            mean, _ = model.infer(model.features(data))
-            template = model.generate(mean)
-            pose = model.pose(data, template, model.s2)
-            if step < _STEPS - 1:
-                shift = self.newton(data, slopes, template, pose.angle, shift, model.s2)
-        rest = (data - rotate(template, pose.angle)).flatten(1)
+    def _follow(
+        self, model: SteerableVAE, images: torch.Tensor, first: _Reading, chosen: torch.Tensor
+    ) -> _Reading:
+        """Newton steps from the start number `chosen` (N,), where `first` was read."""
+        slopes = first.data.new_empty(len(images), 2, *first.data.shape[1:])
+        for number, basis in enumerate(self.moved_bases):
+            here = torch.nonzero(chosen == number)[:, 0]
+            slopes[here] = basis.slopes(images[here])
+        found = first
+        for _ in range(_STEPS):
+            shift = self.newton(
+                found.data, slopes, found.template, found.angle, found.shift, model.s2
+            )
+            found = self._read(model, first.data + _along(slopes, shift - first.shift), shift)
+        return found
+
+    def _read(self, model: SteerableVAE, data: torch.Tensor, shift: torch.Tensor) -> _Reading:
+        """What the model makes of coefficients (N, M, 2, K) at shifts (N, 2)."""
+        mean, _ = model.infer(model.features(data))
+        template = model.generate(mean)
+        angle = model.pose(data, template, model.s2).angle
+        rest = (data - rotate(template, angle)).flatten(1)
         score = -0.5 * (rest**2).sum(1) / model.s2
         score = score - 0.5 * (shift**2).sum(1) / self.prior_sd**2 - 0.5 * (mean**2).sum(1)
-        return score, shift, mean, pose.angle
+        return _Reading(score, shift, mean, angle, data, template)
 
     def draw(
         self, model: SteerableVAE, images: torch.Tensor, seed: torch.Generator
@@ -170,6 +201,40 @@ class ShiftSearch:
         """Coefficients and slopes of pictures seen from moved windows."""
         seen = move(images, shift)
         return self.basis.project(seen), self.basis.slopes(seen)
+
+
+class _Reading(NamedTuple):
+    """Log posterior, shift, latents, angle, coefficients and template of pictures."""
+
+    score: torch.Tensor  # (N,)
+    shift: torch.Tensor  # (N, 2)
+    latents: torch.Tensor  # (N, L)
+    angle: torch.Tensor  # (N,)
+    data: torch.Tensor  # (N, M, 2, K)
+    template: torch.Tensor  # (N, M, 2, K)
+
+    @classmethod
+    def stack(cls, readings: Iterable[_Reading]) -> _Reading:
+        """Put readings of the same pictures together, along a second axis."""
+        return cls(*(torch.stack(column, 1) for column in zip(*readings, strict=True)))
+
+    def choose(self, number: torch.Tensor) -> _Reading:
+        """One of the stacked readings for each picture, by its number (N,)."""
+        row = torch.arange(len(number), device=number.device)
+        return _Reading(*(column[row, number] for column in self))
+
+
+def _adjoint_move(
+    pictures: torch.Tensor, shift: torch.Tensor, basis: SteerableBasis
+) -> torch.Tensor:
+    """What, projected onto, gives what `pictures` (B, C * S * S, n) give after :func:`move`."""
+    shape = (-1, basis.channels, basis.pixels, basis.pixels)
+    flat = pictures.transpose(1, 2).reshape(shape)  # (B * n, C, S, S)
+    with torch.enable_grad():
+        seen = torch.zeros_like(flat, requires_grad=True)
+        moved = move(seen, shift.expand(len(flat), 2))
+        (adjoint,) = torch.autograd.grad(moved, seen, flat)
+    return adjoint.reshape(len(pictures), -1, pictures.shape[1]).transpose(1, 2).contiguous()
 
 
 def _along(slopes: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

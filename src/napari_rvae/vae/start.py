@@ -29,7 +29,7 @@ from napari_rvae.vae.training import Trainer
 
 __all__ = ["Prepared", "prepare", "start_training", "waiting"]
 
-#: The basis, and the scales of the network, are taken from so many crops.
+#: The basis is taken from so many crops.
 _BASIS_CROPS = 4000
 
 #: Fewer crops than this are all trained on; more than this are not needed to test a training.
@@ -106,10 +106,7 @@ def start_training(
     trainer = Trainer(model, basis, pictures, n_training, config, search, noise)
     for _ in trainer.project():
         yield waiting(config)
-    random = np.random.default_rng(config.seed).permutation(n_training)[:_BASIS_CROPS]
-    sample = trainer.data[torch.from_numpy(random).to(device)]
-    model.start_from(sample, _typical(sample, basis), basis.noise2)
-    trainer.take_features()
+    trainer.begin_model()
     trained = TrainedModel.of(
         crops, basis=basis, scale=pictures.scale, model=model, search=search, beta=config.beta
     )
@@ -171,16 +168,3 @@ def _shift_search(crops: Crops, config: RVAEConfig, basis: SteerableBasis) -> Sh
     window = crops.window_nd if math.isfinite(crops.window_nd) else _USUAL_WINDOW
     limit = config.max_shift_nd * crops.pixels / window
     return ShiftSearch(basis, limit, limit / 2)
-
-
-def _typical(data: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
-    """A crop (M, 2, K) near the middle of all, and well centred (little of order 1)."""
-    part = data[:2000]
-    size = (part[:, :, 0] ** 2 + part[:, :, 1] ** 2 + basis.noise2).sqrt()
-    middle = size.median(0).values
-    far = ((size - middle) / (size.std(0) + 1e-3) * basis.mask[:, 0]).flatten(1).norm(dim=1)
-    far = far / math.sqrt(basis.n_real)
-    if size.shape[1] > 1:
-        off = size[:, 1].norm(dim=1)
-        far = far + 2 * off / off.median()
-    return part[far.argmin()]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from napari_rvae.config import RVAEConfig
@@ -24,9 +25,11 @@ __all__ = ["Trainer"]
 #: Longest time between two progress reports, in seconds.
 _REPORT_EVERY = 0.3
 
-#: Epochs (of a training of 30) at which shifts are searched anew, and merely re-read.
-_SEARCH_AT = (3, 5, 7, 10)
-_REREAD_AT = (12, 15, 20, 25)
+#: Epochs of the short training that finds the shifts, and before which of them they are searched.
+_SCOUTING_EPOCHS, _SEARCH_AT = 12, (3, 5, 7, 10)
+
+#: Epochs (of a training of 30) at which crops are read anew at the shifts as they are then.
+_REREAD_AT = (5, 10, 15, 20, 25)
 
 #: Crops whose shifts are searched between two progress reports.
 _SEARCH_CROPS = 250
@@ -41,6 +44,9 @@ _WORTH_THREADS = 1 << 18
 
 #: The angle's posterior starts this much wider.
 _FIRST_TEMPER = 4.0
+
+#: A model's scales are taken from so many crops.
+_SAMPLE = 4000
 
 #: The network's width, learning rate etc. were chosen for trainings of this many steps; shorter
 #: ones get smaller batches.
@@ -80,6 +86,7 @@ class Trainer(Epochs):
 
     data: torch.Tensor = field(init=False)
     features: torch.Tensor = field(init=False)
+    scouted: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """Begin without shifts."""
@@ -92,6 +99,7 @@ class Trainer(Epochs):
         self.shift = torch.zeros(len(self.pictures), 2, device=self.device)
         self.read_at = self.shift.clone()
         self.slopes: torch.Tensor | None = None
+        self.n_before = 0 if self.search is None else _SCOUTING_EPOCHS
 
     @property
     def threads(self) -> int | None:
@@ -116,6 +124,15 @@ class Trainer(Epochs):
         self.data, self.read_at = torch.cat(data), self.shift.clone()
         self.slopes = torch.cat(slopes) if slopes else None
 
+    def begin_model(self) -> None:
+        """Give the model its first weights, made for the coefficients as they are now."""
+        config = self.config
+        self.model.draw_weights(torch.Generator().manual_seed(config.seed))
+        random = np.random.default_rng(config.seed).permutation(self.n_training)[:_SAMPLE]
+        sample = self.data[torch.from_numpy(random).to(self.device)]
+        self.model.start_from(sample, _typical(sample, self.basis), self.basis.noise2)
+        self.take_features()
+
     def take_features(self) -> None:
         """Take the features of the coefficients, which have to be known, and the model started."""
         self.features = self.model.features(self.data)
@@ -127,32 +144,57 @@ class Trainer(Epochs):
 
     def run(self) -> Iterator[FitProgress]:
         """Train until the configured number of epochs, reporting at least twice a second."""
-        last = time.monotonic()
         self.enter()
+        if self.search is not None:
+            yield from self._scout(self.search)
         while not self.finished:
-            epoch = len(self.history)
             yield self.progress(0.0, "training")
-            started = time.monotonic()
-            good = self.snapshot()
-            yield from self._prepare_shifts(epoch)
-            # one sum on the device: nothing waits for the single steps
-            sums = torch.zeros(3, device=self.device)
-            batches = self._batches()
-            for number, rows in enumerate(batches):
-                sums += self._step(rows, epoch, number / len(batches))
-                if time.monotonic() - last > _REPORT_EVERY:
-                    if not bool(sums.isfinite().all()):
-                        break
-                    yield self.progress((number + 1) / len(batches), "training")
-                    last = time.monotonic()
-            loss, misfit, divergence = (sums / len(batches)).tolist()
-            if math.isfinite(loss + misfit + divergence):
-                self._finish_epoch(loss, misfit, divergence, time.monotonic() - started)
-            else:
-                self.seconds += time.monotonic() - started
-                self.roll_back(good)
+            if len(self.history) in self._rereads:
+                yield from self._read_again("training")
+            yield from self._epoch("training")
         self.restore_best()
         yield self.progress(0.0, "done")
+
+    def _scout(self, search: ShiftSearch) -> Iterator[FitProgress]:
+        """Find the shifts by a short training, and begin anew with them.
+
+        Latents that form while the crops still move may tear one class in two for good, so of
+        this training only the shifts are kept.
+        """
+        message = "searching shifts"
+        while self.before < self.n_before:
+            yield self.progress(0.0, message)
+            if self.before in _SEARCH_AT:
+                yield from self._search(search)
+            yield from self._epoch(message)
+        if not self.scouted:
+            yield from self._search(search)
+            seconds = self.seconds
+            self.begin(self.device)
+            self.seconds = seconds
+            self.begin_model()
+            self.scouted = True
+
+    def _epoch(self, message: str) -> Iterator[FitProgress]:
+        """Train for one epoch, or return to where it began if it fails."""
+        last = started = time.monotonic()
+        good = self.snapshot()
+        # one sum on the device: nothing waits for the single steps
+        sums = torch.zeros(3, device=self.device)
+        batches = self._batches()
+        for number, rows in enumerate(batches):
+            sums += self._step(rows, number / len(batches))
+            if time.monotonic() - last > _REPORT_EVERY:
+                if not bool(sums.isfinite().all()):
+                    break
+                yield self.progress((number + 1) / len(batches), message)
+                last = time.monotonic()
+        loss, misfit, divergence = (sums / len(batches)).tolist()
+        self.seconds += time.monotonic() - started
+        if math.isfinite(loss + misfit + divergence):
+            self._finish_epoch(loss, misfit, divergence)
+        else:
+            self.roll_back(good)
 
     def _batches(self) -> list[torch.Tensor]:
         """Row numbers of each step of an epoch; a last batch that is too small is left out."""
@@ -161,18 +203,24 @@ class Trainer(Epochs):
         whole = max(1, count // self.batch)
         return [order[i * self.batch : (i + 1) * self.batch] for i in range(whole)]
 
-    def _rate(self, epoch: int) -> float:
+    @property
+    def _clock(self) -> tuple[int, int]:
+        """Epochs done, and in all, of what is being trained now."""
+        if self.search is not None and not self.scouted:
+            return self.before, self.n_before
+        return len(self.history), self.config.epochs
+
+    def _rate(self, epoch: int, epochs: int) -> float:
         """Learning rate: two epochs of warming up, then a cosine down to 2 %."""
-        done = epoch / self.config.epochs
         warm = min(1.0, (epoch + 1) / 2)
-        cosine = 0.5 * (1 + math.cos(math.pi * done)) * 0.98 + 0.02
+        cosine = 0.5 * (1 + math.cos(math.pi * epoch / epochs)) * 0.98 + 0.02
         return self.config.learning_rate * self.slow_down * warm * cosine
 
-    def _step(self, rows: torch.Tensor, epoch: int, part: float) -> torch.Tensor:
+    def _step(self, rows: torch.Tensor, part: float) -> torch.Tensor:
         """One step of the optimiser; loss, misfit and divergence (3,)."""
         while True:
             try:
-                return self._try_step(rows, epoch, part)
+                return self._try_step(rows, part)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -183,12 +231,13 @@ class Trainer(Epochs):
                     ) from None
                 self.micro //= 2  # the same batch in smaller pieces
 
-    def _try_step(self, rows: torch.Tensor, epoch: int, part: float) -> torch.Tensor:
-        done = (epoch + part) / self.config.epochs
+    def _try_step(self, rows: torch.Tensor, part: float) -> torch.Tensor:
+        epoch, epochs = self._clock
+        done = (epoch + part) / epochs
         beta = min(1.0, 0.1 + 3 * done) * self.config.beta
         temper = max(1.0, _FIRST_TEMPER * (1 - 4 * done))
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate(epoch)
+            group["lr"] = self._rate(epoch, epochs)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         totals = torch.zeros(3, device=self.device)
@@ -222,32 +271,37 @@ class Trainer(Epochs):
         moved = self.shift[rows] - self.read_at[rows]
         return data + (slopes * moved[:, :, None, None, None]).sum(1), slopes
 
-    def _prepare_shifts(self, epoch: int) -> Iterator[FitProgress]:
-        """Search or re-read the shifts in the epochs where that is due."""
+    @property
+    def _rereads(self) -> set[int]:
+        """Epochs before which the crops are read at the shifts as they are then."""
         if self.search is None:
-            return
-        scale = max(self.config.epochs, 30) / 30
-        searches = {round(e * scale) for e in _SEARCH_AT}
-        rereads = {round(e * scale) for e in _REREAD_AT}
-        if epoch in searches:
-            found = []
-            for pictures in self.pictures.pieces(_SEARCH_CROPS):
-                found.append(self.search.draw(self.model, pictures, self.generator))
-                yield self.progress(0.0, "searching shifts")
-            self.shift = self.search.recentre(
-                *(torch.cat(column) for column in zip(*found, strict=True))
-            )
-        if epoch in searches | rereads:
-            for _ in self.project():
-                yield self.progress(0.0, "searching shifts")
-            self.take_features()
+            return set()
+        return {round(number * max(self.config.epochs, 30) / 30) for number in _REREAD_AT}
 
-    def _finish_epoch(self, loss: float, misfit: float, divergence: float, seconds: float) -> None:
+    def _search(self, search: ShiftSearch) -> Iterator[FitProgress]:
+        """Search shift and angle of all crops, and read these there."""
+        found = []
+        for pictures in self.pictures.pieces(_SEARCH_CROPS):
+            found.append(search.draw(self.model, pictures, self.generator))
+            yield self.progress(0.0, "searching shifts")
+        self.shift = search.recentre(*(torch.cat(column) for column in zip(*found, strict=True)))
+        yield from self._read_again("searching shifts")
+
+    def _read_again(self, message: str) -> Iterator[FitProgress]:
+        """Take coefficients and features at the present shifts."""
+        for _ in self.project():
+            yield self.progress(0.0, message)
+        self.take_features()
+
+    def _finish_epoch(self, loss: float, misfit: float, divergence: float) -> None:
         variance = misfit / self.basis.n_real
-        held_out = self._held_out_loss()
+        counts = self.search is None or self.scouted
+        held_out = self._held_out_loss() if counts else math.nan
         self.model.s2 = max(0.7 * self.model.s2 + 0.3 * variance, 1e-12)
-        self.seconds += seconds
-        self.note(loss, variance / self.basis.noise2, divergence, held_out)
+        if counts:
+            self.note(loss, variance / self.basis.noise2, divergence, held_out)
+        else:
+            self.before, self.rollbacks = self.before + 1, 0
 
     @torch.no_grad()
     def _held_out_loss(self) -> float:
@@ -278,3 +332,16 @@ class Trainer(Epochs):
         """Return to the last good epoch with half the step size."""
         self.shift = good["shift"]
         super().roll_back(good)
+
+
+def _typical(data: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
+    """A crop (M, 2, K) near the middle of all, and well centred (little of order 1)."""
+    part = data[:2000]
+    size = (part[:, :, 0] ** 2 + part[:, :, 1] ** 2 + basis.noise2).sqrt()
+    middle = size.median(0).values
+    far = ((size - middle) / (size.std(0) + 1e-3) * basis.mask[:, 0]).flatten(1).norm(dim=1)
+    far = far / math.sqrt(basis.n_real)
+    if size.shape[1] > 1:
+        off = size[:, 1].norm(dim=1)
+        far = far + 2 * off / off.median()
+    return part[far.argmin()]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from napari_rvae import RVAE
 from napari_rvae.errors import InputError
+from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.shifts import ShiftSearch, move, turn_offsets
 
 
@@ -33,6 +34,41 @@ def test_a_moved_window_sees_the_atoms_on_the_other_side(picture, dy, dx):
 def test_a_window_that_does_not_move_sees_the_same(picture):
     image = torch.from_numpy(picture([[2.0, 3.0]]))[None, None].float()
     torch.testing.assert_close(move(image, torch.zeros(1, 2)), image, atol=1e-5, rtol=0)
+
+
+def test_a_moved_basis_sees_what_a_moved_window_shows(model, shifted):
+    """Moving the basis the other way is exact, for values and slopes, and cheaper."""
+    search = model._trained.search
+    images = torch.from_numpy(shifted.crops.read(np.arange(20)))
+    starts = search.starts(images.device)
+    assert len(search.moved_bases) == len(starts) == 7
+    for start, basis in zip(starts, search.moved_bases, strict=True):
+        seen = move(images, start.expand(len(images), 2))
+        size = float(search.basis.project(seen).abs().max())
+        for name in ("project", "slopes"):
+            expected = getattr(search.basis, name)(seen)
+            found = getattr(basis, name)(images)
+            torch.testing.assert_close(found, expected, atol=1e-5 * size, rtol=0)
+
+
+def test_of_the_training_that_finds_the_shifts_only_these_are_kept(few):
+    model = RVAE(n_latents=2, epochs=3, hidden=16, shifts=True, device="cpu")
+    messages, fractions = [], []
+    for progress in model.iter_fit(few):
+        messages.append(progress.message)
+        fractions.append(progress.fraction)
+        trainer = model._trainer
+        if progress.message == "training" and progress.epoch == 0:
+            new = SteerableVAE(
+                trainer.basis.mask, 2, 16, torch.Generator().manual_seed(0)
+            ).encoder.state_dict()
+            for name, value in trainer.model.encoder.state_dict().items():
+                assert torch.equal(value, new[name])
+            assert float(trainer.shift.abs().max()) > 0
+    assert messages.index("training") > messages.index("searching shifts")
+    assert "searching shifts" not in messages[messages.index("training") :]
+    assert np.all(np.diff(fractions) >= 0)
+    assert [record.epoch for record in model.history_] == [1, 2, 3]
 
 
 @given(st.floats(-4, 4), st.floats(-4, 4), st.floats(-4, 4))
