@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import jnp_zeros, jv
 
-__all__ = ["DiscFunctions", "SteerableBasis"]
+__all__ = ["RIM", "DiscFunctions", "SteerableBasis"]
 
 #: The disc ends this many pixels inside the grid.
-_RIM = 0.5
+RIM = 0.5
 
 #: Functions whose Gram matrix has smaller eigenvalues than this are no longer independent.
 _LEAST_EIGENVALUE = 1e-3
@@ -63,7 +63,7 @@ class DiscFunctions:
     @property
     def radius(self) -> float:
         """Radius of the disc in pixels."""
-        return self.pixels / 2 - _RIM
+        return self.pixels / 2 - RIM
 
     @cached_property
     def orders(self) -> list[tuple[int, float]]:

@@ -18,14 +18,17 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn import functional
 
-from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.basis import RIM, SteerableBasis
 from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.pose import rotate
 
-__all__ = ["ShiftSearch", "move"]
+__all__ = ["ShiftSearch", "move", "move_decoded"]
 
 #: Groups in the latent space whose mean shift is taken for a matter of the gauge.
 _GROUPS = 24
+
+#: At the rim of the disc pictures are lifted to their full height where they have this share of it.
+_DIM = 0.1
 
 #: Newton steps after each start that is followed, and how many starts are.
 _STEPS, _FOLLOWED = 2, 3
@@ -40,6 +43,30 @@ def move(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(
         images, grid, mode="bicubic", align_corners=True, padding_mode="border"
     )
+
+
+def move_decoded(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Decoded pictures (N, C, S, S), which end at a disc, seen from moved windows (N, 2).
+
+    The basis has no slope across the rim, so what lies beyond it is taken for the mirror image of
+    what lies before it: through a moved window, the rim of a picture comes into view.
+    """
+    side = images.shape[-1]
+    line = torch.arange(side, device=images.device) - (side - 1) / 2
+    distance = torch.hypot(line[:, None], line[None, :])
+    rim = side / 2 - RIM
+    edge = (rim + 0.5 - distance).clamp(0, 1)
+    outside = distance > rim
+    share = torch.where(outside, (2 * rim - distance) / distance.clamp_min(1.0), 1.0)
+    place = 2 / (side - 1) * line
+    grid = torch.stack([place[None, :] * share, place[:, None] * share], -1)
+    whole = images / edge.clamp_min(_DIM)
+    for mode in ("nearest", "bicubic"):  # the second reads what the first has filled in
+        mirrored = functional.grid_sample(
+            whole, grid.expand(len(images), -1, -1, -1), mode=mode, align_corners=True
+        )
+        whole = torch.where(outside, mirrored, whole)
+    return move(whole, shift) * edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,12 +222,28 @@ class ShiftSearch:
         count = torch.bincount(label, minlength=_GROUPS).clamp_min(1)[:, None]
         return _bounded(shift - turn_offsets((total / count)[label], angle), self.limit)
 
-    def reproject(
-        self, images: torch.Tensor, shift: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coefficients and slopes of pictures seen from moved windows."""
-        seen = move(images, shift)
-        return self.basis.project(seen), self.basis.slopes(seen)
+    @torch.no_grad()
+    def see(
+        self,
+        model: SteerableVAE,
+        images: torch.Tensor,
+        shift: torch.Tensor,
+        latents: torch.Tensor,
+        angle: torch.Tensor,
+    ) -> torch.Tensor:
+        """Pictures (N, C, S, S) seen from moved windows (N, 2).
+
+        What a window shows beyond the edges of a picture is what the model expects there, given
+        its latents (N, L) and angle (N,).
+        """
+        expected = self.basis.to_images(rotate(model.generate(latents), angle))
+        side = images.shape[-1]
+        line = torch.arange(side, device=images.device)
+        down, right = (
+            ((place := line + shift[:, axis, None]) >= 0) & (place <= side - 1) for axis in (0, 1)
+        )
+        known = (down[:, :, None] & right[:, None, :])[:, None]
+        return torch.where(known, move(images, shift), expected)
 
 
 class _Reading(NamedTuple):

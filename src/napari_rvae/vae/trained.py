@@ -16,7 +16,7 @@ from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
 from napari_rvae.vae.model import SteerableVAE
 from napari_rvae.vae.pose import rotate
 from napari_rvae.vae.posterior import LatentPosterior, infer_posterior
-from napari_rvae.vae.shifts import ShiftSearch, move
+from napari_rvae.vae.shifts import ShiftSearch, move_decoded
 
 __all__ = ["CHUNK", "TrainedModel"]
 
@@ -54,8 +54,8 @@ class TrainedModel(TrainedOnCrops):
         tensor, good = self.load(images)
         shift = torch.zeros(len(tensor), 2, device=self.device)
         if self.search is not None and len(tensor):
-            shift = self.search.search(self.model, tensor)[0]
-            tensor = move(tensor, shift)
+            shift, latents, angle = self.search.search(self.model, tensor)
+            tensor = self.search.see(self.model, tensor, shift, latents, angle)
         data = self.basis.project(tensor)
         # its steps are small, like those of the training: see Trainer.threads
         with limit_threads(1 if self.device.type == "cpu" else None):
@@ -100,7 +100,7 @@ class TrainedModel(TrainedOnCrops):
             image = self.basis.to_images(rotate(template, turn))
             by = torch.as_tensor(shift[part].copy(), device=self.device)
             if bool((by != 0).any()):
-                image = move(image, -by)
+                image = move_decoded(image, -by)
             pictures.append(image.cpu().numpy())
         shape = (0, self.basis.channels, self.basis.pixels, self.basis.pixels)
         out = np.concatenate(pictures) if pictures else np.zeros(shape, np.float32)

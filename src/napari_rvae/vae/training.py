@@ -85,7 +85,7 @@ class Trainer(Epochs):
     history: list[EpochRecord] = field(default_factory=list)
 
     data: torch.Tensor = field(init=False)
-    features: torch.Tensor = field(init=False)
+    features: torch.Tensor = field(init=False, default_factory=lambda: torch.zeros(0, 0))
     scouted: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -111,18 +111,28 @@ class Trainer(Epochs):
         """Take the coefficients of all pictures at the present shifts; yields between pieces."""
         data: list[torch.Tensor] = []
         slopes: list[torch.Tensor] = []
-        shifts = self.shift.split(_PROJECTED_CROPS)
-        for pictures, shift in zip(self.pictures.pieces(_PROJECTED_CROPS), shifts, strict=True):
+        done = 0
+        for pictures in self.pictures.pieces(_PROJECTED_CROPS):
             if data:
                 yield
-            if self.search is None:
-                data.append(self.basis.project(pictures))
-            else:
-                values, change = self.search.reproject(pictures, shift)
-                data.append(values)
-                slopes.append(change)
+            rows = slice(done, done + len(pictures))
+            done += len(pictures)
+            seen = self._see(pictures, rows)
+            data.append(self.basis.project(seen))
+            if self.search is not None:
+                slopes.append(self.basis.slopes(seen))
         self.data, self.read_at = torch.cat(data), self.shift.clone()
         self.slopes = torch.cat(slopes) if slopes else None
+
+    @torch.no_grad()
+    def _see(self, pictures: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Pictures of some rows as they look at the present shifts."""
+        if self.search is None or not len(self.features):
+            return pictures
+        model, at = self.model, self.shift[rows]
+        latents, _ = model.infer(self.features[rows])
+        angle = model.pose(self.data[rows], model.generate(latents), model.s2).angle
+        return self.search.see(model, pictures, at, latents, angle)
 
     def begin_model(self) -> None:
         """Give the model its first weights, made for the coefficients as they are now."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from napari_rvae import RVAE
 from napari_rvae.errors import InputError
 from napari_rvae.vae.model import SteerableVAE
-from napari_rvae.vae.shifts import ShiftSearch, move, turn_offsets
+from napari_rvae.vae.pose import rotate
+from napari_rvae.vae.shifts import ShiftSearch, move, move_decoded, turn_offsets
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,54 @@ def test_shifts_are_in_frame_pixels(model, shifted):
     fine = model.transform(dataclasses.replace(crops, window_px=64.0))
     plain = model.transform(crops)
     np.testing.assert_allclose(fine["shift_y"], 2 * plain["shift_y"], rtol=1e-6)
+
+
+def test_a_decoded_picture_goes_on_beyond_its_rim():
+    """Its mirror image comes into view, so that what is even about the rim is continued."""
+    line = torch.arange(32) - 15.5
+    distance = torch.hypot(line[:, None], line[None, :])
+    disc = (16.0 - distance).clamp(0, 1)
+    far = torch.cos(math.pi * (distance - 15.5) / 8)
+    seen = move_decoded((far * disc)[None, None], torch.tensor([[2.0, 0.0]]))[0, 0]
+    moved = torch.hypot(line[:, None] + 2.0, line[None, :])
+    expected = torch.cos(math.pi * (moved - 15.5) / 8)
+    error = ((seen - expected) * (distance < 15)).abs()
+    assert float(error.max()) < 0.3  # on the seam; a picture that ends is wrong by 1
+    assert int((error > 0.05).sum()) <= 12
+    assert float((seen * (distance > 16)).abs().max()) == 0
+
+
+def test_a_decoded_picture_that_does_not_move_stays(picture):
+    image = torch.from_numpy(picture([[2.0, 3.0]]))[None, None].float()
+    line = torch.arange(image.shape[-1]) - (image.shape[-1] - 1) / 2
+    image = image * (16.0 - torch.hypot(line[:, None], line[None, :])).clamp(0, 1)
+    seen = move_decoded(image, torch.zeros(1, 2))
+    torch.testing.assert_close(seen, image, atol=1e-4, rtol=0)
+
+
+def test_beyond_the_edge_of_a_crop_the_model_is_asked(model, shifted):
+    search, network = model._trained.search, model._trained.model
+    images = torch.from_numpy(shifted.crops.read(np.arange(5)))
+    latents, angle = torch.zeros(5, 2), torch.full((5,), 0.3)
+    shift = torch.tensor([[2.0, 0.0]]).expand(5, 2)
+    seen = search.see(network, images, shift, latents, angle)
+    expected = search.basis.to_images(rotate(network.generate(latents), angle))
+    torch.testing.assert_close(seen[:, :, 30:], expected[:, :, 30:])
+    torch.testing.assert_close(seen[:, :, :30], move(images, shift)[:, :, :30])
+
+
+def test_the_rim_of_shifted_crops_is_described_as_well(model, sample):
+    """On the side that was shifted away the model learns from crops shifted the other way."""
+    test = sample("motif", 200, seed=5, worst_shift=1.4)
+    found = model.reconstruct(test.crops)[:, 0]
+    error, noise = (
+        np.square(p - test.clean[:, 0]).mean(0) for p in (found, test.crops.read()[:, 0])
+    )
+    line = np.arange(32) - 15.5
+    distance = np.hypot(line[:, None], line)
+    rim, middle = (distance > 13) & (distance < 15), distance < 13
+    assert error[rim].mean() < 0.5 * noise[rim].mean()
+    assert error[middle].mean() < 0.2 * noise[middle].mean()
 
 
 def test_without_shifts_there_are_none(motif_model, motif_sample):
