@@ -37,6 +37,9 @@ _ABOVE_NOISE = 1.06
 #: Of the functions of the disc this share, the finest ones, hold noise and little else.
 _NOISE_QUANTILE = 0.2
 
+#: Correlated noise is taken for no less than this share of white noise at any frequency.
+_LEAST_NOISE = 0.02
+
 
 def _neumann_zeros(order: int, largest: float) -> list[float]:
     """Arguments up to `largest` where J_order has zero slope; with 0 for order 0."""
@@ -150,6 +153,9 @@ class SteerableBasis:
         C and S.
     noise2
         Variance of one coefficient due to noise.
+    pictures
+        What the coefficients stand for (C * S * S, M * 2 * K), where it differs from `weights`:
+        where these whiten correlated noise. The products of both are orthonormal.
     condition
         Condition number of the sampled functions before they were orthonormalised: far above 1
         where the grid is too coarse for them. NaN when unknown.
@@ -168,11 +174,13 @@ class SteerableBasis:
         channels: int,
         pixels: int,
         noise2: float,
+        pictures: torch.Tensor | None = None,
         condition: float = math.nan,
         disc_share: float = math.nan,
         kept_share: float = math.nan,
     ) -> None:
         self.weights, self.derivatives = weights, derivatives
+        self.pictures = weights if pictures is None else pictures
         self.n_orders, self.n_radial = n_orders, n_radial
         self.channels, self.pixels, self.noise2 = channels, pixels, noise2
         self.condition, self.disc_share, self.kept_share = condition, disc_share, kept_share
@@ -207,12 +215,19 @@ class SteerableBasis:
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"the basis has the sizes {sizes}")
         shape = (self.channels * self.pixels**2, self.n_orders * 2 * self.n_radial)
-        if self.weights.shape != shape or self.derivatives.shape != (2, *shape):
+        shapes = (self.weights.shape, self.pictures.shape, self.derivatives.shape)
+        if shapes != (shape, shape, (2, *shape)):
             raise ValueError(f"the basis has the shape {tuple(self.weights.shape)}, not {shape}")
 
     def to(self, device: torch.device) -> SteerableBasis:
         """Return the basis on a device."""
-        return SteerableBasis(self.weights.to(device), self.derivatives.to(device), **self.numbers)
+        white = self.pictures is self.weights
+        return SteerableBasis(
+            self.weights.to(device),
+            self.derivatives.to(device),
+            pictures=None if white else self.pictures.to(device),
+            **self.numbers,
+        )
 
     @cached_property
     def _places(self) -> torch.Tensor:
@@ -238,12 +253,16 @@ class SteerableBasis:
 
     def to_images(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Pictures (N, C, S, S) of coefficients (N, M, 2, K)."""
-        flat = coefficients.flatten(1) @ self.weights.T
+        flat = coefficients.flatten(1) @ self.pictures.T
         return flat.reshape(-1, self.channels, self.pixels, self.pixels)
 
     @staticmethod
     def fit(
-        images: NDArray[np.float32], *, band_limit: float, native_pixel: float = 1.0
+        images: NDArray[np.float32],
+        *,
+        band_limit: float,
+        native_pixel: float = 1.0,
+        noise_correlation: NDArray[np.float64] | None = None,
     ) -> SteerableBasis:
         """Learn the radial components of crops.
 
@@ -255,13 +274,21 @@ class SteerableBasis:
             Highest spatial frequency as a share of the grid's Nyquist frequency.
         native_pixel
             Size of a frame pixel in pixels of the grid: what is finer does not exist.
+        noise_correlation
+            Autocorrelation of the noise (2 K + 1, 2 K + 1) on the grid of the frame; None for
+            white noise.
         """
         count, channels, pixels, _ = images.shape
         disc = DiscFunctions(pixels, band_limit * math.pi * min(1.0, 1.0 / native_pixel))
         mix = disc.orthonormaliser()
         values = disc.sample() @ mix
         flat = images.reshape(count, channels, -1).astype(np.float64)
-        power = flat @ values  # (N, C, F)
+        sizes = np.ones(values.shape[1])
+        if noise_correlation is not None:
+            frequency = np.array([zero for _, zero in disc.orders]) / disc.radius
+            power = noise_spectrum(noise_correlation, frequency * native_pixel)
+            sizes = np.tile(np.sqrt(power), 2)
+        power = flat @ (values / sizes)  # (N, C, F), the noise of all alike
         orders = np.array([order for order, _ in disc.orders])
         n_functions = orders.size
         noise2 = _noise_power(power, orders)
@@ -273,10 +300,34 @@ class SteerableBasis:
             plus[axis], minus[axis] = step, -step
             difference = disc.sample((plus[0], plus[1])) - disc.sample((minus[0], minus[1]))
             slopes.append(difference @ mix / (2 * step))
-        basis = _assemble([values, *slopes], components, orders, channels, pixels, noise2)
+        samples = [part / sizes for part in (values, *slopes)]
+        if noise_correlation is not None:
+            samples.append(values * sizes)
+        basis = _assemble(samples, components, orders, channels, pixels, noise2)
         basis.condition = disc.condition
         basis.disc_share, basis.kept_share = _shares(flat, basis, disc.inside)
         return basis
+
+
+def noise_spectrum(
+    correlation: NDArray[np.float64], frequency: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Power (n,) of correlated noise over that of white noise of the same variance.
+
+    The mean over all directions, as a component is whitened that may turn: the autocorrelation
+    at a distance d weighs with J_0(k d).
+
+    Parameters
+    ----------
+    correlation
+        Autocorrelation of the noise (2 K + 1, 2 K + 1), 1 in the middle.
+    frequency
+        Spatial frequencies (n,), in radians per pixel of `correlation`.
+    """
+    line = np.arange(len(correlation)) - len(correlation) // 2
+    distance = np.hypot(line[:, None], line)
+    power = (correlation * jv(0, frequency[:, None, None] * distance)).sum((1, 2))
+    return np.asarray(np.maximum(power, _LEAST_NOISE))
 
 
 def _shares(
@@ -285,11 +336,13 @@ def _shares(
     """Share of power in the disc, and of the signal there that is kept; crops (N, C, S * S)."""
     total = float((flat**2).sum(2).mean(0).sum())
     disc = float((flat[:, :, inside] ** 2).sum(2).mean(0).sum())
+    pictures = basis.pictures.numpy()
+    gram = pictures.T @ pictures
     held = flat.reshape(len(flat), -1).astype(np.float32) @ basis.weights.numpy()
-    kept = float((held**2).sum(1).mean())
+    kept = float(((held @ gram) * held).sum(1).mean())
     pixels = int(inside.sum()) * basis.channels
     signal = disc - pixels * basis.noise2
-    share = (kept - basis.n_real * basis.noise2) / signal if signal > 0 else math.nan
+    share = (kept - float(np.trace(gram)) * basis.noise2) / signal if signal > 0 else math.nan
     return disc / total if total > 0 else math.nan, min(max(share, 0.0), 1.0)
 
 
@@ -338,7 +391,7 @@ def _assemble(
     pixels: int,
     noise2: float,
 ) -> SteerableBasis:
-    """Put the components' pictures, and their slopes, into arrays of fixed shape."""
+    """Put the components' weights, slopes and, if they differ, pictures into fixed shapes."""
     n_orders = max(order for order, _ in components) + 1
     count = np.bincount([order for order, _ in components], minlength=n_orders)
     n_radial = int(count.max())
@@ -358,7 +411,8 @@ def _assemble(
     flat = torch.from_numpy(arrays.reshape(len(samples), channels * area, -1))
     return SteerableBasis(
         flat[0].contiguous(),
-        flat[1:].contiguous(),
+        flat[1:3].contiguous(),
+        pictures=flat[3].contiguous() if len(flat) > 3 else None,
         n_orders=n_orders,
         n_radial=n_radial,
         channels=channels,

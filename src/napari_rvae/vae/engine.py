@@ -276,11 +276,13 @@ class TrainedOnCrops:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What goes into the file of weights."""
-        gauge = self.aligned
+        gauge, basis = self.aligned, self.basis
+        white = basis.pictures is basis.weights
         return {
             **{f"model.{name}": value for name, value in self.model.state_dict().items()},
-            "basis.weights": self.basis.weights,
-            "basis.derivatives": self.basis.derivatives,
+            "basis.weights": basis.weights,
+            "basis.derivatives": basis.derivatives,
+            **({} if white else {"basis.pictures": basis.pictures}),
             "gauge.nodes": gauge.nodes,
             "gauge.pictures": gauge.pictures,
             "gauge.host": gauge.host,
@@ -294,7 +296,10 @@ class TrainedOnCrops:
     ) -> dict[str, Any]:
         """All attributes from a model's files; LookupError or ValueError where they do not fit."""
         basis = SteerableBasis(
-            tensors["basis.weights"], tensors["basis.derivatives"], **header["basis"]
+            tensors["basis.weights"],
+            tensors["basis.derivatives"],
+            pictures=tensors.get("basis.pictures"),  # only where noise is whitened
+            **header["basis"],
         ).to(device)
         basis.check()
         order = int(header["order"])

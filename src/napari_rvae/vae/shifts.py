@@ -121,8 +121,8 @@ class ShiftSearch:
         """
         basis = self.basis
         starts = self.starts(basis.weights.device)
-        pictures = torch.cat([basis.weights[None], basis.derivatives])  # (3, C * S * S, n)
-        moved = [_adjoint_move(pictures, start, basis) for start in starts]
+        weights = torch.cat([basis.weights[None], basis.derivatives])  # (3, C * S * S, n)
+        moved = [_adjoint_move(weights, start, basis) for start in starts]
         return [SteerableBasis(one[0], one[1:], **basis.numbers) for one in moved]
 
     @torch.no_grad()

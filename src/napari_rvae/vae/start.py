@@ -145,7 +145,10 @@ def _basis_of(
         raise InputError("The crops hold one constant value: there is nothing to learn.")
     images /= scale[:, None, None].astype(np.float32)
     basis = SteerableBasis.fit(
-        images, band_limit=config.band_limit, native_pixel=crops.native_pixel
+        images,
+        band_limit=config.band_limit,
+        native_pixel=crops.native_pixel,
+        noise_correlation=crops.noise_correlation,
     )
     return basis, scale
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from napari_rvae.vae.basis import DiscFunctions, SteerableBasis
+from napari_rvae.vae.basis import DiscFunctions, SteerableBasis, noise_spectrum
 from napari_rvae.vae.pose import rotate
 
 BAND = 0.6
@@ -108,6 +109,57 @@ def test_white_noise_stays_white(basis):
     covariance = torch.cov(coefficients.T)
     assert torch.linalg.matrix_norm(covariance - torch.eye(len(covariance)), 2) < 0.5
     assert float(covariance.diag().mean()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def blurred():
+    """White noise that was blurred by 1 px, (4000, 1, 32, 32), and its autocorrelation."""
+    rng = np.random.default_rng(4)
+    noise = ndimage.gaussian_filter(rng.normal(size=(4000, 32, 32)), (0, 1, 1), mode="wrap")
+    line = np.arange(-4, 5)
+    return noise[:, None].astype(np.float32), np.exp(-0.25 * (line[:, None] ** 2 + line**2))
+
+
+def test_white_noise_has_a_flat_spectrum():
+    white = np.zeros((9, 9))
+    white[4, 4] = 1
+    np.testing.assert_allclose(noise_spectrum(white, np.linspace(0, 3, 7)), 1)
+
+
+def test_the_spectrum_of_blurred_noise(blurred):
+    """A blur by s pixels leaves exp(-s^2 k^2) of the power, 4 pi s^2 of it at frequency 0."""
+    k = np.linspace(0, 1.6, 9)
+    expected = 4 * math.pi * np.exp(-(k**2))
+    np.testing.assert_allclose(noise_spectrum(blurred[1], k), expected, rtol=0.05, atol=0.05)
+
+
+def test_correlated_noise_is_whitened(blobs, blurred):
+    noise, correlation = blurred
+    size = 0.3 / noise.std()
+    crops = np.concatenate([blobs[1]] * 10)[:3000] + size * noise[:3000]
+    told = SteerableBasis.fit(crops, band_limit=BAND, noise_correlation=correlation)
+    untold = SteerableBasis.fit(crops, band_limit=BAND)
+    uneven = {}
+    for name, basis in (("told", told), ("untold", untold)):
+        coefficients = basis.project(torch.from_numpy(size * noise))[:, basis.mask.bool()]
+        variance = coefficients.var(0)
+        uneven[name] = float(variance.max() / variance.min())
+    assert uneven["told"] < 1.6
+    assert uneven["untold"] > 5
+    assert told.noise2 == pytest.approx(0.09, rel=0.15)  # that of a pixel
+
+
+def test_whitened_coefficients_give_the_picture_back(blobs, blurred):
+    basis = SteerableBasis.fit(blobs[1], band_limit=BAND, noise_correlation=blurred[1])
+    exists = basis.mask.flatten().bool()
+    product = basis.weights[:, exists].T @ basis.pictures[:, exists]
+    np.testing.assert_allclose(product, np.eye(int(exists.sum())), atol=1e-5)
+    images = torch.from_numpy(blobs[1][:20])
+    found = basis.to_images(basis.project(images))
+    disc = DiscFunctions(32, 1.0).inside.reshape(32, 32)
+    rest = ((found - images)[:, 0, disc] ** 2).mean() / (images[:, 0, disc] ** 2).mean()
+    assert float(rest) < 0.01
+    assert basis.kept_share > 0.98
 
 
 def test_the_noise_level_is_found(blobs):

@@ -61,6 +61,17 @@ def test_a_saved_model_gives_the_same_results(crops, tmp_path, shifts):
     assert loaded.device_ == "cpu"
 
 
+def test_a_model_of_correlated_noise_gives_the_same_results(crops, tmp_path):
+    line = np.exp(-0.25 * np.arange(-4, 5) ** 2)
+    correlated = dataclasses.replace(crops, noise_correlation=np.outer(line, line))
+    model = RVAE(n_latents=2, epochs=1, hidden=16, device="cpu").fit(correlated)
+    assert model._trained.basis.pictures is not model._trained.basis.weights
+    model.save(tmp_path / "m")
+    loaded = RVAE.load(tmp_path / "m", device="cpu")
+    pd.testing.assert_frame_equal(loaded.transform(crops), model.transform(crops), check_exact=True)
+    np.testing.assert_array_equal(loaded.reconstruct(crops), model.reconstruct(crops))
+
+
 def test_two_files_without_pickle(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         CONFIG_FILE,
