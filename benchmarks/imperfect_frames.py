@@ -3,7 +3,7 @@
 And whether the corrections of the crops undo it. Graphene and a square perovskite without defects
 are scanned with a shear of 2 % and row noise of half the white noise. "single" is one crystal in
 one orientation; "turned" has as many orientations as frames, so that what is fixed in the scan is
-seen from every side of the crystal. Each is detected, cut with none, one or both of the
+seen from every side of the crystal. Each is detected and cut with none, one or both of the
 corrections, trained, and asked: can the angle be read from the latents (pose leak), and is the
 bulk one unit? The row "perfect" is the same crystal without shear and row noise. What was detected
 where there is no atom is counted and left out: that is the detector's doing.
@@ -47,7 +47,6 @@ from napari_rvae import (
     simulate_graphene,
     simulate_perovskite,
 )
-from napari_rvae.preprocess import destripe
 
 Floats = NDArray[np.float64]
 
@@ -60,15 +59,15 @@ DOSE = 2000.0  # electrons in a column
 #: tell, units for each kind of column, share of the bulk that is in its unit.
 MOST_LEAK, MOST_UNITS, LEAST_SHARE = 0.02, 1, 0.98
 
-#: What is done to the frames and to the crops: (imperfect, corrections). "first": as "both", with
-#: the frames destriped before the atoms are looked for, too.
+#: What is done to the frames and to the crops: (imperfect, corrections). Frames that are destriped
+#: for the crops are so for detection, but for "late", which shows what that is worth.
 CASES = {
     "perfect": (False, {"distortion": "off", "destripe": False}),
     "neither": (True, {"distortion": "off", "destripe": False}),
     "destriped": (True, {"distortion": "off", "destripe": True}),
     "straightened": (True, {"distortion": "movie", "destripe": False}),
     "both": (True, {"distortion": "movie", "destripe": True}),
-    "first": (True, {"distortion": "movie", "destripe": True}),
+    "late": (True, {"distortion": "movie", "destripe": True}),
 }
 
 #: Rotational order of a column's surroundings, and by how much a crystal may be turned until it
@@ -155,12 +154,6 @@ def with_truth(sites: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     return sites.assign(column=kind.astype(str), true_angle=angle)
 
 
-def destriped(frames: Frames) -> Frames:
-    """Frames without the offsets of their rows, before anything is known of the atoms."""
-    data = np.stack([destripe(frames.frame(k)) for k in range(frames.n_frames)])
-    return dataclasses.replace(frames, data=data)
-
-
 def cut(found: Sequence[tuple[Frames, pd.DataFrame]], config: CropConfig) -> Crops:
     """Crops of all movies."""
     return concat_crops(*(extract_crops(frames, sites, config) for frames, sites in found))
@@ -208,10 +201,10 @@ def run(
     flaws = flaws if imperfect else Flaws(0.0, 0.0)
     found, tables = [], []
     for number, movie in enumerate(movies(specimen, scene, frames, flaws=flaws, seed=seed)):
-        seen = destriped(movie.frames) if case == "first" else movie.frames
-        sites = detect_atoms(seen, source=str(number))
+        early = options["destripe"] and case != "late"
+        sites = detect_atoms(movie.frames, source=str(number), destripe=early)
         tables.append(link_sites(with_truth(sites, movie.sites)))
-        found.append(seen)
+        found.append(movie.frames)
     detected = concat_sites(*tables)
     table = detected[detected["column"] != ""]
     parts = [(movie, table[table["source"] == str(number)]) for number, movie in enumerate(found)]

@@ -204,6 +204,12 @@ class DetectConfig(Config):
         advanced=True,
         label="Least lattice support",
     )
+    destripe: bool = option(
+        True,
+        "Look for atoms without the offset that each row of the scan has of its own, if any.",
+        advanced=True,
+        label="Destripe",
+    )
     device: str = option(
         "cpu",
         "Where the atoms are fitted: auto, cpu, cuda or mps.",

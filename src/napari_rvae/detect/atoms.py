@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.fit import AtomFit
+from napari_rvae.detect.images import FrameImages, without_rows_beside
 from napari_rvae.detect.scale import measure_scale
 from napari_rvae.detect.search import AtomScale, FrameSearch, plain_image
 from napari_rvae.device import choose_device
 from napari_rvae.errors import Cancelled, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
+from napari_rvae.preprocess.rows import destripe
 from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
 
 __all__ = ["detect_atoms", "iter_detect_atoms"]
 
 _LOG = logging.getLogger(__name__)
+
+#: Atoms are looked for anew so many times at most, as the offsets of rows become known better.
+_REPEATS = 2
 
 
 def detect_atoms(
@@ -42,7 +47,8 @@ def detect_atoms(
     The width of an atom's image is measured on the movie; candidates are the maxima of a Wiener
     filter for blobs of that width; all are fitted together, neighbours subtracted; a weak one
     stays if the lattice around it expects it. Where there is no lattice, an atom must stand
-    1.2 times ``min_snr`` above the noise.
+    1.2 times ``min_snr`` above the noise. Frames lose the offsets of their rows first, if any
+    are measured (:func:`~napari_rvae.preprocess.destripe`).
 
     Parameters
     ----------
@@ -135,13 +141,15 @@ def iter_detect_atoms(
     mask, number = as_region(region, movie), movie.channel_index(channel)
     device = choose_device(config.device)
     sign = -1.0 if config.contrast == "dark" else 1.0
-    scale = measure_scale(movie, config, number, sign)
+    images = FrameImages(movie, config)
+    scale = measure_scale(images, config, number, sign)
     _LOG.info("sigma %.2f px, neighbours %.2f px", scale.sigma, scale.spacing)
     any_lattice = False
     for index in range(movie.n_frames):
-        image = sign * movie.frame(index, number)
+        image = movie.frame(index, number)
+        table = _detect_frame(image, scale, config, device)
         here = mask if mask is None or mask.ndim == 2 else mask[index]
-        table = _detect_frame(image, scale, config, device, here)
+        table = table[_inside(table, here, np.isnan(image))]
         any_lattice |= bool(table["lattice_support"].notna().any())
         if index == movie.n_frames - 1 and not any_lattice:
             _warn_no_lattice(movie, scale)
@@ -168,20 +176,31 @@ def _as_sites(table: pd.DataFrame, frame: int, source: str, sign: float) -> pd.D
 
 
 def _detect_frame(
-    image: NDArray[np.float64],
-    scale: AtomScale,
-    config: DetectConfig,
-    device: torch.device,
-    region: NDArray[np.bool_] | None,
+    image: NDArray[np.float64], scale: AtomScale, config: DetectConfig, device: torch.device
 ) -> pd.DataFrame:
-    """Atoms of one frame, bright on dark."""
-    plain = plain_image(image)
+    """Atoms of one frame; where they tell more of the offsets of rows, looked for anew."""
+    if not config.destripe:
+        return _search(image, scale, config, device)
+    plain = destripe(image)
+    found = _search(plain, scale, config, device)
+    for _ in range(_REPEATS):
+        better = without_rows_beside(image, plain, found)
+        if better is None:
+            break
+        plain, found = better, _search(better, scale, config, device)
+    return found
+
+
+def _search(
+    image: NDArray[np.float64], scale: AtomScale, config: DetectConfig, device: torch.device
+) -> pd.DataFrame:
+    """Atoms in one image."""
+    plain = plain_image(-image if config.contrast == "dark" else image)
     if not scale.known or plain is None:
         return _empty()
     search = FrameSearch(plain.values, scale, device)
     fit = search.find()
     keep, support = search.judge(fit, config)
-    keep &= _inside(fit, region, ~np.isfinite(image))
     table = _table(fit.select(keep), support[keep])
     table["amplitude"] *= plain.unit
     table["background"] = plain.unit * table["background"] + plain.level
@@ -189,13 +208,14 @@ def _detect_frame(
 
 
 def _inside(
-    fit: AtomFit, region: NDArray[np.bool_] | None, missing: NDArray[np.bool_]
+    atoms: pd.DataFrame, region: NDArray[np.bool_] | None, missing: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which positions lie in the frame, in the region, and not on missing pixels."""
     rows, columns = missing.shape
-    keep = (fit.y >= -0.5) & (fit.x >= -0.5) & (fit.y <= rows - 0.5) & (fit.x <= columns - 0.5)
-    row = np.clip(np.rint(fit.y).astype(int), 0, rows - 1)
-    column = np.clip(np.rint(fit.x).astype(int), 0, columns - 1)
+    y, x = atoms["y"].to_numpy(float), atoms["x"].to_numpy(float)
+    keep = (y >= -0.5) & (x >= -0.5) & (y <= rows - 0.5) & (x <= columns - 0.5)
+    row = np.clip(np.rint(y).astype(int), 0, rows - 1)
+    column = np.clip(np.rint(x).astype(int), 0, columns - 1)
     keep &= ~missing[row, column]
     return np.asarray(keep if region is None else keep & region[row, column])
 

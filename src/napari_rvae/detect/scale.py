@@ -13,8 +13,8 @@ from skimage.transform import downscale_local_mean
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.fit import AtomFit
+from napari_rvae.detect.images import FrameImages
 from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing, plain_image
-from napari_rvae.frames import Frames
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
 from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
@@ -93,7 +93,7 @@ def _width_that_looks(
     return float(optimize.brentq(excess, low, high, xtol=0.01 * first.sigma))
 
 
-def measure_scale(movie: Frames, config: DetectConfig, channel: int, sign: float) -> AtomScale:
+def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: float) -> AtomScale:
     """Measure the scale of a movie on a few of its frames.
 
     The autocorrelation gives a first width without finding anything; the atoms found with it

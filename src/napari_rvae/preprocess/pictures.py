@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,12 @@ from napari_rvae.config import CropConfig
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames, as_frames
 from napari_rvae.preprocess.noise import NoiseCurve, drop_spikes, fill_missing, noise_curve
-from napari_rvae.preprocess.rows import destripe
+from napari_rvae.preprocess.rows import destripe_fitted
 from napari_rvae.preprocess.variance import common_curve, stabilise_variance
 from napari_rvae.render import render_gaussians
 from napari_rvae.tables import group_rows, validate_sites
 
 __all__ = ["Pictures"]
-
-#: Rows this near to the upper and lower edge, in widths of an atom's image, show atoms that lie
-#: outside and were not fitted.
-_RIM = 3.0
 
 #: The gain is measured on so many frames at most, spread over the movie.
 _GAIN_FRAMES = 8
@@ -89,15 +84,9 @@ class Pictures:
         return image if known is None else stabilise_variance(image, known[0], level=known[1])
 
     def _without_stripes(self, image: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-        # drawing the atoms takes longer than looking whether there are stripes
-        if not self.config.destripe or destripe(image) is image:
+        if not self.config.destripe:
             return image
-        if frame not in self.atoms:
-            return destripe(image)
-        drawn = self._drawn(frame)
-        rim = min(math.ceil(_RIM * float(np.median(self.atoms[frame][3]))), len(drawn) // 4)
-        drawn[:rim], drawn[len(drawn) - rim :] = np.nan, np.nan
-        return destripe(image, drawn)
+        return destripe_fitted(image, self.atoms.get(frame, np.zeros((4, 0))))
 
     def _drawn(self, frame: int) -> NDArray[np.float64]:
         """Gaussians (Y, X) at the fitted atoms of a frame."""

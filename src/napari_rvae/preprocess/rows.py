@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage, special
 
 from napari_rvae.preprocess.noise import fill_missing, robust_sd
+from napari_rvae.render import render_gaussians
 
-__all__ = ["destripe"]
+__all__ = ["destripe", "destripe_fitted"]
 
 #: An offset may change along its row as slowly as these cosines do: over a quarter of it.
 _MODES = 9
@@ -43,6 +44,10 @@ _NOTHING = 1e-2
 #: What stands so far above the noise, alone or on the average over _WIDTH frequencies, is
 #: picture.
 _ALONE, _TOGETHER, _WIDTH = 12.0, 2.5, 25
+
+#: Rows this near to the upper and lower edge, in widths of an atom's image, show atoms that lie
+#: outside and were not fitted.
+_RIM = 3.0
 
 
 def destripe(
@@ -109,6 +114,39 @@ def destripe(
     stripes = np.zeros_like(coefficient)
     stripes[:, :n_modes] = share * slow
     return np.asarray(image - spread * fft.idctn(stripes, norm="ortho"))
+
+
+def destripe_fitted(image: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Destripe a frame whose atoms are fitted.
+
+    Near the upper and lower edge, where atoms that lie outside show and were not fitted, the
+    offsets are those that can be told without the atoms.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X); NaN pixels stay.
+    atoms
+        Their y, x, amplitude and sigma (4, n), in pixels and any unit; n may be 0.
+
+    Returns
+    -------
+    ndarray of shape (Y, X)
+        The picture without offsets; `image` itself where none are measured.
+    """
+    plain = destripe(image)
+    # drawing the atoms takes longer than looking whether there are stripes
+    if plain is image or not atoms.shape[1]:
+        return plain
+    rows, columns = image.shape
+    y, x, amplitude, sigma = atoms
+    drawn = render_gaussians(y, x, amplitude, sigma, (rows, columns))
+    rim = min(math.ceil(_RIM * float(np.median(sigma))), rows // 4)
+    drawn[:rim], drawn[rows - rim :] = np.nan, np.nan
+    clean = destripe(image, drawn)
+    if clean is not image:
+        clean[:rim], clean[rows - rim :] = plain[:rim], plain[rows - rim :]
+    return clean
 
 
 def _residual(
