@@ -62,7 +62,8 @@ def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = Non
           direction of the bond (Nelson and Halperin, Phys. Rev. B 19, 2457 (1979)), 0 to 1;
         - ``bond_length``: mean distance of the neighbours, in neighbour distances;
         - ``neighbour_amplitude``: mean relative amplitude of the neighbours;
-        - ``relative_amplitude``: amplitude divided by the median over the atoms of the frame.
+        - ``relative_amplitude``: amplitude divided by the mean of the middle half of the frame's
+          atoms, by amplitude.
 
         A site without neighbours has psi 0 and no bond length (NaN); a site without a position has
         NaN throughout. Positions near the frame's edge lack neighbours beyond it.
@@ -119,9 +120,13 @@ def _distance_of_each_source(
 
 
 def _relative(amplitude: NDArray[np.float64], is_atom: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Amplitudes of one frame, divided by the median of its atoms."""
-    known = amplitude[is_atom & np.isfinite(amplitude)]
-    typical = float(np.median(known)) if known.size else math.nan
+    """Amplitudes of one frame, divided by the mean of the middle half of its atoms.
+
+    The median would jump between the amplitudes of two sublattices from frame to frame.
+    """
+    known = np.sort(amplitude[is_atom & np.isfinite(amplitude)])
+    cut = min(math.ceil(known.size / 4), (known.size - 1) // 2)
+    typical = float(known[cut : known.size - cut].mean()) if known.size else math.nan
     return amplitude / typical if typical > 0 else np.full(amplitude.shape, np.nan)
 
 

@@ -35,6 +35,9 @@ __all__ = ["Units", "find_units"]
 
 #: An axis of the host's distribution needs this many sites to be estimated.
 _SITES_PER_AXIS = 20
+#: Hosts differ in a descriptor by more than so many of its spreads within each: the halves of one
+#: normal distribution, cut at its middle, by 2.7.
+_APART = 3.0
 #: A small unit is kept as rare if it has so many sites, in so many frames.
 _MIN_RARE_SITES, _MIN_RARE_FRAMES = 5, 3
 
@@ -323,7 +326,8 @@ def _join_hosts(labels: Ids, sites: _Sites) -> Ids:
                 1.4826 * appearance.median_of_known(np.abs(cloud - middle))
                 for cloud, middle in zip(clouds, middles, strict=True)
             ]
-            apart = np.abs(middles[0] - middles[1]) > np.maximum(np.mean(spread, axis=0), 0.02)
+            least = np.maximum(_APART * np.mean(spread, axis=0), 0.02)
+            apart = np.abs(middles[0] - middles[1]) > least
             if np.isfinite([middle[-1] for middle in middles]).all() and not apart.any():
                 joined[joined == number] = other
                 break

@@ -64,6 +64,22 @@ def test_amplitude_is_relative_to_the_frame_and_to_the_atoms():
     assert found["neighbour_amplitude"].round(6).tolist() == [1, 2, 1, 1, 2, 1]
 
 
+def test_two_sublattices_keep_their_brightness_when_one_more_atom_is_seen(rng):
+    """A frame's median amplitude is that of whichever sublattice has one atom more."""
+    bright, dim = rng.normal(10, 0.3, 61), rng.normal(4, 0.3, 61)
+    frames = [np.concatenate([bright, dim[:-1]]), np.concatenate([bright[:-1], dim])]
+    y, x = np.divmod(np.arange(121), 11)
+    table = make_sites(
+        frame=np.repeat([0, 1], 121),
+        y=np.tile(10.0 * y, 2),
+        x=np.tile(10.0 * x, 2),
+        amplitude=np.concatenate(frames),
+    )
+    first, second = site_descriptors(table)["relative_amplitude"].to_numpy().reshape(2, -1)
+    assert np.sort(first)[-60:] == pytest.approx(np.sort(second)[-60:], rel=0.1)
+    assert np.sort(first)[:60] == pytest.approx(np.sort(second)[:60], rel=0.1)
+
+
 def test_sources_have_their_own_neighbour_distance_and_frame():
     near = make_sites(frame=0, y=[0.0] * 4, x=[0, 5, 10, 15.0], source="near")
     far = make_sites(frame=0, y=[0.0] * 4, x=[0, 50, 100, 150.0], source="far")

@@ -159,6 +159,15 @@ def test_features_that_fall_in_two_by_noise_are_one_host(honeycomb, rng):
     assert len(find_units(sites, features=features)) == 1
 
 
+def test_features_that_halve_the_noise_of_the_amplitude_are_one_host(honeycomb, rng):
+    """Features know the brightness of a crop, noise included, and may fall in two along it."""
+    y, x = honeycomb(300, 10.0).T
+    amplitude = rng.normal(1, 0.1, y.size)
+    sites = make_sites(frame=0, y=y, x=x, amplitude=amplitude, label=(amplitude > 1).astype(int))
+    features = _features(sites, sites["label"].to_numpy(), rng)
+    assert len(find_units(sites, features=features)) == 1
+
+
 def test_latents_serve_as_features(crystal):
     sites, features = crystal
     axes = np.linalg.svd(features.iloc[:, 1:] - features.iloc[:, 1:].mean())[2][:4]
