@@ -129,6 +129,8 @@ def test_version(capsys):
         (["run", "a.npy", "--rvae.epochs", "many"], "'many' is no whole number"),
         (["run", "a.npy", "--rvae.epochs", "2.5"], "'2.5' is no whole number"),
         (["run", "a.npy", "--rvae.shifts=maybe"], "neither true nor false"),
+        (["run", "a.npy", "--rvae.shifts", "maybe"], "--rvae.shifts: 'maybe' is neither true nor"),
+        (["run", "a.npy", "b.npy", "--rvae.shifts"], "unrecognized arguments: b.npy"),
         (["run", "a.npy", "--detect.min_snr", "0"], "out of range"),
         (["run", "a.npy", "--detect.min_snr", "nan"], "NaN"),
         (["run", "a.npy", "--detect.contrast", "grey"], "bright, dark"),

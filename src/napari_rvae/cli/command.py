@@ -14,7 +14,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import napari_rvae
-from napari_rvae.cli.options import add_option_flags, normalise_flags, read_options
+from napari_rvae.cli.options import (
+    add_option_flags,
+    explain_leftovers,
+    normalise_flags,
+    read_options,
+)
 from napari_rvae.cli.progress import Progress, say, warn
 from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning
 
@@ -159,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser(advanced="--help-all" in given).parse_args(normalise_flags(given))
+        arguments = _parse(given)
     except SystemExit as stop:  # help, version, wrong usage
         return int(stop.code or 0)
     with warnings.catch_warnings(record=True) as caught:
@@ -173,6 +178,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.scene is not None:
             code = _guarded(_show, arguments)
     return code
+
+
+def _parse(given: list[str]) -> argparse.Namespace:
+    parser, flags = _parser(advanced="--help-all" in given), normalise_flags(given)
+    arguments, leftovers = parser.parse_known_args(flags)
+    if leftovers:
+        parser.error(explain_leftovers(flags, leftovers))
+    return arguments
 
 
 def _guarded(command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

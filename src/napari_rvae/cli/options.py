@@ -7,6 +7,7 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -20,7 +21,13 @@ from napari_rvae.config import (
 )
 from napari_rvae.errors import InputError
 
-__all__ = ["Options", "add_option_flags", "normalise_flags", "read_options"]
+__all__ = [
+    "Options",
+    "add_option_flags",
+    "explain_leftovers",
+    "normalise_flags",
+    "read_options",
+]
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -131,12 +138,7 @@ def normalise_flags(arguments: list[str]) -> list[str]:
     ``--rvae.batch-size`` becomes ``--rvae.batch_size``; a bare ``--rvae.shifts`` or
     ``--no-rvae.shifts`` becomes ``--rvae.shifts=true`` or ``=false``.
     """
-    switches = {
-        f"--{step}.{item.name}"
-        for step, config in STEPS.items()
-        for item in dataclasses.fields(config)
-        if get_type_hints(config)[item.name] is bool
-    }
+    switches = _switches()
     result = []
     for number, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
@@ -155,6 +157,39 @@ def normalise_flags(arguments: list[str]) -> list[str]:
             flag = f"--no-{flag[2:]}"  # there is no such flag: let the parser say so
         result.append(f"{flag}{equals}{value}")
     return result
+
+
+def _switches() -> set[str]:
+    """Flags of the options that are true or false."""
+    return {
+        f"--{step}.{item.name}"
+        for step, config in STEPS.items()
+        for item in dataclasses.fields(config)
+        if get_type_hints(config)[item.name] is bool
+    }
+
+
+def explain_leftovers(arguments: list[str], leftovers: list[str]) -> str:
+    """Say what is wrong with arguments that no parser wanted.
+
+    Parameters
+    ----------
+    arguments
+        All arguments, as :func:`normalise_flags` returns them.
+    leftovers
+        Those that are left over, one or more.
+
+    Returns
+    -------
+    str
+        One line; a word after a switch was meant to be its value.
+    """
+    bare = {f"{flag}=true" for flag in _switches()}
+    for flag, word in pairwise(arguments):
+        if flag in bare and word in leftovers:
+            name = flag.removesuffix("=true")
+            return f"argument {name}: {word!r} is neither true nor false"
+    return f"unrecognized arguments: {' '.join(leftovers)}"
 
 
 def read_options(flags: Mapping[str, Any], file: str | Path | None = None) -> Options:
