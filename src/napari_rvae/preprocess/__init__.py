@@ -3,6 +3,7 @@
 from napari_rvae.preprocess.analyse import analyse_frames
 from napari_rvae.preprocess.correlation import noise_correlation
 from napari_rvae.preprocess.distortion import LatticeDistortion, lattice_distortion
+from napari_rvae.preprocess.flyback import flyback_columns
 from napari_rvae.preprocess.rows import destripe
 from napari_rvae.preprocess.variance import stabilise_variance
 
@@ -10,6 +11,7 @@ __all__ = [
     "LatticeDistortion",
     "analyse_frames",
     "destripe",
+    "flyback_columns",
     "lattice_distortion",
     "noise_correlation",
     "stabilise_variance",

@@ -11,7 +11,10 @@ from scipy import fft, ndimage, optimize
 
 from napari_rvae.preprocess.noise import fill_missing
 
-__all__ = ["BlobScale", "blob_contrast", "blob_scale"]
+__all__ = ["BlobEllipse", "BlobScale", "blob_contrast", "blob_ellipse", "blob_scale"]
+
+#: Height, background, and the quadratic form in units of the round blob's.
+_ELLIPSE_BOUNDS = ([0.0, -2.0, 0.1, -5.0, 0.1], [10.0, 2.0, 10.0, 5.0, 10.0])
 
 
 class BlobScale(NamedTuple):
@@ -19,6 +22,22 @@ class BlobScale(NamedTuple):
 
     sigma: float
     valley: float
+
+
+class BlobEllipse(NamedTuple):
+    """How much longer blobs are along one axis than across it, and where that axis points.
+
+    Parameters
+    ----------
+    ellipticity
+        Longest by shortest width, less 1: 0 for round blobs.
+    angle
+        The longer axis points along (dy, dx) = (-sin angle, cos angle), in radians in
+        (-pi/2, pi/2].
+    """
+
+    ellipticity: float
+    angle: float
 
 
 def _autocorrelation(image: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
@@ -101,6 +120,46 @@ def blob_scale(image: NDArray[np.float64], *, valley: float | None = None) -> Bl
     if measured and not 1.02 * low < blob.sigma < 0.98 * high:
         return BlobScale(math.nan, math.nan)
     return blob
+
+
+def blob_ellipse(image: NDArray[np.float64], scale: BlobScale) -> BlobEllipse:
+    """Estimate the shape of the blobs in a frame: of the probe, where atoms are points.
+
+    Fits the autocorrelation as :func:`blob_scale` does, with an ellipse in place of the circle.
+    What is beside an atom in one direction only, as in a dumbbell, counts as its shape.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN.
+    scale
+        Width of the blobs and distance of the valley, from :func:`blob_scale`.
+
+    Returns
+    -------
+    BlobEllipse
+        In pixels of the frame, whatever their shape; NaN where there are no blobs.
+    """
+    if not math.isfinite(scale.sigma):
+        return BlobEllipse(math.nan, math.nan)
+    reach = int(min(min(image.shape) // 3, max(4, math.ceil(scale.valley))))
+    _, values, distance = _profile(image - _smooth(image, 2.0 * scale.valley), reach)
+    near = distance <= max(2.3, 0.6 * scale.valley)
+    grid = np.meshgrid(np.arange(1, reach + 1), np.arange(-reach, reach + 1), indexing="ij")
+    dy, dx, seen = grid[0][near], grid[1][near], values[near] / np.abs(values[near]).max()
+
+    def misfit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        exponent = (p[2] * dy**2 + 2 * p[3] * dy * dx + p[4] * dx**2) / (4 * scale.sigma**2)
+        return np.asarray(p[0] * np.exp(-exponent) + p[1] - seen)
+
+    fit = optimize.least_squares(misfit, [1.0, 0.0, 1.0, 0.0, 1.0], bounds=_ELLIPSE_BOUNDS)
+    form = np.array([[fit.x[2], fit.x[3]], [fit.x[3], fit.x[4]]])
+    size, axes = np.linalg.eigh(form)
+    if not size[0] > 0:
+        return BlobEllipse(math.nan, math.nan)
+    dy_long, dx_long = axes[:, 0]  # where the autocorrelation falls least
+    angle = math.remainder(math.atan2(-dy_long, dx_long), math.pi)
+    return BlobEllipse(math.sqrt(size[1] / size[0]) - 1, angle)
 
 
 def _limits(valley: float) -> tuple[float, float]:

@@ -15,14 +15,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
+from skimage.feature import peak_local_max
 
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames
-from napari_rvae.tables import group_rows, neighbour_distance, validate_sites
+from napari_rvae.tables import group_rows, make_sites, neighbour_distance, validate_sites
 
 __all__ = [
     "LatticeDistortion",
+    "blob_distortion",
     "frame_distortions",
     "lattice_distortion",
     "physical_spacing",
@@ -55,6 +58,10 @@ _SURE, _DISAGREE = 2.5, 4.0
 #: A lattice longer along one direction than across it by more than this share is no distorted
 #: symmetric one.
 _MOST = 0.09
+
+#: Maxima are looked for in a frame smoothed by this many widths of a blob, and are this many apart
+#: or more.
+_SMOOTHING, _APART = 0.7, 1.5
 
 #: Pieces of the field of view along each axis, whose scatter gives the standard error.
 _PIECES = 4
@@ -158,6 +165,47 @@ def lattice_distortion(sites: pd.DataFrame, *, pixel_aspect: float = 1.0) -> Lat
         return LatticeDistortion(pixels, math.nan, math.nan, count, reason)
     matrix = pixels if reason else pixels @ stretch
     return LatticeDistortion(matrix, share, share_sd, count, reason)
+
+
+def blob_distortion(
+    image: NDArray[np.float64], sigma: float, *, pixel_aspect: float = 1.0
+) -> LatticeDistortion:
+    """Estimate the distortion of a lattice from the maxima of a frame, atoms unknown.
+
+    Its brightest and darkest places form lattices of the same shape, so it does not matter
+    whether atoms are bright.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN.
+    sigma
+        Width of its blobs in pixels; NaN where there are none.
+    pixel_aspect
+        Height of a pixel divided by its width.
+
+    Returns
+    -------
+    LatticeDistortion
+        As :func:`lattice_distortion` tells it; less sure, since noise has maxima too.
+    """
+    points = _maxima(image, sigma) if math.isfinite(sigma) else np.zeros((0, 2))
+    sites = make_sites(frame=0, y=points[:, 0], x=points[:, 1])
+    return lattice_distortion(sites, pixel_aspect=pixel_aspect)
+
+
+def _maxima(image: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Positions (n, 2) of the blobs of a frame, below a pixel."""
+    smooth = ndimage.gaussian_filter(image, _SMOOTHING * sigma)
+    least = max(1, math.floor(_APART * sigma))
+    row, column = peak_local_max(smooth, min_distance=least, threshold_abs=np.median(smooth)).T
+    place = []
+    for axis, (before, after) in enumerate((((-1, 0), (1, 0)), ((0, -1), (0, 1)))):
+        left, right = (smooth[row + dy, column + dx] for dy, dx in (before, after))
+        bend = left + right - 2 * smooth[row, column]
+        offset = np.where(bend < 0, (left - right) / np.where(bend < 0, 2 * bend, 1.0), 0.0)
+        place.append((row, column)[axis] + np.clip(offset, -0.5, 0.5))
+    return np.stack(place, axis=1)
 
 
 def _pixel_matrix(aspect: float) -> NDArray[np.float64]:

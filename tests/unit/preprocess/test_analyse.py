@@ -2,13 +2,21 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_rvae import Frames, analyse_frames, simulate_graphene
+from napari_rvae import (
+    Frames,
+    analyse_frames,
+    read_frames,
+    simulate_graphene,
+    simulate_perovskite,
+)
 from napari_rvae.errors import Cancelled, InputError
 from napari_rvae.render import render_gaussians
 
 COLUMNS = [
     *("frame", "noise_sd", "gain", "offset", "readout_noise", "row_noise_sd"),
-    *("noise_lag_y", "noise_lag_x", "contrast", "blur", "missing", "quality"),
+    *("noise_lag_y", "noise_lag_x", "contrast", "blur", "ellipticity", "ellipse_angle"),
+    *("distortion_yy", "distortion_yx", "distortion_xy", "distortion_xx"),
+    *("stretch", "stretch_sd", "flyback_columns", "missing", "quality", "keep"),
 ]
 
 
@@ -171,3 +179,87 @@ def test_noise_that_is_correlated_along_the_rows(movie, rng):
     lags = seen[["noise_lag_y", "noise_lag_x"]].to_numpy()
     np.testing.assert_allclose(lags[:2], [[0, 0], [0, 0.5]], atol=0.1)
     assert np.isnan(lags[2]).all()
+
+
+# --------------------------------------------------------------------------- what to keep
+def test_frames_that_are_much_worse_than_the_movie_are_not_to_be_kept(mixed):
+    table = analyse_frames(mixed)
+    assert table["keep"].dtype == bool
+    assert table["keep"].tolist() == [True, False, True, False, False, True, True, True]
+    assert table["keep"].equals(table["quality"] >= table["quality"][[0, 5, 6, 7]].min() * 0.5)
+
+
+def test_a_movie_that_shows_nothing_is_not_to_be_kept():
+    assert not analyse_frames(np.full((3, 64, 64), 7.0))["keep"].any()
+
+
+# --------------------------------------------------------------------------- shapes
+@pytest.mark.parametrize("make", [simulate_graphene, simulate_perovskite])
+@pytest.mark.parametrize("rotation", [0.0, 0.3])
+def test_the_distortion_of_the_lattice(make, rotation):
+    scan = {"n_frames": 1, "size": 384, "rotation": rotation, "shear": 0.04, "seed": 3}
+    if make is simulate_graphene:
+        scan |= {"grains": 1, "hole_end": 0.0}
+    frames = make(**scan).frames
+    (row,) = analyse_frames(frames).to_dict("records")
+    assert row["stretch"] == pytest.approx(0.04, abs=3 * row["stretch_sd"])
+    assert row["stretch_sd"] < 0.006
+    found = [row[f"distortion_{name}"] for name in ("yy", "yx", "xy", "xx")]
+    assert found == pytest.approx([1, 0.02, 0.02, 1], abs=0.006)
+    # the probe is scanned with the same shear: atoms are longer along the diagonal
+    assert row["ellipticity"] == pytest.approx(0.04, abs=0.015)
+    assert row["ellipse_angle"] == pytest.approx(-np.pi / 4, abs=0.25)
+
+
+def test_pixels_that_are_not_square_are_in_the_distortion():
+    frame = simulate_perovskite(size=256, seed=3).frames.frame(0)
+    wide = Frames(ndimage.zoom(frame, (1, 0.8)), scale=(0.8, 1.0), units=("nm", "nm"))
+    (row,) = analyse_frames(wide).to_dict("records")
+    assert row["distortion_yy"] / row["distortion_xx"] == pytest.approx(1.25, rel=0.02)
+    assert row["stretch"] < 0.02
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2])
+def test_the_ellipse_of_the_probe(angle, rng):
+    y, x = (grid.ravel() * 16.0 + 8 for grid in np.mgrid[:16, :16])
+    grid = np.mgrid[:256, :256]
+    frame = np.zeros((256, 256))
+    along, across = (-np.sin(angle), np.cos(angle)), (np.cos(angle), np.sin(angle))
+    for place in zip(y, x, strict=True):
+        offset = [line - middle for line, middle in zip(grid, place, strict=True)]
+        u, v = (axis[0] * offset[0] + axis[1] * offset[1] for axis in (along, across))
+        frame += 50 * np.exp(-((u / 3.0) ** 2 + (v / 2.5) ** 2) / 2)
+    (row,) = analyse_frames(rng.poisson(5 + frame)).to_dict("records")
+    assert row["ellipticity"] == pytest.approx(0.2, abs=0.06)
+    assert abs(np.sin(row["ellipse_angle"] - angle)) < 0.1
+
+
+def test_without_a_lattice_there_is_no_distortion(rng):
+    points = rng.uniform(0, 200, (120, 2))
+    frame = rng.poisson(5 + render_gaussians(*points.T, 60.0, 2.5, (200, 200)))
+    table = analyse_frames(np.stack([frame, rng.normal(size=(200, 200))]))
+    assert table[["stretch", "stretch_sd", "distortion_yy", "distortion_xy"]].isna().all(axis=None)
+    assert np.isnan(table["ellipticity"][1])
+
+
+def test_columns_that_the_fly_back_spoilt(movie):
+    spoilt = movie.copy()
+    spoilt[1, :, :6] += 100
+    assert analyse_frames(spoilt)["flyback_columns"].tolist() == [0, 6, 0]
+
+
+# --------------------------------------------------------------------------- real frames
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("10_dso_8nm_none_none.png", 0.1),
+        ("Si110_5nmX25us_03_none_none.png", 0.05),
+        ("03_afterimage_8nm_crp.png", 0.1),
+    ],
+)
+def test_row_noise_of_real_frames(data_folder, name, least):
+    """As shares of the white noise; all three are noisier along y than along x."""
+    (row,) = analyse_frames(read_frames(data_folder / "stem" / name)).to_dict("records")
+    assert row["row_noise_sd"] > least * row["noise_sd"]
+    assert row["noise_lag_x"] > 0.2 > abs(row["noise_lag_y"])
+    assert row["flyback_columns"] == 0
