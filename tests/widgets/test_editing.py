@@ -10,10 +10,12 @@ pytest.importorskip("napari")
 
 from napari.components import ViewerModel
 from napari.layers import Points
+from napari.layers.base import ActionType
 
-from napari_rvae import add_layers, points_layer
-from napari_rvae._napari.editing import watch_edits
+from napari_rvae import add_layers, color_points, points_layer
+from napari_rvae._napari.editing import history_of, redo, undo, watch_edits
 from napari_rvae.layers import METADATA_KEY
+from napari_rvae.layers.undo import layer_state
 from napari_rvae.tables import make_sites
 
 
@@ -185,3 +187,102 @@ def test_a_duplicate_has_a_record_of_its_own(viewer, layer):
     viewer.add_layer(copy)
     copy.metadata[METADATA_KEY]["column"] = "z0"
     assert "column" not in layer.metadata[METADATA_KEY]
+
+
+# ---------------------------------------------------------------------- undo
+def _now(layer):
+    return layer_state(layer)
+
+
+def _same(one, other):
+    np.testing.assert_array_equal(one.data, other.data)
+    pd.testing.assert_frame_equal(one.features, other.features, check_exact=True)
+    assert one.marks == other.marks
+    for name, values in one.looks.items():
+        np.testing.assert_array_equal(values, other.looks[name])
+
+
+def _delete(layer, *rows):
+    layer.selected_data = set(rows)
+    layer.remove_selected()
+
+
+@pytest.mark.parametrize("column", [None, "z0", "kind"])
+def test_every_edit_can_be_undone_and_done_again(viewer, sites, column):
+    sites.loc[1, "kind"] = "vacancy"
+    (layer,) = add_layers(viewer, points_layer(sites, color_by=column))
+    layer.size = [4.0, 5.0, 6.0, 7.0]
+    states = [_now(layer)]
+    for edit in (
+        lambda: layer.add([1, 20.0, 21.0]),
+        lambda: _delete(layer, 1),
+        lambda: setattr(layer, "data", layer.data + 0.5),
+        lambda: _delete(layer, *range(len(layer.data))),
+        lambda: layer.add([[0, 1.0, 1.0], [1, 2.0, 2.0]]),
+    ):
+        edit()
+        states.append(_now(layer))
+    for state in states[-2::-1]:
+        assert undo(layer)
+        _same(_now(layer), state)
+        assert _edited(layer) == (state is not states[0])
+    assert undo(layer) == ""
+    for state in states[1:]:
+        assert redo(layer)
+        _same(_now(layer), state)
+    assert redo(layer) == ""
+    assert layer.features["site_id"].tolist() == [5, 6]
+    undo(layer)
+    layer.add([0, 9.0, 9.0])
+    assert layer.features["site_id"].tolist() == [7]  # numbers are never given twice
+    assert history_of(layer).redo_text == ""
+
+
+def test_a_drag_is_one_edit(layer):
+    layer.selected_data = {2}
+    before = _now(layer)
+    # as napari's mouse does it
+    layer.events.data(value=layer.data, action=ActionType.CHANGING, data_indices=(2,))
+    with layer.events.data.blocker():
+        layer._move({2}, [1, 5.0, 7.0])
+        layer._move({2}, [1, 6.0, 8.0])
+    layer._move({2}, [1, 8.0, 9.0])
+    assert history_of(layer).undo_text == "1 site changed"
+    undo(layer)
+    _same(_now(layer), before)
+    assert undo(layer) == ""
+
+
+def test_undo_after_other_colours_keeps_these(viewer, sites):
+    (layer,) = add_layers(viewer, points_layer(sites))
+    layer.add([0, 1.0, 1.0])
+    _delete(layer, 0)
+    color_points(layer, "z0")
+    undo(layer)
+    assert layer.features["site_id"].tolist() == [0, 1, 2, 3, 4]
+    assert layer.face_color_mode == "colormap"
+    assert not np.allclose(layer.face_color[0], layer.face_color[3])
+    assert _true(layer)
+
+
+def test_keys_undo_and_redo(layer):
+    layer.add([1, 20.0, 21.0])
+    keymap = {str(key): action for key, action in layer.keymap.items()}
+    keymap["Ctrl+Z"](layer)
+    assert len(layer.data) == 4
+    keymap["Ctrl+Shift+Z"](layer)
+    assert len(layer.data) == 5
+
+
+def test_points_of_the_users_own_have_no_history(viewer):
+    mine = viewer.add_points([[0.0, 1.0, 2.0]])
+    mine.add([0.0, 3.0, 4.0])
+    assert undo(mine) == ""
+    assert len(mine.data) == 2
+
+
+def test_deleted_places_are_noted_until_undone(layer):
+    _delete(layer, 0, 3)
+    assert layer.metadata[METADATA_KEY]["deleted"] == [[0.0, 5.0, 6.0], [1.0, 9.0, 7.0]]
+    undo(layer)
+    assert "deleted" not in layer.metadata[METADATA_KEY]

@@ -1,20 +1,25 @@
-"""Sites edited by hand: whatever the user adds, deletes or moves, the table stays true."""
+"""Sites edited by hand: the table stays true, and every edit can be undone."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Points
 from napari.layers.base import ActionType
+from napari.utils.key_bindings import KeyCode, KeyMod
 from napari.utils.notifications import show_warning
 
 from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
 
-__all__ = ["watch_edits"]
+if TYPE_CHECKING:
+    from napari_rvae.layers.history import SitesState
+    from napari_rvae.layers.undo import LayerHistory
+
+__all__ = ["history_of", "put_state", "redo", "undo", "watch_edits"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,6 +28,12 @@ _EDITS = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
 
 #: Number of points of each layer that is watched, -1 in the middle of an edit.
 _COUNTS: weakref.WeakKeyDictionary[Points, int] = weakref.WeakKeyDictionary()
+
+#: Edits of each layer of sites that is watched.
+_HISTORIES: weakref.WeakKeyDictionary[Points, LayerHistory] = weakref.WeakKeyDictionary()
+
+#: Layers that this module is changing, which is no edit by hand.
+_BUSY: weakref.WeakSet[Points] = weakref.WeakSet()
 
 
 def watch_edits(viewer: Any) -> None:
@@ -52,36 +63,113 @@ def _watch(layer: Any) -> None:
         return
     layer.events.data.connect(_on_data)
     layer.events.set_data.connect(_on_drawn)
+    # as on Labels; napari has nothing of the kind for points
+    layer.bind_key(KeyMod.CtrlCmd | KeyCode.KeyZ, _undo_by_key)
+    layer.bind_key(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, _redo_by_key)
     # it may have been edited before anybody looked
     _settle(layer)
 
 
 def _on_data(event: Any) -> None:
     """Settle after an edit; napari tells of a drag when the mouse is let go."""
+    layer = event.source
+    if layer in _BUSY:
+        return
     if event.action in _EDITS:
-        _settle(event.source, other_points=event.action != ActionType.CHANGED)
-    else:
-        _COUNTS[event.source] = -1
+        _settle(layer)
+    elif _COUNTS.get(layer) != -1:
+        history = history_of(layer)
+        if history is not None:
+            history.expect()
+        _COUNTS[layer] = -1
 
 
 def _on_drawn(event: Any) -> None:
     """Settle after points were pasted: napari tells nothing of it, but draws them."""
-    if _COUNTS.get(event.source, -1) not in (-1, len(event.source.data)):
-        _settle(event.source)
+    layer = event.source
+    if layer not in _BUSY and _COUNTS.get(layer, -1) not in (-1, len(layer.data)):
+        _settle(layer)
 
 
-def _settle(layer: Points, *, other_points: bool = False) -> None:
+def _settle(layer: Points) -> None:
     """Make the features of a sites layer true, and remember that a hand was at work."""
     _COUNTS[layer] = len(layer.data)
     if kind_of(layer) != "sites":
         return
     from napari_rvae.layers import settle_layer  # loads pandas and SciPy
+    from napari_rvae.layers.undo import LayerHistory
 
     try:
-        changed = settle_layer(layer)
+        history = _HISTORIES.get(layer)
+        if history is not None:
+            history.settle()
+            return
+        if settle_layer(layer):
+            layer.metadata[METADATA_KEY]["edited"] = True
+        _HISTORIES[layer] = LayerHistory(layer)
     except Exception as error:  # noqa: BLE001 - an edit must never end in a traceback
         _LOG.exception("The features of %s could not be settled", layer.name)
         show_warning(one_line(error))
-        return
-    if changed or other_points:
-        layer.metadata[METADATA_KEY]["edited"] = True
+
+
+# ---------------------------------------------------------------------- undo
+def history_of(layer: Any) -> LayerHistory | None:
+    """Return the edits of a layer of sites that is watched, None for any other layer."""
+    return _HISTORIES.get(layer) if isinstance(layer, Points) else None
+
+
+def undo(layer: Any) -> str:
+    """Take the newest edit of a layer back, and say what it was; "" where there is none."""
+    return _step(layer, back=True)
+
+
+def redo(layer: Any) -> str:
+    """Do again what was undone last, and say what it is; "" where there is nothing."""
+    return _step(layer, back=False)
+
+
+def _step(layer: Any, *, back: bool) -> str:
+    history = history_of(layer)
+    if history is None or not (history.undo_text if back else history.redo_text):
+        return ""
+    with _Changing(layer):
+        return history.undo() if back else history.redo()
+
+
+def put_state(layer: Any, state: SitesState) -> None:
+    """Give a layer of sites that is watched other points, as one edit that can be undone."""
+    history = history_of(layer)
+    if history is not None:
+        with _Changing(layer):
+            history.replace(state)
+
+
+class _Changing:
+    """While this module changes a layer, what napari tells of it is no edit by hand."""
+
+    def __init__(self, layer: Points) -> None:
+        self._layer = layer
+
+    def __enter__(self) -> None:
+        _BUSY.add(self._layer)
+
+    def __exit__(self, *_error: object) -> None:
+        _BUSY.discard(self._layer)
+        _COUNTS[self._layer] = len(self._layer.data)
+
+
+def _undo_by_key(layer: Points) -> None:
+    """Undo the last edit of the sites."""
+    _guarded(undo, layer)
+
+
+def _redo_by_key(layer: Points) -> None:
+    """Do again what was undone."""
+    _guarded(redo, layer)
+
+
+def _guarded(step: Any, layer: Points) -> None:
+    try:
+        step(layer)
+    except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
+        show_warning(one_line(error))

@@ -452,7 +452,7 @@ def _show_latents(viewer: Any, inputs: Inputs, result: Result) -> int:
     made = points_layer(joined, inputs.frames, color_by="z0", name=layer.name)
     (new,) = add_layers(viewer, made)
     # what detection and runs have noted is true of it, too
-    kept = ("image", "config", "quality", "edited", "run")
+    kept = ("image", "config", "quality", "edited", "deleted", "run")
     record_of(new).update({key: value for key, value in record_of(layer).items() if key in kept})
     record_of(new)["model"] = result.model.key
     return int(joined["z0"].notna().sum())

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["new_site", "settle_edits", "settle_layer"]
+__all__ = ["EDITED", "missing_value", "new_site", "settle_edits", "settle_layer"]
+
+#: Column that says which sites a hand has set or moved.
+EDITED = "edited"
 
 _NEEDED = ("site_id", "frame", "y", "x")
 
@@ -29,6 +32,7 @@ def settle_edits(data: ArrayLike, features: pd.DataFrame, *, next_id: int = 0) -
     that does not decide); the others are new sites: with a new ``site_id``, kind "atom", and
     nothing measured. A point that was moved keeps ``site_id``, ``source`` and ``kind``; whatever
     else was measured, the fitted amplitude included, was measured elsewhere and is taken away.
+    Both are marked in the column ``edited``.
 
     Parameters
     ----------
@@ -44,7 +48,7 @@ def settle_edits(data: ArrayLike, features: pd.DataFrame, *, next_id: int = 0) -
     DataFrame
         The features themselves if nothing has changed; else a table of the same columns in the
         order of the points, with NaN, -1 (whole numbers), "" (words) or False for what is not known
-        any more.
+        any more, and ``edited``, 1 where a hand has set or moved the site and 0 elsewhere.
 
     Raises
     ------
@@ -70,8 +74,11 @@ def settle_edits(data: ArrayLike, features: pd.DataFrame, *, next_id: int = 0) -
     if agree.all() and not added.any():
         return features
     table = features.reset_index(drop=True)
+    edited = table[EDITED].to_numpy(float) if EDITED in table else np.zeros(len(table))
     for name in table.columns.difference(list(SITE_COLUMNS)):
         table[name] = _without(table[name], added | ~agree)
+    # a copy of an edited site that nobody has settled is edited by itself
+    table[EDITED] = np.where(added | ~agree, 1.0, np.nan_to_num(edited))
     first = max(next_id, int(ids.max(initial=-1)) + 1)
     ids[added] = first + np.arange(added.sum())
     if points.shape[1] == 2 and not added.all():  # one image: a point cannot tell its frame
@@ -123,11 +130,11 @@ def _without(column: pd.Series[Any], rows: Mask) -> pd.Series[Any]:
     """Column in which some rows have no value."""
     if column.dtype.kind == "u":
         column = column.astype("int64")
-    return column.mask(rows, _missing(column))
+    return column.mask(rows, missing_value(column))
 
 
-def _missing(column: pd.Series[Any]) -> Any:
-    """What stands for no value in a column of this type."""
+def missing_value(column: pd.Series[Any]) -> Any:
+    """Value that stands for none in a column of this type: NaN, -1, False, "" or None."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return None
     return {"f": np.nan, "i": -1, "u": 0, "b": False}.get(column.dtype.kind, "")
@@ -147,7 +154,7 @@ def new_site(features: pd.DataFrame) -> dict[str, Any]:
         One value a column: ``site_id`` -1, kind "atom", the source and the frame of the first
         site, and nothing measured.
     """
-    values = {str(name): _missing(features[name]) for name in features}
+    values = {str(name): missing_value(features[name]) for name in features}
     known = {"frame": 0, "kind": "atom"}
     if len(features):
         known |= {name: features[name].iloc[0] for name in ("source", "frame") if name in features}

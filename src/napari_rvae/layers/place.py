@@ -12,6 +12,8 @@
 ``frame_shape``, ``window``,   sites: which of them are too near the border for a whole window
 ``n_border``
 ``next_site_id``               sites: the number of the next site that is set by hand
+``edited``, ``deleted``        sites: whether a hand was at work, and the places (frame, y, x) of
+                               the sites that it deleted
 ``run``                        the folder of the run that a layer was made from
 =============================  ============================================================
 """

@@ -42,8 +42,9 @@ def test_an_added_point_is_a_new_site_of_which_nothing_is_known(sites, select):
         "movie", "atom", -1, "", False,
     ]  # fmt: skip
     assert new[["z0", "angle", "amplitude"]].isna().all()
-    assert table.dtypes.equals(sites.dtypes)
-    pd.testing.assert_frame_equal(table.iloc[:-1], sites)
+    assert table["edited"].tolist() == [0.0] * len(sites) + [1.0]
+    assert table[sites.columns].dtypes.equals(sites.dtypes)
+    pd.testing.assert_frame_equal(table.iloc[:-1][sites.columns], sites)
 
 
 def test_a_moved_point_keeps_its_number_and_what_it_is(sites):
@@ -56,7 +57,9 @@ def test_a_moved_point_keeps_its_number_and_what_it_is(sites):
     assert moved[["site_id", "frame", "y", "source", "kind"]].tolist() == expected
     assert moved[["z0", "amplitude"]].isna().all()
     assert moved["unit"] == -1
-    pd.testing.assert_frame_equal(table.drop(index=5), sites.drop(index=5))
+    assert np.flatnonzero(table["edited"]).tolist() == [5]
+    others = table[sites.columns].drop(index=5)
+    pd.testing.assert_frame_equal(others, sites.drop(index=5))
 
 
 def test_the_original_of_a_copy_may_have_been_moved(sites):
