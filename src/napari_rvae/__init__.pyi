@@ -25,7 +25,7 @@ from .errors import (
     NotFittedError,
     ReadError,
 )
-from .frames import Frames, as_frames
+from .frames import Frames, as_frames, set_scale
 from .io import export_table, read_frames
 from .layers import (
     add_layers,
@@ -36,6 +36,7 @@ from .layers import (
     map_layer,
     points_layer,
     region_from_layer,
+    renew_sites,
     run_layers,
     sites_from_layer,
     tracks_layer,
@@ -119,9 +120,11 @@ __all__ = [
     "points_layer",
     "read_frames",
     "region_from_layer",
+    "renew_sites",
     "run_layers",
     "sample_grid",
     "save_run",
+    "set_scale",
     "simulate_graphene",
     "simulate_perovskite",
     "sites_from_layer",

@@ -16,14 +16,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_rvae.errors import InputError
+from napari_rvae.tables import distance_spread
+from napari_rvae.tables import neighbour_distance as measured_distance
 
-__all__ = ["FRAME_COLUMNS", "MIN_FRAME_SIDE", "Frames", "as_frames", "as_region"]
+__all__ = ["FRAME_COLUMNS", "MIN_FRAME_SIDE", "Frames", "as_frames", "as_region", "set_scale"]
 
 #: Columns of the frames table.
 FRAME_COLUMNS = ("frame", "time", "dose", "bias", "keep")
 
 #: A frame with fewer pixels along a side holds nothing that could be analysed.
 MIN_FRAME_SIDE = 8
+
+#: Units that a known distance may be given in.
+LENGTH_UNITS = ("pm", "angstrom", "nm", "um")
+
+#: Distances to the nearest neighbour that scatter more than this (interquartile range over median)
+#: are not those of a lattice; those of points at random scatter by 0.77.
+_MOST_SCATTER = 0.3
 
 _DEFAULT_AXES = {2: ("y", "x"), 3: ("t", "y", "x"), 4: ("t", "c", "y", "x")}
 _ALL_AXES = ("t", "c", "y", "x")
@@ -324,3 +333,75 @@ def as_region(region: Any, frames: Frames) -> NDArray[np.bool_] | None:
     if mask.shape not in allowed:
         raise InputError(f"region has shape {mask.shape}: give one of {allowed}.")
     return mask
+
+
+def set_scale(
+    frames: Any, sites: pd.DataFrame, *, neighbour_distance: float, unit: str = "nm"
+) -> Frames:
+    """Set the size of a pixel from a known distance between nearest neighbours.
+
+    The size is the known distance over the one that is measured on the sites, the median of those
+    to the nearest neighbour. A scale that the frames had is replaced; only the shape of their
+    pixels, height over width, is kept.
+
+    Parameters
+    ----------
+    frames
+        Frames or array-like (Y, X), (T, Y, X), (T, C, Y, X).
+    sites
+        Sites table of one source: the atoms of these frames, in pixels.
+    neighbour_distance
+        What the distance is known to be, such as 0.142 (nm) in graphene.
+    unit
+        Unit of it: "pm", "angstrom", "nm" or "um".
+
+    Returns
+    -------
+    Frames
+        The same frames with another scale and unit along y and x.
+
+    Raises
+    ------
+    InputError
+        If the distance is not positive, the unit is unknown, no frame has three sites, or the
+        distances of neighbours scatter so much that there is no lattice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import set_scale
+    >>> from napari_rvae.tables import make_sites
+    >>> y, x = (index.ravel() * 8.0 for index in np.indices((4, 4)))
+    >>> sites = make_sites(frame=0, y=y, x=x)
+    >>> frames = set_scale(np.zeros((64, 64)), sites, neighbour_distance=142, unit="pm")
+    >>> frames.pixel_size, frames.units
+    ((17.75, 17.75), ('pm', 'pm'))
+    """
+    movie = as_frames(frames)
+    if not (np.isfinite(neighbour_distance) and neighbour_distance > 0):
+        raise InputError(f"The distance {neighbour_distance:g} is no length: give a positive one.")
+    if unit not in LENGTH_UNITS:
+        raise InputError(f"unit = {unit!r} is unknown: choose one of {', '.join(LENGTH_UNITS)}.")
+    # in widths of a pixel, along y too
+    even = sites.assign(y=sites["y"] * movie.pixel_aspect)
+    pixels = measured_distance(even)
+    if not np.isfinite(pixels):
+        raise InputError("No frame has three sites: detect atoms before the scale is set by them.")
+    scatter = distance_spread(even)
+    if scatter > _MOST_SCATTER:
+        raise InputError(
+            f"The distances of neighbours scatter by {scatter:.0%}: there is no lattice to set the "
+            "scale by."
+        )
+    width = neighbour_distance / pixels
+    metadata = dict(movie.metadata)
+    if "affine" in metadata:  # a shift is in the units that are replaced
+        affine = np.array(metadata["affine"], float)
+        affine[-3:-1, -1] *= width / movie.scale[-1]
+        metadata["affine"] = affine.tolist()
+    return dataclasses.replace(
+        movie,
+        scale=(*movie.scale[:-2], width * movie.pixel_aspect, width),
+        units=(*movie.units[:-2], unit, unit),
+        metadata=metadata,
+    )

@@ -288,6 +288,18 @@ def test_options_reach_their_steps(stand_ins, movie, capsys):
     assert not capsys.readouterr().err
 
 
+def test_a_known_distance_sets_the_scale(stand_ins, movie, monkeypatch, capsys):
+    y, x = (index.ravel() * 8.0 + 4 for index in np.indices((3, 3)))
+    found = make_sites(frame=0, y=y, x=x)
+    monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: found)
+    assert main(["run", movie, "--neighbour-distance-nm", "0.16"]) == 0
+    assert "each 0.02 nm" in capsys.readouterr().out
+    assert main(["run", movie]) == 0
+    assert "of unknown size" in capsys.readouterr().out
+    assert main(["run", movie, "--neighbour-distance-nm", "0"]) == 1
+    assert "The distance 0 is no length" in capsys.readouterr().err
+
+
 def test_without_a_folder_nothing_is_written_and_that_is_said(stand_ins, movie, tmp_path, capsys):
     assert main(["run", movie]) == 0
     out = capsys.readouterr().out

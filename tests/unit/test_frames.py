@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from napari_rvae.errors import InputError
-from napari_rvae.frames import FRAME_COLUMNS, Frames, as_frames, as_region
+from napari_rvae.frames import FRAME_COLUMNS, Frames, as_frames, as_region, set_scale
+from napari_rvae.tables import make_sites
 from strategies import movies
 
 
@@ -177,3 +178,54 @@ def test_repr_is_one_short_line():
     movie = Frames(np.zeros((5, 64, 48), np.float32), name="graphene", scale=(1, 0.01, 0.01))
     text = repr(movie)
     assert text == "Frames('graphene', t 5, y 64, x 48, float32, pixels of 0.01 x 0.01 pixel)"
+
+
+def _lattice(step_y, step_x, shape=(6, 5)):
+    y, x = (index.ravel().astype(float) for index in np.indices(shape))
+    return make_sites(frame=0, y=y * step_y, x=x * step_x)
+
+
+@pytest.mark.parametrize("unit", ["pm", "angstrom", "nm", "um"])
+def test_a_known_distance_sets_the_scale(unit):
+    movie = Frames(np.zeros((2, 64, 48)), scale=(0.5, 3.0, 3.0), units=("s", "nm", "nm"), name="m")
+    frames = set_scale(movie, _lattice(8, 8), neighbour_distance=2.0, unit=unit)
+    assert frames.scale == (0.5, 0.25, 0.25)
+    assert frames.units == ("s", unit, unit)
+    assert (frames.name, frames.data is movie.data) == ("m", True)
+    assert movie.scale == (0.5, 3.0, 3.0)
+
+
+def test_the_shape_of_pixels_is_kept():
+    movie = Frames(np.zeros((64, 48)), scale=(2.0, 1.0))
+    frames = set_scale(movie, _lattice(4, 8), neighbour_distance=4.0)  # 8 widths apart either way
+    assert frames.pixel_size == (1.0, 0.5)
+
+
+def test_the_shift_of_frames_from_a_layer_is_in_the_new_unit():
+    affine = np.eye(3)
+    affine[:2, 2] = [6.0, -3.0]
+    movie = Frames(np.zeros((64, 48)), metadata={"affine": affine.tolist()})
+    frames = set_scale(movie, _lattice(8, 8), neighbour_distance=0.8)
+    np.testing.assert_allclose(np.array(frames.metadata["affine"])[:2, 2], [0.6, -0.3])
+
+
+@pytest.mark.parametrize(
+    ("sites", "options", "said"),
+    [
+        (_lattice(8, 8), {"neighbour_distance": 0.0}, "is no length"),
+        (_lattice(8, 8), {"neighbour_distance": -1.0}, "is no length"),
+        (_lattice(8, 8), {"neighbour_distance": np.nan}, "is no length"),
+        (_lattice(8, 8), {"neighbour_distance": 1.0, "unit": "pixel"}, "'pixel' is unknown"),
+        (_lattice(8, 8)[:2], {"neighbour_distance": 1.0}, "No frame has three sites"),
+        (_lattice(8, 8)[:0], {"neighbour_distance": 1.0}, "No frame has three sites"),
+    ],
+)
+def test_what_cannot_set_the_scale_is_one_line(sites, options, said):
+    with pytest.raises(InputError, match=said):
+        set_scale(np.zeros((64, 48)), sites, **options)
+
+
+def test_sites_at_random_cannot_set_the_scale():
+    y, x = np.random.default_rng(0).random((2, 200)) * 100
+    with pytest.raises(InputError, match=r"scatter by \d\d%: there is no lattice"):
+        set_scale(np.zeros((100, 100)), make_sites(frame=0, y=y, x=x), neighbour_distance=0.142)

@@ -10,6 +10,7 @@ from napari_rvae.errors import InputError
 from napari_rvae.tables import (
     SITE_COLUMNS,
     concat_sites,
+    distance_spread,
     fold_angle,
     group_rows,
     join_latents,
@@ -178,6 +179,16 @@ def test_neighbour_distance_is_the_median_over_frames(distance):
 def test_neighbour_distance_bears_twins_and_nan():
     table = make_sites(frame=0, y=[0, 0, 0, 0, np.nan], x=[0.0, 0.0, 7.0, 14.0, 3.0])
     assert neighbour_distance(table) == pytest.approx(7.0)
+
+
+def test_distances_scatter_less_in_a_lattice_than_at_random():
+    y, x = (index.ravel() * 10.0 for index in np.indices((12, 12)))
+    rng = np.random.default_rng(0)
+    shaken = make_sites(frame=0, y=y + rng.normal(0, 0.3, y.size), x=x + rng.normal(0, 0.3, y.size))
+    anywhere = make_sites(frame=0, y=rng.random(500) * 120, x=rng.random(500) * 120)
+    assert distance_spread(shaken) < 0.08
+    assert distance_spread(anywhere) == pytest.approx(0.77, abs=0.1)
+    assert math.isnan(distance_spread(anywhere[:2]))
 
 
 def test_neighbour_distance_needs_one_source_and_three_sites():

@@ -78,6 +78,7 @@ examples:
   napari-rvae run movie.tif --out results --rvae.epochs 60 --crop.window_nd 4
   napari-rvae run scan.h5 --channel HAADF --detect.contrast dark --out results --overwrite
   napari-rvae run movie.tif --config options.json
+  napari-rvae run graphene.png --neighbour-distance-nm 0.142 --out results
   napari-rvae run movie.tif --out results --view
 options.json: {"detect": {"min_snr": 4}, "rvae": {"epochs": 60}}; flags win over the file
 
@@ -238,6 +239,12 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument("movie", metavar="MOVIE", help="file or folder")
+    run.add_argument(
+        "--neighbour-distance-nm",
+        metavar="X",
+        type=float,
+        help="known distance of nearest neighbours in nm (graphene: 0.142): sets the scale",
+    )
     _add_channel(run)
     run.set_defaults(command=_run, name="run")
     demo = commands.add_parser(
@@ -344,7 +351,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
     frames = _read_movie(arguments)
     progress = Progress()
-    result = analyse_movie(frames, options, progress, device=arguments.device)
+    result = analyse_movie(
+        frames,
+        options,
+        progress,
+        device=arguments.device,
+        neighbour_distance_nm=arguments.neighbour_distance_nm,
+    )
     if arguments.out is not None:
         write_result(arguments.out, result, progress, overwrite=arguments.overwrite)
     print_result(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -55,6 +56,7 @@ def analyse_movie(
     progress: Progress,
     *,
     device: str = "auto",
+    neighbour_distance_nm: float | None = None,
 ) -> Result:
     """Find the atoms of a movie, train on them, and find the structural units.
 
@@ -68,12 +70,14 @@ def analyse_movie(
         Told how far each step is.
     device
         Where the model is trained.
+    neighbour_distance_nm
+        Known distance between nearest neighbours: sets the scale of the frames.
 
     Raises
     ------
     InputError
-        If the device is not there, there are no atoms, or no atom has a whole window inside its
-        frame.
+        If the device is not there, there are no atoms, they cannot set the scale, or no atom has a
+        whole window inside its frame.
     """
     import napari_rvae as nr
     from napari_rvae.device import choose_device
@@ -85,6 +89,8 @@ def analyse_movie(
         quality = nr.analyse_frames(frames)
     with progress.step("finding atoms") as tick:
         sites = _find_atoms(frames, options, tick)
+    if neighbour_distance_nm is not None:
+        frames = nr.set_scale(frames, sites, neighbour_distance=neighbour_distance_nm, unit="nm")
     with progress.step("linking sites") as tick:
         sites = nr.link_sites(sites, options.tracks, progress=tick)
     with progress.step("cutting crops") as tick:
@@ -230,7 +236,7 @@ def print_result(result: Result) -> None:
     distance = nr.neighbour_distance(result.sites)
     known = result.sites["unit"] >= 0
     facts = {
-        "frames": f"{frames.n_frames} of {rows} x {columns} px",
+        "frames": f"{frames.n_frames} of {rows} x {columns} px, {_pixel(frames)}",
         "noise": f"{noise:.3g} standard deviation, atoms {blur:.2f} px wide",
         "sites": f"{len(result.sites):,}, nearest neighbours {distance:.2f} px apart",
         "crops": f"{len(crops):,}, each {crops.window_px:.1f} px wide",
@@ -246,6 +252,16 @@ def print_result(result: Result) -> None:
         say(f"  {unit:>3}  {name:<{width}}{count:>10,}{share:>9.2%}")
     say(f"{'seconds':<12}{result.seconds:.1f}")
     print_checks(result.checks)
+
+
+def _pixel(frames: Frames) -> str:
+    """Say how large a pixel is."""
+    height, width = frames.pixel_size
+    unit = frames.units[-1]
+    if unit == "pixel":
+        return "of unknown size"
+    size = f"{width:.4g}" if math.isclose(height, width) else f"{height:.4g} x {width:.4g}"
+    return f"each {size} {unit}"
 
 
 def print_checks(checks: ModelChecks) -> None:

@@ -9,9 +9,10 @@ from napari_rvae.layers.directions import vectors_layer
 from napari_rvae.layers.edits import settle_edits, settle_layer
 from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
 from napari_rvae.layers.maps import map_layer
-from napari_rvae.layers.place import METADATA_KEY, LayerTuple
+from napari_rvae.layers.place import METADATA_KEY, LayerTuple, rescale_layer
 from napari_rvae.layers.read import frames_from_layer, region_from_layer, sites_from_layer
 from napari_rvae.layers.recolour import color_points
+from napari_rvae.layers.renew import renew_sites
 from napari_rvae.layers.runs import run_layers
 from napari_rvae.layers.sites import points_layer
 from napari_rvae.layers.styles import ImageStyle, MapStyle, PointStyle, TrackStyle, VectorStyle
@@ -36,6 +37,8 @@ __all__ = [
     "map_layer",
     "points_layer",
     "region_from_layer",
+    "renew_sites",
+    "rescale_layer",
     "run_layers",
     "settle_edits",
     "settle_layer",

@@ -39,6 +39,7 @@ __all__ = [
     "placement",
     "provenance",
     "record_of",
+    "rescale_layer",
     "robust_limits",
     "unit_on_screen",
 ]
@@ -75,6 +76,42 @@ def placement(frames: Frames | None, n_axes: int) -> dict[str, Any]:
     if "affine" in frames.metadata:
         place["affine"] = np.asarray(frames.metadata["affine"], float)[-n_axes - 1 :, -n_axes - 1 :]
     return place
+
+
+def rescale_layer(layer: Any, factor: float, unit: str) -> None:
+    """Give a layer another scale and unit along y and x, in place; layers stay over each other.
+
+    Parameters
+    ----------
+    layer
+        Layer of the axes (y, x) or (t, y, x); a shift of it grows with it.
+    factor
+        Its new scale over its present one.
+    unit
+        Unit of the new scale.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari.layers import Image
+    >>> from napari_rvae.layers import rescale_layer
+    >>> image = Image(np.zeros((5, 32, 48)), scale=(1, 2, 2), translate=(0, 4, 0))
+    >>> rescale_layer(image, 0.01, "nm")
+    >>> image.scale.tolist(), image.translate.tolist(), str(image.units[-1])
+    ([1.0, 0.02, 0.02], [0.0, 0.04, 0.0], 'nanometer')
+    """
+    grown = np.ones(layer.ndim)
+    grown[-2:] = factor
+    affine = np.array(layer.affine.affine_matrix)
+    affine[:-1, -1] *= grown
+    shift = layer.translate * grown
+    layer.scale = layer.scale * grown
+    layer.translate = shift
+    layer.affine = affine
+    layer.units = (*(str(known) for known in layer.units[:-2]), unit, unit)
+    record = record_of(layer)
+    if "units" in record:  # an image remembers what its file said
+        record["units"] = [*record["units"][:-2], unit, unit]
 
 
 def unit_on_screen(unit: str) -> str:

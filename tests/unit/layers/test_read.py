@@ -17,10 +17,13 @@ from napari_rvae import (
     map_layer,
     points_layer,
     region_from_layer,
+    set_scale,
     sites_from_layer,
     vectors_layer,
 )
-from napari_rvae.layers import METADATA_KEY, add_layers
+from napari_rvae.layers import METADATA_KEY, add_layers, rescale_layer
+from napari_rvae.layers.place import placement
+from napari_rvae.tables import make_sites
 from strategies import movies
 
 
@@ -283,3 +286,34 @@ def test_layers_that_hold_no_sites_are_refused():
         sites_from_layer(Tracks([[0, 0, 1, 2], [0, 1, 1, 2]]))
     with pytest.raises(InputError, match="4 coordinates"):
         sites_from_layer(Points([[0, 0, 1, 2]]))
+
+
+def test_a_layer_that_is_rescaled_gives_frames_as_set_scale_does():
+    image = Image(
+        np.zeros((2, 64, 48)),
+        scale=(3, 2, 2),
+        translate=(1, 5, -4),
+        rotate=20,
+        units=("s", "nm", "nm"),
+        name="turned",
+    )
+    y, x = (index.ravel() * 8.0 for index in np.indices((6, 5)))
+    sites = make_sites(frame=0, y=y, x=x)
+    wanted = set_scale(frames_from_layer(image), sites, neighbour_distance=160.0, unit="pm")
+    points = Points(sites[["frame", "y", "x"]], **placement(frames_from_layer(image), 3))
+    for layer in (image, points):
+        rescale_layer(layer, wanted.pixel_size[1] / 2, "pm")
+    now = frames_from_layer(image)
+    assert now.units == wanted.units == ("s", "pm", "pm")
+    np.testing.assert_allclose(now.scale, wanted.scale)
+    np.testing.assert_allclose(now.metadata["affine"], wanted.metadata["affine"])
+    np.testing.assert_allclose(points.data_to_world((0, 3, 4)), image.data_to_world((0, 3, 4)))
+
+
+def test_an_image_of_ours_that_is_rescaled_keeps_what_else_it_knows(movie):
+    data, options, _ = image_layer(movie)
+    image = Image(data, **options)
+    rescale_layer(image, 10.0, "angstrom")
+    now = frames_from_layer(image)
+    assert now.units == ("s", "angstrom", "angstrom")
+    assert now.pixel_size == pytest.approx((0.2, 0.2))
