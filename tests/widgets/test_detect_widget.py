@@ -10,6 +10,7 @@ import threading
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("napari")
@@ -26,11 +27,12 @@ from napari_rvae import (
     concat_sites,
     image_layer,
 )
-from napari_rvae._napari import detection
-from napari_rvae._napari.detect_widget import NO_IMAGE, DetectWidget
+from napari_rvae._napari import detection, frame_quality, words
+from napari_rvae._napari.detect_widget import ADVICE, NO_IMAGE, RANGE, SHOWN, DetectWidget
 from napari_rvae._napari.editing import watch_edits
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.layers import METADATA_KEY
+from napari_rvae.layers.undo import layer_state
 from napari_rvae.tables import ATOM_COLUMNS, make_sites
 
 LONG = 30_000  # milliseconds: the first detection loads torch
@@ -141,8 +143,8 @@ def test_preview_then_detect(qtbot, viewer, widget, image, movie, found, make_na
     assert preview.name == "preview"
     assert set(preview.data[:, 0]) == {1.0}
     assert viewer.layers.selection.active is image
-    assert "Preview" in widget.status.plain_text
-    assert "in 1 frame," in widget.status.plain_text
+    said = f"Preview of frame 1: {len(preview.data)} atoms, neighbours "
+    assert widget.status.plain_text.startswith(said)
 
     widget.detect.click()
     _idle(qtbot, widget)
@@ -226,18 +228,281 @@ def test_atoms_of_another_image_are_left_alone(qtbot, viewer, widget, six, detec
     assert [layer.name for layer in _points(viewer)] == ["atoms of six", "atoms of other"]
 
 
-def test_edited_atoms_are_kept(qtbot, viewer, widget, six, detector, make_napari_viewer):
+# ---------------------------------------------------------------------- on trial
+def test_three_frames_are_tried(qtbot, viewer, widget, six, detector):
+    detector.passes.release(3)
+    widget.trial.click()
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    assert layer.name == "preview"
+    assert sorted(set(layer.data[:, 0])) == [0, 3, 5]
+    said = "Preview of frames 0, 3 and 5: 4, 4 and 4 atoms, neighbours 40.0 px apart."
+    assert widget.status.plain_text == said
+    assert detector.asked[0][0].n_frames == 3
+
+
+def test_the_scale_of_a_movie_is_measured_once(qtbot, widget, image, monkeypatch):
+    from napari_rvae.detect import scale
+
+    measured = []
+
+    def measure(frames, *options):
+        measured.append(frames.n_frames)
+        return true(frames, *options)
+
+    true = scale.measure_scale
+    monkeypatch.setattr(scale, "measure_scale", measure)
+    widget.preview.click()
+    _idle(qtbot, widget)
+    assert measured == [2]  # on the whole movie
+    widget.plain.fields["min_snr"].widget.value = 8.0
+    widget.preview.click()
+    _idle(qtbot, widget)
+    assert measured == [2]
+    widget.plain.fields["neighbour_distance"].widget.value = 14.0
+    widget.preview.click()
+    _idle(qtbot, widget)
+    assert measured == [2, 2]
+
+
+def test_a_preview_looks_at_a_frame_as_the_movie_would(qtbot, viewer, widget, image, found):
+    widget.trial.click()
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    np.testing.assert_allclose(layer.data, found[["frame", "y", "x"]])
+
+
+def test_a_preview_follows_the_options(qtbot, viewer, widget, six, detector):
+    detector.passes.release(1000)
+    widget.plain.fields["min_snr"].widget.value = 6.0
+    qtbot.wait(600)
+    assert not detector.asked  # nothing is done unasked
+    viewer.dims.set_point(0, 2)
+    widget.preview.click()
+    _idle(qtbot, widget)
+    widget.plain.fields["min_snr"].widget.value = 7.0
+    qtbot.waitUntil(lambda: len(detector.asked) == 2, timeout=LONG)
+    _idle(qtbot, widget)
+    assert [config.min_snr for _, config, _ in detector.asked] == [6.0, 7.0]
+    (layer,) = _points(viewer)
+    assert set(layer.data[:, 0]) == {2}
+
+
+# ---------------------------------------------------------------------- some frames anew
+def _fewer(index):
+    """What is found the second time: two sites of the four."""
+    return make_sites(
+        frame=index, source="movie", y=[20.5, 60.5], x=[20.0, 60.0],
+        **dict.fromkeys(ATOM_COLUMNS, np.full(2, 2.0)),
+    )  # fmt: skip
+
+
+def _look_at(widget, which, first=None, last=None):
+    widget.which.setCurrentText(which)
+    if first is not None:
+        widget.first.setValue(first)
+        widget.last.setValue(last)
+
+
+def _click(qtbot, made):
+    qtbot.waitUntil(made.isEnabled)
+    made.click()
+
+
+def _counts(layer):
+    return [int((layer.features["frame"] == frame).sum()) for frame in range(6)]
+
+
+def test_one_frame_anew_leaves_the_others(qtbot, viewer, widget, six, detector):
     watch_edits(viewer)
     _run(qtbot, widget, detector)
-    (edited,) = _points(viewer)
-    edited.add([0, 30.0, 30.0])
+    (layer,) = _points(viewer)
+    layer.add([0, 30.0, 30.0])
+    layer.add([3, 40.0, 40.0])  # far from what is found anew
+    layer.add([3, 21.0, 20.5])  # and near
+    layer.selected_data = {4 * 3 + 3}  # (60, 60) in frame 3
+    layer.remove_selected()
+    before = layer_state(layer)
+    viewer.dims.set_point(0, 3)
+    _look_at(widget, SHOWN)
+    detector.atoms = _fewer
     _run(qtbot, widget, detector)
-    assert len(_points(viewer)) == 2
-    assert edited in viewer.layers
-    assert len(edited.data) == 25
-    assert "'atoms of six' was changed since, and is kept" in widget.status.plain_text
-    _run(qtbot, widget, detector)  # the new one may be replaced
-    assert len(_points(viewer)) == 2
+    assert _points(viewer) == [layer]
+    assert _counts(layer) == [5, 4, 4, 2, 4, 4]
+    here = layer.features[layer.features["frame"] == 3]
+    assert here[["y", "x"]].to_numpy().tolist() == [[21.0, 20.5], [40.0, 40.0]]
+    assert layer.features["site_id"].is_unique
+    others = before.features[before.features["frame"] != 3].reset_index(drop=True)
+    now = layer.features[layer.features["frame"] != 3]
+    now = now.set_index("site_id").loc[others["site_id"]].reset_index()
+    pd.testing.assert_frame_equal(now[others.columns], others)
+    assert widget.status.plain_text == "Frame 3: 2 atoms, 2 of them set by hand."
+
+    _click(qtbot, widget.undo)
+    np.testing.assert_array_equal(layer.data, before.data)
+    pd.testing.assert_frame_equal(layer.features, before.features)
+    assert layer_state(layer).marks == before.marks
+    _click(qtbot, widget.redo)
+    assert _counts(layer) == [5, 4, 4, 2, 4, 4]
+
+
+def test_a_range_of_frames_anew(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    _look_at(widget, RANGE, 2, 4)
+    detector.atoms = _fewer
+    _run(qtbot, widget, detector)
+    assert _counts(layer) == [4, 4, 2, 2, 2, 4]
+    assert widget.status.plain_text == "Frames 2 to 4: 6 atoms."
+    note = layer.metadata[METADATA_KEY]["renewed"]
+    assert [part["frames"] for part in note] == [[2, 3, 4]]
+    json.dumps(note)
+    _look_at(widget, RANGE, 4, 2)
+    widget.detect.click()
+    assert "The range from 4 to 2 is empty" in widget.status.plain_text
+
+
+def test_edits_can_be_given_up(qtbot, viewer, widget, six, detector):
+    watch_edits(viewer)
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    layer.add([3, 30.0, 30.0])
+    _look_at(widget, RANGE, 3, 3)
+    widget.keep.setChecked(False)
+    _run(qtbot, widget, detector)
+    assert _counts(layer) == [4] * 6
+    assert "edited" not in layer.metadata[METADATA_KEY]
+    _click(qtbot, widget.undo)
+    assert _counts(layer) == [4, 4, 4, 5, 4, 4]
+    assert layer.metadata[METADATA_KEY]["edited"]
+
+
+def test_one_frame_first(qtbot, viewer, widget, six, detector):
+    viewer.dims.set_point(0, 3)
+    _look_at(widget, SHOWN)
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    assert _counts(layer) == [0, 0, 0, 4, 0, 0]
+    assert widget.status.plain_text.startswith("4 atoms in 1 frame")
+    viewer.dims.set_point(0, 1)
+    _run(qtbot, widget, detector)
+    assert _counts(layer) == [0, 4, 0, 4, 0, 0]
+
+
+def test_nothing_found_anew_leaves_what_was_there(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    _look_at(widget, RANGE, 1, 1)
+    detector.atoms = lambda index: _atoms(index).iloc[:0]
+    _run(qtbot, widget, detector)
+    assert _counts(_points(viewer)[0]) == [4] * 6
+    assert widget.status.plain_text.startswith("No atoms in frame 1: ")
+    assert widget.status.plain_text.endswith("still there.")
+
+
+def test_all_frames_anew_keep_the_edits(qtbot, viewer, widget, six, detector):
+    watch_edits(viewer)
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    layer.add([0, 40.0, 40.0])
+    detector.atoms = _fewer
+    _run(qtbot, widget, detector)
+    assert _points(viewer) == [layer]
+    assert _counts(layer) == [3, 2, 2, 2, 2, 2]
+    assert widget.status.plain_text == "All frames: 13 atoms, 1 of them set by hand."
+
+
+def test_new_atoms_beside_latents_are_said_to_have_none(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    layer.features = layer.features.assign(z0=1.0)
+    _look_at(widget, RANGE, 2, 2)
+    _run(qtbot, widget, detector)
+    assert _points(viewer) == [layer]
+    assert layer.features["z0"].isna().sum() == 4
+    assert "New ones have no latents yet: use Apply on Train." in widget.status.plain_text
+
+
+def test_frames_to_look_in_are_offered_for_movies_only(viewer, widget):
+    viewer.add_image(np.zeros((80, 80)), name="one")
+    assert widget.which.isHidden()
+    assert widget.trial.isHidden()
+    viewer.add_image(np.zeros((5, 80, 80)), name="five")
+    assert not widget.which.isHidden()
+    assert widget.first.isHidden()
+    widget.which.setCurrentText(RANGE)
+    assert not widget.first.isHidden()
+    assert (widget.first.value(), widget.last.value()) == (0, 4)
+
+
+# ---------------------------------------------------------------------- undo
+def test_buttons_undo_and_redo_the_edits_of_the_image(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    qtbot.wait(150)
+    assert not widget.undo.isEnabled()
+    layer.add([0, 30.0, 30.0])
+    qtbot.waitUntil(widget.undo.isEnabled)
+    assert widget.undo.toolTip().startswith("Undo: 1 site added")
+    widget.undo.click()
+    assert len(layer.data) == 24
+    assert widget.status.plain_text == "Undone: 1 site added."
+    assert widget.redo.isEnabled()
+    widget.redo.click()
+    assert len(layer.data) == 25
+    assert widget.status.plain_text == "Done again: 1 site added."
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: not widget.undo.isEnabled())
+
+
+# ---------------------------------------------------------------------- the scale
+def test_a_known_distance_scales_all_that_lies_on_the_image(qtbot, viewer, widget, six, detector):
+    _run(qtbot, widget, detector)
+    (atoms,) = _points(viewer)
+    other = viewer.add_image(np.zeros((80, 80)), name="other")
+    widget.image.choose(six)
+    shape = viewer.add_shapes([np.array([[0, 0], [0, 9], [9, 9], [9, 0]])], shape_type="polygon")
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 6.0, (0, 40, 30)
+    widget.scale.value.setValue(160.0)
+    widget.scale.button.click()
+    _idle(qtbot, widget)
+    for layer in (six, atoms, shape):
+        np.testing.assert_allclose(layer.scale[-2:], 4.0)
+        assert {str(unit) for unit in layer.units[-2:]} == {"picometer"}
+    assert other.scale.tolist() == [1, 1]
+    assert widget.status.plain_text.startswith("Scale set: 4 pm a pixel; there was none before.")
+    assert "'other' has none yet" in widget.status.plain_text
+    assert viewer.canvas.overlays.scale_bar.visible
+    assert viewer.scene.camera.zoom == pytest.approx(1.5)
+    assert viewer.scene.camera.center[1:] == pytest.approx((160, 120))
+
+    widget.scale.value.setValue(0.2)
+    widget.scale.unit.setCurrentText("nm")
+    widget.scale.button.click()
+    _idle(qtbot, widget)
+    np.testing.assert_allclose(atoms.scale[-2:], 0.005)
+    assert atoms.units == six.units
+    assert "Scale set: 5 pm a pixel; it was 4 pm." in widget.status.plain_text
+
+
+def test_what_cannot_set_the_scale_is_said(qtbot, viewer, widget, six, detector):
+    widget.scale.value.setValue(142.0)
+    widget.scale.button.click()
+    assert "There are no atoms to set the scale by" in widget.status.plain_text
+    _run(qtbot, widget, detector)
+    widget.scale.value.setValue(0.0)
+    widget.scale.button.click()
+    _idle(qtbot, widget)
+    assert "The distance 0 is no length" in widget.status.plain_text
+    assert _said(widget).level == "error"
+
+
+def test_every_option_has_a_tooltip_that_says_when_to_change_it(widget):
+    fields = {**widget.plain.fields, **widget.advanced.fields}
+    assert set(ADVICE) <= set(fields)
+    for name, field in fields.items():
+        tip = field.widget.native.toolTip()
+        assert ADVICE.get(name, "") in tip
+        assert "at first" in tip.lower()
 
 
 def test_atoms_with_latents_are_kept(qtbot, viewer, widget, six, detector):
@@ -574,7 +839,7 @@ def test_measuring_can_be_cancelled(qtbot, widget, image, detector, monkeypatch)
     ],
 )
 def test_lengths_in_words(value, unit, text):
-    assert detection.physical_length(value, unit) == text
+    assert words.physical_length(value, unit) == text
 
 
 def test_frames_of_an_image_that_is_moved_along_time(viewer):
@@ -588,7 +853,7 @@ def test_frames_of_an_image_that_is_moved_along_time(viewer):
 def test_frame_table_counts_atoms_only(found):
     sites = concat_sites(found.assign(kind="vacancy"))
     layer = Points(sites[["frame", "y", "x"]], features=sites, metadata={METADATA_KEY: {}})
-    assert detection.frame_table(layer, 3)["atoms"].tolist() == [0, 0, 0]
+    assert frame_quality.frame_table(layer, 3)["atoms"].tolist() == [0, 0, 0]
 
 
 def test_workspace_does_not_keep_the_widget(qtbot, viewer, widget, six, detector):

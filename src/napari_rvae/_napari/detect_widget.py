@@ -1,28 +1,29 @@
-"""The Detect dock widget: image -> atoms as points, and how good each frame is."""
+"""The Detect dock widget: image -> atoms as points, edits undone, scale, quality of the frames."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QApplication,
+    QCheckBox,
+    QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
-    QTableWidget,
-    QTableWidgetItem,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_rvae._napari import detection
-from napari_rvae._napari.forms import ConfigForm, folded, read_forms
+from napari_rvae._napari import detection, editing, preview
+from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
+from napari_rvae._napari.frame_quality import FrameTable, frame_table, start_quality
 from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import is_frames, is_region
 from napari_rvae._napari.panel import StepWidget, button
+from napari_rvae._napari.scaling import ScaleForm, start_scaling
+from napari_rvae._napari.words import outline
 from napari_rvae.config import DetectConfig
 from napari_rvae.errors import InputError
 
@@ -32,20 +33,31 @@ NO_IMAGE = "Open an image or a movie first (File > Open, or File > Open Sample).
 
 NO_ATOMS = "Detect atoms first: the table is kept with their layer."
 
-#: Columns of the table of frames: name in the data, heading, how it is written, what it is.
-COLUMNS = (
-    ("frame", "frame", "{:.0f}", "Number of the frame, from 0 like the slider"),
-    ("atoms", "atoms", "{:,.0f}", "Atoms in the frame"),
-    ("noise_sd", "noise", "", "Standard deviation of the white noise, in the image's units"),
-    ("blur", "blur\n(px)", "{:.2f}", "Width (standard deviation) of an atom's image"),
-    ("quality", "quality\n(0 to 1)", "{:.2f}", "How well atoms can be seen and located"),
-)
+#: When to change an option, where its own help does not say so.
+ADVICE = {
+    "contrast": "Choose dark where atoms are darker than what lies between them.",
+    "neighbour_distance": (
+        "Give it where the status line reports a distance that cannot be right, such as that of "
+        "every second atom."
+    ),
+    "sigma": "Give it where single atoms are taken for two, or two for one.",
+    "min_snr": "Raise it if noise is taken for atoms, lower it if faint atoms are missed.",
+    "min_lattice_snr": (
+        "Lower it if faint atoms of the crystal are missed; single atoms beside it are not touched."
+    ),
+    "min_lattice_support": "Raise it if atoms appear in places that break the lattice.",
+    "device": "A graphics card pays off for large frames with many thousands of atoms.",
+}
 
-NUMBERS = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+#: What Detect looks at: all frames, the one that is shown, or a range of them.
+ALL, SHOWN, RANGE = "all frames", "the shown frame", "a range"
+
+#: A preview follows the options so many milliseconds after the last change.
+_FOLLOW = 400
 
 
 class DetectWidget(StepWidget):
-    """Find the atoms of an image or a movie.
+    """Find the atoms of an image or a movie, and mend them by hand.
 
     Parameters
     ----------
@@ -58,6 +70,7 @@ class DetectWidget(StepWidget):
         self._seen: Any = None
         self._hinted = ""
         self._sites: Any = None
+        self._previewed: tuple[int, ...] = ()
         self.image = self.add_layer_choice("Image", is_frames, tip="Image or movie to look at")
         self.region = self.add_layer_choice(
             "Region",
@@ -65,23 +78,70 @@ class DetectWidget(StepWidget):
             empty="whole frame",
             tip="Shapes or Labels layer: look for atoms inside the shapes, or where labels are",
         )
-        self.plain = ConfigForm(DetectConfig)
-        self.advanced = ConfigForm(DetectConfig, advanced=True)
+        self.plain = ConfigForm(DetectConfig, advice=ADVICE)
+        self.advanced = ConfigForm(DetectConfig, advanced=True, advice=ADVICE)
         self.body.addWidget(self.plain)
         self.body.addWidget(folded("Advanced", self.advanced))
-        self.preview = button(
-            "Preview frame", "Find the atoms of the frame that is shown now", self._preview
-        )
-        self.detect = button(
-            "Detect atoms", "Find the atoms of all frames", self._detect, primary=True
-        )
-        self.add_row(self.preview, self.detect)
+        self._add_buttons()
         self.add_job_panel()
+        self._add_edits()
+        self.scale = ScaleForm(self._set_scale)
+        self.body.addWidget(folded("Scale from a known distance", self.scale))
         self._add_quality()
         self.body.addStretch(1)
+        self._connect()
         self._show_first()
 
     # ------------------------------------------------------------------ building
+    def _add_buttons(self) -> None:
+        """Add what is looked at, on trial and for good."""
+        self.preview = button(
+            "Preview frame",
+            "Find the atoms of the frame that is shown now. The circles follow the options above",
+            self._preview,
+        )
+        self.trial = button(
+            "Try on 3 frames",
+            "Find the atoms of the first, the middle and the last frame: do the options suit the "
+            "whole movie?",
+            self._try,
+        )
+        self.add_row(self.preview, self.trial)
+        self.which = QComboBox()
+        self.which.addItems([ALL, SHOWN, RANGE])
+        self.first, self.last = QSpinBox(), QSpinBox()
+        for widget in (self.which, self.first, self.last):
+            leave_wheel(widget)
+            widget.setToolTip(
+                "Frames in which Detect atoms looks, numbered as on the slider. Atoms of other "
+                "frames stay as they are"
+            )
+        self.to = QLabel("to")
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        self.look_in = QLabel("Look in")
+        for part in (self.look_in, self.which, self.first, self.to, self.last):
+            row.addWidget(part, 1 if part is self.which else 0)
+        self.body.addLayout(row)
+        self.detect = button(
+            "Detect atoms", "Find the atoms of these frames", self._detect, primary=True
+        )
+        self.add_row(self.detect)
+        self.which.currentIndexChanged.connect(self._show_range)
+
+    def _add_edits(self) -> None:
+        """Add what concerns points that are set, moved and deleted by hand."""
+        self.keep = QCheckBox("Keep edits")
+        self.keep.setChecked(True)
+        self.keep.setToolTip(
+            "When frames are looked at again, atoms that you have set or moved stay, and those "
+            "that you have deleted stay away. Off: these frames are found anew; Undo brings your "
+            "edits back"
+        )
+        self.undo = button("Undo", "", self._take_back)
+        self.redo = button("Redo", "", self._do_again)
+        self.add_row(self.keep, self.undo, self.redo)
+
     def _add_quality(self) -> None:
         """Add the table of frames, folded."""
         self.table = FrameTable()
@@ -102,15 +162,28 @@ class DetectWidget(StepWidget):
         column.addLayout(row)
         self.section = folded("Frame quality", content, on_open=self._open_quality)
         self.body.addWidget(self.section)
-        # many events come in a row, and the table is filled once for all
+
+    def _connect(self) -> None:
+        # many events come in a row, and are looked at once for all
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(100)
-        self._soon.timeout.connect(self._fill)
-        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
-            self.listen(event, self._fill_soon)
+        self._soon.timeout.connect(self._look)
+        layers = self.viewer.layers
+        for event in (
+            layers.events.inserted,
+            layers.events.removed,
+            layers.selection.events.active,
+        ):
+            self.listen(event, self._look_soon)
         self.listen(self.viewer.dims.events.current_step, self._mark)
         self._undo.append(lambda: self._follow(None))
+        self._again = QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.setInterval(_FOLLOW)
+        self._again.timeout.connect(self._preview_again)
+        for form in (self.plain, self.advanced):
+            form.changed.connect(self._again.start)
 
     def _show_first(self) -> None:
         """Show what was said last, or what is missing."""
@@ -134,12 +207,13 @@ class DetectWidget(StepWidget):
         """Enable what is possible now, and say what is missing."""
         image, busy = self.image.layer(), self.workspace.job("detect") is not None
         possible = image is not None and not busy and not self._state(image)[1]
-        self.preview.setEnabled(possible)
-        self.detect.setEnabled(possible)
+        for made in (self.preview, self.trial, self.detect):
+            made.setEnabled(possible)
+        self._show_range()
         if image is not self._seen and not busy:
             self._hint()
         self._seen = image
-        self._fill_soon()
+        self._look_soon()
 
     def _state(self, image: Any) -> tuple[Any, str]:
         """Frames of an image, and what is wrong with it; neither while that is not known."""
@@ -161,26 +235,112 @@ class DetectWidget(StepWidget):
         elif problem:
             text, level = problem, "warning"
         else:
-            text, level = "" if frames is None else f"Ready: {detection.outline(frames)}.", "info"
+            text, level = "" if frames is None else f"Ready: {outline(frames)}.", "info"
         self._hinted = text
         self.status.show_text(text, level)
 
+    def _show_range(self, _number: int = 0) -> None:
+        """Show what there is to choose from: nothing for one image."""
+        image = self.image.layer()
+        n_frames = 1 if image is None or image.ndim < 3 else int(image.data.shape[0])
+        many, ranged = n_frames > 1, self.which.currentText() == RANGE
+        choice: tuple[QWidget, ...] = (self.look_in, self.which, self.trial)
+        ends: tuple[QWidget, ...] = (self.first, self.to, self.last)
+        for part in choice:
+            part.setVisible(many)
+        for part in ends:
+            part.setVisible(many and ranged)
+        untouched = self.last.value() == self.last.maximum()
+        for box in (self.first, self.last):
+            box.setMaximum(n_frames - 1)
+        if untouched:
+            self.last.setValue(n_frames - 1)
+
     # ------------------------------------------------------------------ what the buttons do
-    def _target(self) -> detection.Target:
+    def _target(self, numbers: tuple[int, ...] | None) -> detection.Target:
         config = read_forms(DetectConfig, self.plain, self.advanced)
-        return detection.capture(self.image.layer(), self.region.layer(), config)
+        return detection.capture(
+            self.image.layer(),
+            self.region.layer(),
+            config,
+            numbers=numbers,
+            keep_edited=self.keep.isChecked(),
+        )
+
+    def _numbers(self) -> tuple[int, ...] | None:
+        """Frames that are asked for, None for all."""
+        image, asked = self.image.layer(), self.which.currentText()
+        if image.ndim < 3 or asked == ALL:
+            return None
+        if asked == SHOWN:
+            return (detection.current_frame(self.viewer, image),)
+        first, last = self.first.value(), self.last.value()
+        if first > last:
+            raise InputError(f"The range from {first} to {last} is empty: turn it round.")
+        return tuple(range(first, last + 1))
 
     def _detect(self) -> None:
-        self.attempt(lambda: detection.start_detection(self.workspace, self._target()))
+        self.attempt(
+            lambda: detection.start_detection(self.workspace, self._target(self._numbers()))
+        )
 
     def _preview(self) -> None:
-        frame = detection.current_frame(self.viewer, self.image.layer())
-        self.attempt(lambda: detection.start_preview(self.workspace, self._target(), frame))
+        self._show_preview((detection.current_frame(self.viewer, self.image.layer()),))
+
+    def _try(self) -> None:
+        self._show_preview(preview.trial_frames(int(self.image.layer().data.shape[0])))
+
+    def _show_preview(self, numbers: tuple[int, ...]) -> None:
+        self._previewed = numbers
+        self.attempt(lambda: preview.start_preview(self.workspace, self._target(numbers)))
+
+    def _preview_again(self) -> None:
+        """Let a preview that is shown follow the options."""
+        image = self.image.layer()
+        if image is None or not preview.has_preview(self.viewer):
+            return
+        if self.workspace.job("detect") is not None:
+            self._again.start()
+        elif self._previewed and max(self._previewed) < (
+            image.data.shape[0] if image.ndim > 2 else 1
+        ):
+            self._show_preview(self._previewed)
+
+    def _take_back(self) -> None:
+        self._step(editing.undo, "Undone")
+
+    def _do_again(self) -> None:
+        self._step(editing.redo, "Done again")
+
+    def _step(self, step: Any, word: str) -> None:
+        text = self.attempt(lambda: step(self._edited_layer()))
+        if text:
+            self.say(f"{word}: {text}.")
+        self._look()
+
+    def _edited_layer(self) -> Any:
+        """Layer whose edits the buttons are for: the selected one, or that of the image."""
+        active = self.viewer.layers.selection.active
+        return active if editing.history_of(active) is not None else self._sites
+
+    def _set_scale(self) -> None:
+        image = self.image.layer()
+        if image is None:
+            self.say(NO_IMAGE, "error")
+            return
+        self.attempt(
+            lambda: start_scaling(
+                self.workspace,
+                image,
+                detection.sites_of(self.viewer, image),
+                *self.scale.distance,
+            )
+        )
 
     def _measure(self) -> None:
         image, sites = self.image.layer(), self._sites
         if image is not None and sites is not None:
-            self.attempt(lambda: detection.start_quality(self.workspace, image, sites))
+            self.attempt(lambda: start_quality(self.workspace, image, sites))
 
     def _copy(self) -> None:
         clipboard = QApplication.clipboard()
@@ -188,43 +348,58 @@ class DetectWidget(StepWidget):
 
     # ------------------------------------------------------------------ the frames
     def _open_quality(self) -> None:
-        self._fill()
+        self._look()
         if not self.table.measured:
             self._measure()
 
-    def _fill_soon(self, _event: Any = None) -> None:
+    def _look_soon(self, _event: Any = None) -> None:
         self._soon.start()
 
-    def _fill(self) -> None:
+    def _look(self) -> None:
+        """Show what there is to undo, and what is known of the frames."""
+        image, before = self.image.layer(), self._sites
+        frames, _ = self._state(image)
+        self._follow(None if frames is None else detection.sites_of(self.viewer, image))
+        self._show_edits()
+        self._fill(frames, new=self._sites is not None and self._sites is not before)
+
+    def _show_edits(self) -> None:
+        history = editing.history_of(self._edited_layer())
+        for made, text, what, keys in (
+            (self.undo, "" if history is None else history.undo_text, "Undo", "Ctrl+Z"),
+            (self.redo, "" if history is None else history.redo_text, "Do again", "Ctrl+Shift+Z"),
+        ):
+            made.setEnabled(bool(text) and self.workspace.job("detect") is None)
+            made.setToolTip(
+                f"{what}: {text}\n{keys} with the layer of atoms selected"
+                if text
+                else "Points that you add (key 2), move (key 3, drag) or delete (Delete)"
+            )
+
+    def _fill(self, frames: Any, *, new: bool) -> None:
         """Show what is known of the frames, where anybody sees it."""
         if not self.section.isExpanded():
             return
-        image, before = self.image.layer(), self._sites
-        frames, _ = self._state(image)
-        sites = None if frames is None else detection.sites_of(self.viewer, image)
-        self._follow(sites)
-        if sites is None or frames is None:
-            self.table.show_frames(None)
-        else:
-            self.table.show_frames(detection.frame_table(sites, frames.n_frames))
+        sites = self._sites
+        known = sites is not None and frames is not None
+        self.table.show_frames(frame_table(sites, frames.n_frames) if known else None)
         self.no_atoms.setVisible(sites is None)
         self.table.setVisible(sites is not None)
         busy = self.workspace.job("detect") is not None
         self.measure.setEnabled(sites is not None and not busy)
         self.copy.setEnabled(sites is not None)
         self._mark()
-        new = sites is not None and sites is not before
         if new and not busy and not self.table.measured and self.isVisible():
             self._measure()
 
     def _follow(self, sites: Any) -> None:
-        """Count the atoms anew when they are edited."""
+        """Look anew when the atoms are edited."""
         if sites is self._sites:
             return
         if self._sites is not None:
-            self._sites.events.features.disconnect(self._fill_soon)
+            self._sites.events.features.disconnect(self._look_soon)
         if sites is not None:
-            sites.events.features.connect(self._fill_soon)
+            sites.events.features.connect(self._look_soon)
         self._sites = sites
 
     def _mark(self, _event: Any = None) -> None:
@@ -235,67 +410,3 @@ class DetectWidget(StepWidget):
     def _go_to(self, frame: int) -> None:
         if self.image.layer() is not None:
             detection.go_to_frame(self.viewer, self.image.layer(), frame)
-
-
-class FrameTable(QTableWidget):
-    """Table with a row for each frame; choosing one is choosing the frame."""
-
-    chosen = Signal(int)
-
-    def __init__(self) -> None:
-        super().__init__(0, len(COLUMNS))
-        self.shown: Any = None
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.verticalHeader().hide()
-        self.setShowGrid(False)
-        self.setFixedHeight(180)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.setHighlightSections(False)
-        self.verticalHeader().setDefaultSectionSize(22)
-        for column, (_, heading, _, tip) in enumerate(COLUMNS):
-            item = QTableWidgetItem(heading)
-            item.setToolTip(tip)
-            item.setTextAlignment(NUMBERS)
-            self.setHorizontalHeaderItem(column, item)
-        self.currentCellChanged.connect(self._tell)
-
-    @property
-    def measured(self) -> bool:
-        """Whether more is shown than the number of atoms."""
-        return self.shown is not None and "noise_sd" in self.shown
-
-    def show_frames(self, table: Any) -> None:
-        """Show a table of :func:`~napari_rvae._napari.detection.frame_table`, None for nothing."""
-        self.shown = table
-        self.blockSignals(True)  # noqa: FBT003 - Qt's own
-        self.setRowCount(0 if table is None else len(table))
-        for column, (name, _, form, _) in enumerate(COLUMNS):
-            values = (
-                [] if table is None else table[name] if name in table else [math.nan] * len(table)
-            )
-            for row, value in enumerate(values):
-                item = QTableWidgetItem(_written(value, form))
-                item.setTextAlignment(NUMBERS)
-                self.setItem(row, column, item)
-        self.blockSignals(False)  # noqa: FBT003
-
-    def mark(self, frame: int) -> None:
-        """Mark the row of a frame."""
-        if frame != self.currentRow() and frame < self.rowCount():
-            self.blockSignals(True)  # noqa: FBT003
-            self.setCurrentCell(frame, 0)
-            self.blockSignals(False)  # noqa: FBT003
-
-    def _tell(self, row: int, _column: int, before: int, _before_column: int) -> None:
-        if row >= 0 and row != before:
-            self.chosen.emit(row)
-
-
-def _written(value: float, form: str) -> str:
-    """Write a number in a form; in three digits, at least those before the point, without one."""
-    if not math.isfinite(value):
-        return "-"
-    return (form or ("{:#.3g}" if abs(value) < 100 else "{:,.0f}")).format(value)

@@ -138,9 +138,13 @@ def _step(layer: Any, *, back: bool) -> str:
 
 def put_state(layer: Any, state: SitesState) -> None:
     """Give a layer of sites that is watched other points, as one edit that can be undone."""
+    from napari_rvae.layers.undo import restore_layer
+
     history = history_of(layer)
-    if history is not None:
-        with _Changing(layer):
+    with _Changing(layer):
+        if history is None:
+            restore_layer(layer, state)
+        else:
             history.replace(state)
 
 

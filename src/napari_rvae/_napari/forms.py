@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
@@ -50,13 +50,13 @@ class _Field:
     nobody has changed the box.
     """
 
-    def __init__(self, item: dataclasses.Field[Any], hint: Any) -> None:
+    def __init__(self, item: dataclasses.Field[Any], hint: Any, tip: str) -> None:
         self.name = item.name
         kinds = get_args(hint) or (hint,)
         self._optional = types.NoneType in kinds
         self.widget = _make_widget(item, kinds, optional=self._optional)
         self.widget.native.setMinimumWidth(FIELD_WIDTH)
-        self.widget.native.setToolTip(item.metadata["help"])
+        self.widget.native.setToolTip(tip)
         self.set(item.default)
 
     def get(self) -> Any:
@@ -129,6 +129,8 @@ class ConfigForm(QWidget, Generic[ConfigT]):
         Options to show, None for all of the asked kind.
     advanced
         Show the options that hardly anyone needs, instead of the others.
+    advice
+        When to change an option, by its name; stands in its tooltip.
     """
 
     changed = Signal()
@@ -139,6 +141,7 @@ class ConfigForm(QWidget, Generic[ConfigT]):
         *,
         only: Collection[str] | None = None,
         advanced: bool = False,
+        advice: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self._config = config
@@ -148,10 +151,11 @@ class ConfigForm(QWidget, Generic[ConfigT]):
         for item in dataclasses.fields(config):
             wanted = item.metadata["advanced"] == advanced
             if wanted and (only is None or item.name in only):
-                field = _Field(item, hints[item.name])
+                tip = _tip(item, (advice or {}).get(item.name, ""))
+                field = _Field(item, hints[item.name], tip)
                 field.widget.changed.connect(self._tell)
                 self.fields[item.name] = field
-                rows.addRow(_label(item), field.widget.native)
+                rows.addRow(_label(item, tip), field.widget.native)
 
     def _tell(self) -> None:
         self.changed.emit()
@@ -187,12 +191,33 @@ def read_forms(config: type[ConfigT], *forms: ConfigForm[ConfigT], **values: Any
     return config(**values)
 
 
-def _label(item: dataclasses.Field[Any]) -> QLabel:
+def _tip(item: dataclasses.Field[Any], advice: str) -> str:
+    """What an option means, when to change it, and its unit, range and default."""
+    meta, default = item.metadata, item.default
+    low, high = meta["low"], meta["high"]
+    facts = [f"In {meta['unit']}"] if meta["unit"] else []
+    if low is not None and high is not None:
+        facts.append(f"from {low:g} to {high:g}")
+    elif low is not None:
+        facts.append(f"{low:g} or more")
+    elif high is not None:
+        facts.append(f"{high:g} or less")
+    shown = AUTOMATIC if default is None else default
+    if isinstance(default, bool):
+        shown = "on" if default else "off"
+    facts.append(f"at first {shown}")
+    line = ", ".join(facts)
+    return "\n".join(
+        part for part in (meta["help"], advice, f"{line[0].upper()}{line[1:]}.") if part
+    )
+
+
+def _label(item: dataclasses.Field[Any], tip: str) -> QLabel:
     meta = item.metadata
     unit = _SHORT_UNITS.get(meta["unit"], meta["unit"])
     text = meta.get("label") or item.name.replace("_", " ")
     label = QLabel(f"{text} ({unit})" if unit else text)
-    label.setToolTip(meta["help"])
+    label.setToolTip(tip)
     label.setMinimumWidth(LABEL_WIDTH)
     return label
 

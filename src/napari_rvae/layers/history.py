@@ -60,6 +60,15 @@ class SitesState:
             self.marks,
         )
 
+    def with_looks_of(self, other: SitesState) -> SitesState:
+        """Return the same state, in which the sites of another one look as they do there."""
+        known = pd.Index(other.features["site_id"]).get_indexer(self.features["site_id"])
+        here, there = np.flatnonzero(known >= 0), known[known >= 0]
+        looks = {name: values.copy() for name, values in self.looks.items()}
+        for name, values in looks.items():
+            values[here] = other.looks[name][there]
+        return replace(self, looks=looks)
+
 
 @dataclass(frozen=True, eq=False)
 class _Side:

@@ -14,6 +14,7 @@
 ``next_site_id``               sites: the number of the next site that is set by hand
 ``edited``, ``deleted``        sites: whether a hand was at work, and the places (frame, y, x) of
                                the sites that it deleted
+``renewed``                    sites: frames that were looked at again, and with which options
 ``run``                        the folder of the run that a layer was made from
 =============================  ============================================================
 """

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerHistory", "layer_state", "restore_layer"]
 
-#: What the metadata note of edits, and every edit may change.
-_MARKS = ("edited", "deleted")
+#: What the metadata note of edits and of frames that were looked at again.
+_MARKS = ("edited", "deleted", "renewed")
 
 #: How each point looks; colours only where no column gives them.
 _LOOKS = ("size", "symbol", "border_width", "shown", "face_color", "border_color")

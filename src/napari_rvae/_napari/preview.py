@@ -1,0 +1,81 @@
+"""Detection on trial: what would be found in a few frames, before the whole movie is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from napari.layers import Layer
+
+from napari_rvae._napari.detection import (
+    PREVIEW,
+    Detected,
+    Target,
+    find_atoms,
+    nothing_found,
+    ready,
+    remove_preview,
+)
+from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
+from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
+from napari_rvae._napari.settings import read_preferences
+from napari_rvae._napari.words import describe_distance, enumerate_frames, listed
+from napari_rvae._napari.workspace import Workspace
+from napari_rvae.errors import Cancelled
+
+__all__ = ["has_preview", "start_preview", "trial_frames"]
+
+
+def trial_frames(n_frames: int) -> tuple[int, ...]:
+    """Numbers of the first, the middle and the last of the frames."""
+    return tuple(sorted({0, n_frames // 2, n_frames - 1}))
+
+
+def has_preview(viewer: Any) -> bool:
+    """Whether a preview is shown."""
+    return any(kind_of(layer) == PREVIEW for layer in viewer.layers)
+
+
+def start_preview(workspace: Workspace, target: Target) -> Job | None:
+    """Look for atoms in the chosen frames, and show them until the movie is done."""
+    threads, numbers = read_preferences().n_threads, target.numbers or (0,)
+
+    def work(control: Control) -> Generator[Progress, None, Detected]:
+        tables = yield from find_atoms(target, threads, control)
+        if len(tables) < len(numbers):
+            raise Cancelled("The preview was stopped.")
+        found = ready(tables, target)
+        counts = [f"{len(table):,}" for table in tables]
+        return Detected(found.layer, found.sites, _text(found, target, numbers, counts), found.done)
+
+    def then(found: Detected, outcome: Outcome) -> None:
+        _show(workspace, found, outcome)
+
+    return workspace.start("detect", f"Preview of {enumerate_frames(numbers)}", work, then)
+
+
+def _text(found: Detected, target: Target, numbers: Sequence[int], counts: list[str]) -> str:
+    """Say how many atoms each frame has."""
+    if found.layer is None:
+        return nothing_found(target)
+    atoms = "atom" if counts == ["1"] else "atoms"
+    apart = describe_distance(found.sites, target.frames)
+    text = f"Preview of {enumerate_frames(numbers)}: {listed(counts)} {atoms}"
+    return f"{text}, {apart}." if apart else f"{text}."
+
+
+def _show(workspace: Workspace, found: Detected, outcome: Outcome) -> None:
+    viewer = workspace.viewer
+    remove_preview(viewer)
+    if found.layer is None:
+        workspace.say("detect", found.text, "warning")
+        return
+    data, options, kind = found.layer
+    options |= {"name": PREVIEW, "face_color": "transparent"}
+    options |= {"border_color": "#f0e442", "border_width": 0.12}
+    options["metadata"][METADATA_KEY]["kind"] = PREVIEW
+    selected = set(viewer.layers.selection)
+    viewer.add_layer(Layer.create(data, options, kind))
+    viewer.layers.selection = selected  # the user goes on with what is at hand
+    text = " ".join((found.text, *outcome.warnings))
+    workspace.say("detect", text, "warning" if outcome.warnings else "info")
