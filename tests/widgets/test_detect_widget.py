@@ -330,7 +330,7 @@ def test_one_frame_anew_leaves_the_others(qtbot, viewer, widget, six, detector):
     assert _points(viewer) == [layer]
     assert _counts(layer) == [5, 4, 4, 2, 4, 4]
     here = layer.features[layer.features["frame"] == 3]
-    assert here[["y", "x"]].to_numpy().tolist() == [[21.0, 20.5], [40.0, 40.0]]
+    assert here[["y", "x"]].to_numpy().tolist() == [[40.0, 40.0], [21.0, 20.5]]
     assert layer.features["site_id"].is_unique
     others = before.features[before.features["frame"] != 3].reset_index(drop=True)
     now = layer.features[layer.features["frame"] != 3]
@@ -342,6 +342,7 @@ def test_one_frame_anew_leaves_the_others(qtbot, viewer, widget, six, detector):
     np.testing.assert_array_equal(layer.data, before.data)
     pd.testing.assert_frame_equal(layer.features, before.features)
     assert layer_state(layer).marks == before.marks
+    assert widget.status.plain_text == "Undone: detection in frame 3."
     _click(qtbot, widget.redo)
     assert _counts(layer) == [5, 4, 4, 2, 4, 4]
 
@@ -469,7 +470,7 @@ def test_a_known_distance_scales_all_that_lies_on_the_image(qtbot, viewer, widge
         np.testing.assert_allclose(layer.scale[-2:], 4.0)
         assert {str(unit) for unit in layer.units[-2:]} == {"picometer"}
     assert other.scale.tolist() == [1, 1]
-    assert widget.status.plain_text.startswith("Scale set: 4 pm a pixel; there was none before.")
+    assert widget.status.plain_text.startswith("Scale set: 160 pm are 40.0 px, 4 pm a pixel; ")
     assert "'other' has none yet" in widget.status.plain_text
     assert viewer.canvas.overlays.scale_bar.visible
     assert viewer.scene.camera.zoom == pytest.approx(1.5)
@@ -481,7 +482,7 @@ def test_a_known_distance_scales_all_that_lies_on_the_image(qtbot, viewer, widge
     _idle(qtbot, widget)
     np.testing.assert_allclose(atoms.scale[-2:], 0.005)
     assert atoms.units == six.units
-    assert "Scale set: 5 pm a pixel; it was 4 pm." in widget.status.plain_text
+    assert "5 pm a pixel; it was 4 pm." in widget.status.plain_text
 
 
 def test_what_cannot_set_the_scale_is_said(qtbot, viewer, widget, six, detector):

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_rvae._napari import detection, editing, preview
-from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
+from napari_rvae._napari.forms import LABEL_WIDTH, ConfigForm, folded, leave_wheel, read_forms
 from napari_rvae._napari.frame_quality import FrameTable, frame_table, start_quality
 from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import is_frames, is_region
@@ -51,6 +51,9 @@ ADVICE = {
 
 #: What Detect looks at: all frames, the one that is shown, or a range of them.
 ALL, SHOWN, RANGE = "all frames", "the shown frame", "a range"
+
+#: Least width of a box for the number of a frame, in pixels.
+_BOX = 64
 
 #: A preview follows the options so many milliseconds after the last change.
 _FOLLOW = 400
@@ -112,17 +115,19 @@ class DetectWidget(StepWidget):
         self.first, self.last = QSpinBox(), QSpinBox()
         for widget in (self.which, self.first, self.last):
             leave_wheel(widget)
+            widget.setMinimumWidth(_BOX)
             widget.setToolTip(
                 "Frames in which Detect atoms looks, numbered as on the slider. Atoms of other "
                 "frames stay as they are"
             )
-        self.to = QLabel("to")
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        self.look_in = QLabel("Look in")
-        for part in (self.look_in, self.which, self.first, self.to, self.last):
-            row.addWidget(part, 1 if part is self.which else 0)
-        self.body.addLayout(row)
+        self.look_in, self.start, self.to = QLabel("Look in"), QLabel("From frame"), QLabel("to")
+        for parts in ((self.look_in, self.which), (self.start, self.first, self.to, self.last)):
+            row = QHBoxLayout()
+            row.setContentsMargins(0, 0, 0, 0)
+            for part in parts:
+                row.addWidget(part, 0 if isinstance(part, QLabel) else 1)
+            parts[0].setMinimumWidth(LABEL_WIDTH)
+            self.body.addLayout(row)
         self.detect = button(
             "Detect atoms", "Find the atoms of these frames", self._detect, primary=True
         )
@@ -245,7 +250,7 @@ class DetectWidget(StepWidget):
         n_frames = 1 if image is None or image.ndim < 3 else int(image.data.shape[0])
         many, ranged = n_frames > 1, self.which.currentText() == RANGE
         choice: tuple[QWidget, ...] = (self.look_in, self.which, self.trial)
-        ends: tuple[QWidget, ...] = (self.first, self.to, self.last)
+        ends: tuple[QWidget, ...] = (self.start, self.first, self.to, self.last)
         for part in choice:
             part.setVisible(many)
         for part in ends:

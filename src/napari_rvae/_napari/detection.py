@@ -264,12 +264,12 @@ def _renew(
     from napari_rvae.tables import latent_names
 
     state, record, numbers = _renewed(target, found, layer), record_of(layer), target.looked_at
-    put_state(layer, state)
+    where = "all frames" if target.numbers is None else enumerate_frames(numbers)
+    put_state(layer, state, name=f"detection in {where}")
     sites = state.features
     record["next_site_id"] = max(record.get("next_site_id", 0), int(sites["site_id"].max()) + 1)
 
     here = sites[sites["frame"].isin(numbers)]
-    where = "all frames" if target.numbers is None else enumerate_frames(numbers)
     text = f"{where[0].upper()}{where[1:]}: {count(len(here), 'atom')}"
     kept = int((here["edited"] == 1).sum()) if "edited" in here else 0
     notes = [f"{text}, {kept:,} of them set by hand." if kept else f"{text}."]

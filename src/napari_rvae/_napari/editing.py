@@ -136,8 +136,8 @@ def _step(layer: Any, *, back: bool) -> str:
         return history.undo() if back else history.redo()
 
 
-def put_state(layer: Any, state: SitesState) -> None:
-    """Give a layer of sites that is watched other points, as one edit that can be undone."""
+def put_state(layer: Any, state: SitesState, *, name: str) -> None:
+    """Give a layer of sites other points, as one edit of a name, which can be undone."""
     from napari_rvae.layers.undo import restore_layer
 
     history = history_of(layer)
@@ -145,7 +145,7 @@ def put_state(layer: Any, state: SitesState) -> None:
         if history is None:
             restore_layer(layer, state)
         else:
-            history.replace(state)
+            history.replace(state, name=name)
 
 
 class _Changing:

@@ -24,6 +24,8 @@ __all__ = ["ScaleForm", "start_scaling"]
 #: Units of a distance on the screen, and their names in the library.
 UNITS = {"pm": "pm", "Å": "angstrom", "nm": "nm"}
 
+SYMBOLS = {name: symbol for symbol, name in UNITS.items()}
+
 _TIP = (
     "Distance between nearest neighbours that is known from the crystal, such as 142 pm in "
     "graphene or 276 pm between the columns of SrTiO3 along [001].\nThe size of a pixel follows: "
@@ -47,7 +49,7 @@ class ScaleForm(QWidget):
             widget.setToolTip(_TIP)
             leave_wheel(widget)
         self.value.setMinimumWidth(FIELD_WIDTH - 30)
-        label = QLabel("Neighbours are apart")
+        label = QLabel("Known distance")
         label.setToolTip(_TIP)
         label.setMinimumWidth(LABEL_WIDTH)
         self.button = button(
@@ -107,12 +109,19 @@ def start_scaling(
         return set_scale(frames, table, neighbour_distance=distance, unit=unit)
 
     def then(scaled: Frames, _outcome: Outcome) -> None:
-        _apply(workspace, image, frames, scaled)
+        known = f"{distance:g} {SYMBOLS[unit]}"
+        _apply(
+            workspace,
+            image,
+            frames,
+            scaled,
+            f"{known} are {distance / scaled.pixel_size[1]:.1f} px",
+        )
 
     return workspace.start("detect", "Setting the scale", work, then)
 
 
-def _apply(workspace: Workspace, image: Any, before: Frames, now: Frames) -> None:
+def _apply(workspace: Workspace, image: Any, before: Frames, now: Frames, how: str) -> None:
     """Give the image and what lies on it the new scale, and leave the view where it is."""
     from napari_rvae.layers import rescale_layer
 
@@ -127,7 +136,7 @@ def _apply(workspace: Workspace, image: Any, before: Frames, now: Frames) -> Non
     camera.zoom = camera.zoom / factor
     viewer.canvas.overlays.scale_bar.visible = True
     known = pixel(before)
-    text = f"Scale set: {pixel(now)} a pixel"
+    text = f"Scale set: {how}, {pixel(now)} a pixel"
     text += f"; it was {known}." if known else "; there was none before."
     others = [item.name for item in viewer.layers if item.units[-2:] == old_units]
     if others and old_units != image.units[-2:]:

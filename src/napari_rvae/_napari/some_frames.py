@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["pick_frames", "pick_region", "with_scale"]
 
+#: Factor that makes atoms bright.
+_SIGNS = {"bright": 1.0, "dark": -1.0}
+
 #: Scale of each image that was measured: of which data, under which options, sigma and spacing.
 _SCALES: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[Any, ...], tuple[float, float]]] = (
     weakref.WeakKeyDictionary()
@@ -48,10 +51,12 @@ def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig
     """
     from napari_rvae.detect.scale import measure_scale  # loads torch
 
+    if config.contrast not in _SIGNS:
+        return config  # what is chosen by the frames is chosen by these
     asked = (config.contrast, config.sigma, config.neighbour_distance)
     data, key, scale = _SCALES.get(image, (None, None, (math.nan, math.nan)))
     if data is not frames.data or key != asked:
-        found = measure_scale(frames, config, 0, -1.0 if config.contrast == "dark" else 1.0)
+        found = measure_scale(frames, config, 0, _SIGNS[config.contrast])
         scale = (found.sigma, found.spacing)
         _SCALES[image] = (frames.data, asked, scale)
     sigma, spacing = (value if math.isfinite(value) else None for value in scale)

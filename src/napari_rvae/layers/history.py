@@ -90,6 +90,7 @@ class _Edit:
 
     before: _Side
     after: _Side
+    name: str = ""
 
     @property
     def empty(self) -> bool:
@@ -103,6 +104,8 @@ class _Edit:
     @property
     def text(self) -> str:
         """What was done, in words."""
+        if self.name:
+            return self.name
         left, came = (set(side.state.features["site_id"]) for side in (self.before, self.after))
         counts = {
             "added": len(came - left),
@@ -157,15 +160,22 @@ class EditHistory:
         """What :meth:`redo` would do again, "" for nothing."""
         return self._undone[-1].text if self._undone else ""
 
-    def record(self, before: SitesState, after: SitesState) -> bool:
+    def record(self, before: SitesState, after: SitesState, *, name: str = "") -> bool:
         """Note an edit; what was undone cannot be done again then.
+
+        Parameters
+        ----------
+        before, after
+            The two states.
+        name
+            What to call it; the number of sites added, deleted and changed when left out.
 
         Returns
         -------
         bool
             Whether anything has changed.
         """
-        edit = _difference(before, after)
+        edit = replace(_difference(before, after), name=name)
         if edit.empty:
             return False
         self._done.append(edit)

@@ -56,9 +56,9 @@ def renew_sites(
     Returns
     -------
     DataFrame
-        Sites table sorted by frame, y and x, with the columns of both; what new sites lack, such
-        as latents, is NaN, -1 (whole numbers), "" (words) or False. Sites that stay keep their
-        ``site_id``; new ones get numbers that were not there.
+        Sites table: first the sites that stay, in their order and with their ``site_id``, then the
+        new ones, with numbers that were not there. It has the columns of both; what new sites
+        lack, such as latents, is NaN, -1 (whole numbers), "" (words) or False.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def renew_sites(
     new = new.assign(site_id=first + np.arange(len(new)))
     if len(sites):
         new = new.assign(source=sites["source"].iloc[0])
-    return _stacked(kept, new).sort_values(["frame", "y", "x"], kind="stable", ignore_index=True)
+    return _stacked(kept, new)
 
 
 def _reach(found: pd.DataFrame, sites: pd.DataFrame) -> float:

@@ -136,13 +136,13 @@ class LayerHistory:
         self._state = layer_state(layer)
         return self._edits.record(before, self._state) or changed
 
-    def replace(self, state: SitesState) -> bool:
-        """Give the layer another state, as one edit that can be undone."""
+    def replace(self, state: SitesState, *, name: str) -> bool:
+        """Give the layer another state, as one edit of a name, which can be undone."""
         layer = self._layer()
         before = layer_state(layer)
         restore_layer(layer, state)
         self._state = layer_state(layer)
-        return self._edits.record(before, self._state)
+        return self._edits.record(before, self._state, name=name)
 
     def undo(self) -> str:
         """Take the newest edit back, and say what it was.

@@ -48,7 +48,7 @@ def test_what_the_hand_did_stays_and_is_not_doubled(sites):
     found = _grid([1])
     new = _in(renew_sites(sites, found, [1], deleted=[[1, 20.0, 20.0], [0, 0.0, 0.0]]), 1)
     assert len(new) == 8
-    assert new.loc[new["edited"] == 1, "site_id"].tolist() == [10, 9]
+    assert new.loc[new["edited"] == 1, "site_id"].tolist() == [9, 10]
     assert not ((new["y"] == 20) & (new["x"] == 20)).any()
 
 
