@@ -430,7 +430,8 @@ class _Plan:
         side = config.window if config.window is not None else config.window_nd * spacing
         if not math.isfinite(side):
             raise InputError(
-                f"{len(table)} sites have no neighbour distance: give the window in pixels."
+                "The sites have no neighbour distance, as no frame has three of them: give the "
+                "window in pixels."
             )
         if side > min(movie.frame_shape):
             rows, columns = movie.frame_shape

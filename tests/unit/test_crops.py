@@ -216,7 +216,7 @@ def test_no_sites_no_crops():
     crops = extract_crops(atoms(), none, window=20)
     assert crops.images.shape == (0, 1, 32, 32)
     assert crops.channels == ("intensity",)
-    with pytest.raises(InputError, match="0 sites have no neighbour distance"):
+    with pytest.raises(InputError, match="The sites have no neighbour distance"):
         extract_crops(atoms(), none)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -280,11 +281,25 @@ def test_no_choice_opens_nothing(viewer, monkeypatch):
     assert len(viewer.layers) == 0
 
 
-def test_a_wrong_choice_is_one_line(viewer, monkeypatch, tmp_path, told):
+def test_a_run_is_read_in_a_thread(viewer, saved, monkeypatch, qtbot):
+    _choose(monkeypatch, saved / "run.json")
+    threads = []
+    monkeypatch.setattr(
+        "napari_rvae.runs.load_run",
+        lambda path: threads.append(threading.current_thread()) or load_run(path),
+    )
+    open_run(viewer)
+    qtbot.waitUntil(lambda: len(viewer.layers) > 0, timeout=30_000)
+    assert threads[0] is not threading.main_thread()
+    qtbot.waitUntil(lambda: not Workspace.of(viewer).jobs, timeout=30_000)
+
+
+def test_a_wrong_choice_is_one_line(viewer, monkeypatch, tmp_path, told, qtbot):
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"program": "another"}))
     _choose(monkeypatch, file)
     open_run(viewer)
+    qtbot.waitUntil(lambda: len(list(told)) == 1)
     (line,) = told
     assert "another program" in line
     assert len(viewer.layers) == 0

@@ -25,7 +25,7 @@ from napari_rvae import (
     simulate_graphene,
 )
 from napari_rvae._napari.train_widget import TrainWidget
-from napari_rvae._napari.workspace import Workspace
+from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.errors import Cancelled
 from napari_rvae.vae.checks import Check, ModelChecks
 
@@ -548,6 +548,41 @@ def test_no_such_option(viewer, open_widget):
         widget.show_options(speed=2)
     widget.show_options(beta=2.0)
     assert widget.model_config() == RVAEConfig(epochs=2, n_latents=2, beta=2.0)
+
+
+def test_the_published_settings_fill_the_forms(viewer, open_widget):
+    widget = open_widget(viewer)
+    assert widget.preset.currentText() == "your own"
+    _choose_preset(widget, "published")
+    assert widget.model_config() == RVAEConfig.published()
+    assert widget.preset.currentText() == "published"
+    widget.show_options(epochs=20)
+    assert widget.preset.currentText() == "your own"
+    _choose_preset(widget, "your own")
+    assert widget.model_config() == RVAEConfig.published(epochs=20)
+    _choose_preset(widget, "default")
+    assert widget.model_config() == RVAEConfig()
+
+
+def _choose_preset(widget, name):
+    widget.preset.setCurrentText(name)
+    widget.preset.activated.emit(widget.preset.currentIndex())  # as the mouse does
+
+
+def test_one_point_has_a_window_in_pixels_only(viewer, put, open_widget, model, qtbot):
+    image, _ = put(viewer)
+    widget = open_widget(viewer)
+    widget.workspace.use_model(Model(model, model.crop_config, "mine"))
+    one = viewer.add_points([[0.0, 96.0, 96.0]], scale=image.scale, units=image.units)
+    widget.sites.choose(one)
+    assert widget.status.plain_text.startswith("1 site to train on.")
+    widget.apply_button.click()
+    text = finish(qtbot, widget)
+    assert text.startswith("1 site, fewer than three in every frame")
+    assert "Advanced > Fixed window" in text
+    widget.show_options(window=48.0)
+    widget.apply_button.click()
+    assert finish(qtbot, widget).startswith("2 latents of 1 site, by the model 'mine'")
 
 
 # ---------------------------------------------------------------------- widgets and viewers go

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from npe2 import plugin_manager
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_rvae._napari import training
+from napari_rvae._napari import exporting, training
+from napari_rvae._napari.jobs import Outcome
 from napari_rvae._napari.reader import tell
 from napari_rvae._napari.settings import PLUGIN, read_preferences
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.config import CropConfig
-from napari_rvae.layers import LayerTuple, add_layers, run_layers
-from napari_rvae.runs import Run, load_run
+from napari_rvae.errors import InputError
+from napari_rvae.layers import LayerTuple, add_layers
+from napari_rvae.runs import Run
 
 if TYPE_CHECKING:
     from napari_rvae.vae import RVAE
 
-__all__ = ["MODEL_KEPT", "open_run", "open_workspace", "show_layers", "use_model", "use_run_model"]
-
-
-#: Said where a run was opened beside a model that is in use.
-MODEL_KEPT = "The run's model was not loaded: press Use the run's model to take it."
+__all__ = ["open_run", "open_workspace", "show_layers", "use_model", "use_run_model"]
 
 
 def open_workspace(viewer: Viewer, *, front: int = 0) -> None:
@@ -64,14 +62,17 @@ def open_run(viewer: Viewer) -> None:
     )
     if not path:
         return
-    try:
-        run = load_run(Path(path).parent)
-        show_layers(viewer, run_layers(run))
-    except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
-        tell(error)
+    workspace = Workspace.of(viewer)
+    job = exporting.start_open(workspace, path)
+    if job is None:
+        tell(InputError("The Latents widget is at work: wait until it has finished."))
         return
-    if not use_run_model(viewer, run):
-        Workspace.of(viewer).say("train", MODEL_KEPT, "warning")
+    job.finished.connect(_tell_error)  # the widget that would show it may not be open
+
+
+def _tell_error(outcome: Outcome) -> None:
+    if outcome.error:
+        show_error(outcome.error)
 
 
 def show_layers(viewer: Any, layers: Iterable[LayerTuple]) -> None:

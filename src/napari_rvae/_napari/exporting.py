@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
+from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
 
@@ -88,13 +89,13 @@ def start_export(
     results = _take(sites, image)
 
     def work(_control: Control) -> Generator[Progress, None, Path]:
-        yield Progress(0, 0, f"writing {len(results.sites):,} sites")
+        yield Progress(0, 0, f"writing {count(len(results.sites), 'site')}")
         from napari_rvae.io import export_table
 
         return export_table(results.sites, path, frames=results.frames, overwrite=overwrite)
 
     def then(file: Path, _outcome: Outcome) -> None:
-        workspace.say("latents", f"Exported {len(results.sites):,} sites to {file}", "done")
+        workspace.say("latents", f"Exported {count(len(results.sites), 'site')} to {file}", "done")
 
     return workspace.start("latents", "Exporting the table", work, then)
 
@@ -145,7 +146,7 @@ def start_save(
     check_run_folder(folder, overwrite=overwrite)
 
     def work(_control: Control) -> Generator[Progress, None, tuple[Path, bool]]:
-        yield Progress(0, 0, f"saving {len(results.sites):,} sites")
+        yield Progress(0, 0, f"saving {count(len(results.sites), 'site')}")
         from napari_rvae.runs import save_run
         from napari_rvae.tables import latent_names
 
@@ -176,7 +177,7 @@ def start_save(
         lacks = [] if has_model else ["no model"]
         lacks += [] if results.frames is not None else ["no description of the movie"]
         note = f" ({', '.join(lacks)})" if lacks else ""
-        text = f"Saved {len(results.sites):,} sites{note} to {path}"
+        text = f"Saved {count(len(results.sites), 'site')}{note} to {path}"
         workspace.say("latents", text, "done")
 
     return workspace.start("latents", "Saving the run", work, then)
@@ -251,12 +252,15 @@ def start_open(workspace: Workspace, path: str | os.PathLike[str]) -> Job | None
 
         run, layers = value
         show_layers(workspace.viewer, layers)
-        text = f"Opened {run.folder}: {0 if run.sites is None else len(run.sites):,} sites."
+        n_sites = 0 if run.sites is None else len(run.sites)
+        text = f"Opened {run.folder}: {count(n_sites, 'site')}."
         if use_run_model(workspace.viewer, run):
             workspace.say("latents", text, "done")
         else:
             text += " Its model was not loaded: use the button for it on Train."
             workspace.say("latents", text, "warning")
+            kept = "The run's model was not loaded: press Use the run's model to take it."
+            workspace.say("train", kept, "warning")
 
     return workspace.start("latents", "Opening the run", work, then)
 

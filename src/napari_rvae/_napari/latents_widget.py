@@ -15,6 +15,7 @@ from napari_rvae._napari.layer_kinds import is_frames, is_sites, record_of
 from napari_rvae._napari.legend import Legend
 from napari_rvae._napari.manifold import ManifoldPanel
 from napari_rvae._napari.panel import StepWidget, button
+from napari_rvae._napari.words import count
 from napari_rvae.errors import InputError
 
 __all__ = ["LatentsWidget"]
@@ -141,8 +142,9 @@ class LatentsWidget(StepWidget):
                 raise InputError(NO_ANGLE)
             order = self.colours.order(column)
             made = drawing.draw_directions(self.viewer, layer, self.image.layer(), column, order)
-            count, arms = len(made.data) // order, f"{order} arms" if order > 1 else "one arm"
-            self.say(f"Directions: {column} of {count:,} sites, {arms} each.", "done")
+            sites, arms = count(len(made.data) // order, "site"), f"{order} arms"
+            arms = arms if order > 1 else "one arm"
+            self.say(f"Directions: {column} of {sites}, {arms} each.", "done")
 
         self.attempt(draw)
 
@@ -270,7 +272,7 @@ class LatentsWidget(StepWidget):
         shown = self.colours.seen().text
         if not latent_names(layer.features):
             return f"{shown} {NO_LATENTS}".strip()
-        return shown or f"{len(layer.data):,} sites: choose a column to colour by."
+        return shown or f"{count(len(layer.data), 'site')}: choose a column to colour by."
 
     def _show_legend(self, layer: Any) -> None:
         """Show the categories, and how many of each there are in the frame."""

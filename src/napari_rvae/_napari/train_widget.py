@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QWidget
 
 from napari_rvae._napari import training
 from napari_rvae._napari.check_list import CheckList
-from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
+from napari_rvae._napari.forms import (
+    FIELD_WIDTH,
+    LABEL_WIDTH,
+    ConfigForm,
+    folded,
+    form_layout,
+    leave_wheel,
+    read_forms,
+)
 from napari_rvae._napari.jobs import Job, Progress, Work
 from napari_rvae._napari.layer_kinds import is_frames, is_sites
 from napari_rvae._napari.loss_plot import LossPlot
@@ -19,6 +28,7 @@ from napari_rvae._napari.panel import StepWidget, button
 from napari_rvae._napari.picture import Picture
 from napari_rvae._napari.settings import Preferences, read_preferences
 from napari_rvae._napari.training import Inputs, Live
+from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Model
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.errors import InputError
@@ -27,6 +37,19 @@ __all__ = ["TrainWidget"]
 
 #: Where a model can be trained.
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+#: Settings that fill the forms of the model, and the name of any others.
+PRESETS: dict[str, Callable[[], RVAEConfig]] = {
+    "default": RVAEConfig,
+    "published": RVAEConfig.published,
+}
+OWN = "your own"
+
+PRESET_TIP = (
+    "Fill the options of the model, these and those above.\nPublished: the engine and the training "
+    "of the rVAE of Science Advances 7, eabd5084 (2021), to compare with; it is slower, and its "
+    "angles are less exact."
+)
 
 NO_MODEL = "Train or load a model first."
 
@@ -82,8 +105,44 @@ class TrainWidget(StepWidget):
         self._model_forms = (ConfigForm(RVAEConfig), ConfigForm(RVAEConfig, advanced=True))
         self.body.addWidget(self._crop_forms[0])
         self.body.addWidget(self._model_forms[0])
-        self.body.addWidget(folded("Advanced", self._crop_forms[1], self._model_forms[1]))
+        self._add_preset()
+        advanced = (self._preset_row, self._crop_forms[1], self._model_forms[1])
+        self.body.addWidget(folded("Advanced", *advanced))
         self.show_options(window_nd=preferences.window)
+
+    def _add_preset(self) -> None:
+        """Add the choice that fills the forms of the model."""
+        self.preset = QComboBox()
+        self.preset.addItems([OWN, *PRESETS])
+        leave_wheel(self.preset)
+        label = QLabel("Model settings")
+        for widget in (label, self.preset):
+            widget.setToolTip(PRESET_TIP)
+        self._preset_row = QWidget()
+        form_layout(self._preset_row).addRow(label, self.preset)
+        label.setMinimumWidth(LABEL_WIDTH)
+        self.preset.setMinimumWidth(FIELD_WIDTH)
+        self.preset.activated.connect(self._fill_preset)
+        for form in self._model_forms:
+            form.changed.connect(self._name_preset)
+        self._name_preset()
+
+    def _fill_preset(self, _number: int) -> None:
+        """Show the settings that were chosen; nothing follows from the user's own."""
+        made = PRESETS.get(self.preset.currentText())
+        if made is not None:
+            for form in self._model_forms:
+                form.show_config(made())
+        self._name_preset()
+
+    def _name_preset(self) -> None:
+        """Say which settings the forms show."""
+        try:
+            shown = self.model_config()
+        except InputError:  # in the middle of a change
+            return
+        names = (name for name, made in PRESETS.items() if made() == shown)
+        self.preset.setCurrentText(next(names, OWN))
 
     def _add_buttons(self) -> None:
         self.train_button = button(
@@ -181,7 +240,12 @@ class TrainWidget(StepWidget):
 
         def begin() -> None:
             model, inputs = self._model(), self._inputs()
-            work = training.apply(inputs, model, threads=read_preferences().n_threads)
+            work = training.apply(
+                inputs,
+                model,
+                window=self.crop_config().window,
+                threads=read_preferences().n_threads,
+            )
             self._start("Encoding", work, partial(training.show_result, self.workspace, inputs))
 
         self.attempt(begin)
@@ -296,7 +360,8 @@ class TrainWidget(StepWidget):
 
     def _show_ready(self, image: Any, points: Any) -> None:
         """Say how many sites there are, and whether they may be of another image."""
-        text, other = f"{len(points.data):,} sites to train on.", training.where_from(points, image)
+        text = f"{count(len(points.data), 'site')} to train on."
+        other = training.where_from(points, image)
         if other:
             text += f" They are from {other!r}: see that {image.name!r} shows the same."
         no_frame = points.ndim < image.ndim
@@ -320,7 +385,8 @@ class TrainWidget(StepWidget):
             rvae = model.rvae
             (losses, held_out), picture = training.curves(rvae), model.picture
             checks = model.checks
-            about = f"Model {model.name!r}: {rvae.config.n_latents} latents, on {rvae.device_}"
+            latents = count(rvae.config.n_latents, "latent")
+            about = f"Model {model.name!r}: {latents}, on {rvae.device_}"
         self.about.setText(about)
         self.plot.show_losses(losses, held_out)
         self.checks.show_checks(checks)

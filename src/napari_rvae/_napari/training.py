@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_rvae._napari.checking import some_crops, start_checks
 from napari_rvae._napari.jobs import Control, Outcome, Progress, Work
 from napari_rvae._napari.layer_kinds import is_frames, made_from, record_of
+from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.errors import Cancelled, InputError
@@ -59,6 +60,9 @@ _PICTURE_SHARE = 0.1
 
 #: Progress of a training is told at most so often, in seconds; a pause or a stop waits as long.
 _TELL_EVERY = 0.2
+
+#: Sites of a frame that it takes to measure a neighbour distance.
+_NEIGHBOURS = 3
 
 #: Sites encoded between two looks at whether to stop.
 _CHUNK = 1000
@@ -216,7 +220,9 @@ def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
         rvae = model.rvae
         done = len(rvae.history_)
         if epochs <= done:
-            raise InputError(f"The model has {done} epochs already: ask for more than that.")
+            raise InputError(
+                f"The model has {count(done, 'epoch')} already: ask for more than that."
+            )
         with limit_threads(threads):
             cut = _cut(control, inputs, model.crops)
             steps = rvae.iter_fit(cut, resume=True, epochs=epochs)
@@ -227,15 +233,19 @@ def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
     return work
 
 
-def apply(inputs: Inputs, model: Model, *, threads: int) -> Work:
-    """Encode sites with a model that is there; the value is a Result."""
+def apply(inputs: Inputs, model: Model, *, window: float | None, threads: int) -> Work:
+    """Encode sites with a model that is there; the value is a Result.
+
+    The window is that of the model, in neighbour distances, unless it is given in pixels.
+    """
+    crops = model.crops if window is None else dataclasses.replace(model.crops, window=window)
 
     def work(control: Control) -> Generator[Progress, None, Result]:
         yield Progress(0, 0, "starting")
         from napari_rvae.device import limit_threads
 
         with limit_threads(threads):
-            cut = _cut(control, inputs, model.crops)
+            cut = _cut(control, inputs, crops)
             latents = yield from _encode(control, model.rvae, cut, None)
             if control.stopped:
                 raise Cancelled("Encoding was stopped.")
@@ -275,12 +285,17 @@ def _cut(control: Control, inputs: Inputs, config: CropConfig) -> Crops:
     """Cut the crops; that no site has one is an error."""
     from napari_rvae.crops import extract_crops
 
+    if config.window is None and inputs.sites["frame"].value_counts().max() < _NEIGHBOURS:
+        raise InputError(
+            f"{count(len(inputs.sites), 'site')}, fewer than three in every frame, cannot tell how "
+            "far neighbours are apart: give the window in pixels (Advanced > Fixed window)."
+        )
     crops = extract_crops(
         inputs.frames, inputs.sites, config, progress=control.ticker("cutting crops")
     )
     if not len(crops):
         raise InputError(
-            f"None of the {len(inputs.sites):,} sites has a whole window of "
+            f"None of the {count(len(inputs.sites), 'site')} has a whole window of "
             f"{crops.window_px:.0f} px in the image: make the window smaller."
         )
     return crops
@@ -369,9 +384,9 @@ def _finish(
     rvae = model.rvae
     latents = yield from _encode(control, rvae, crops, live)
     done, total = len(rvae.history_), rvae.config.epochs
-    epochs = f"{done} epochs"
+    epochs = count(done, "epoch")
     if rvae.can_resume:
-        epochs = f"stopped after {done} of {total} epochs"
+        epochs = f"stopped after {done} of {count(total, 'epoch')}"
     elif done < total:
         epochs = f"{done} of {total} epochs (then the held-out crops gained no more)"
     if not rvae.can_resume:
@@ -391,7 +406,7 @@ def _encode(
     for start in range(0, len(crops), _CHUNK):
         if parts and control.stopped and not was_stopped:
             break
-        yield Progress(start, len(crops), f"encoding {len(crops):,} sites", live)
+        yield Progress(start, len(crops), f"encoding {count(len(crops), 'site')}", live)
         rows = np.arange(start, min(start + _CHUNK, len(crops)))
         parts.append(rvae.transform(crops.select(rows)))
     return pd.concat(parts, ignore_index=True)
@@ -403,11 +418,13 @@ def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: O
     workspace.use_model(result.model)
     shown = _show_latents(workspace.viewer, inputs, result)
     n_latents = result.model.rvae.config.n_latents
-    parts = [f"{n_latents} latents of {shown:,} sites, {result.text}"]
+    parts = [f"{count(n_latents, 'latent')} of {count(shown, 'site')}, {result.text}"]
     if no_window := len(inputs.sites) - result.n_windows:
-        parts.append(f"{no_window:,} border sites have no window")
+        have = "has" if no_window == 1 else "have"
+        parts.append(f"{count(no_window, 'border site')} {have} no window")
     if left_out := result.n_windows - len(result.latents):
-        parts.append(f"{left_out:,} sites were not encoded (use Apply)")
+        were = "was" if left_out == 1 else "were"
+        parts.append(f"{count(left_out, 'site')} {were} not encoded (use Apply)")
     parts.extend(outcome.warnings)
     if result.sample is not None:
         start_checks(workspace, result.model.rvae, result.sample)
@@ -420,7 +437,8 @@ def show_loaded(workspace: Workspace, model: Model, _outcome: Outcome) -> None:
     rvae = model.rvae
     workspace.say(
         "train",
-        f"Loaded {model.name!r}: {rvae.config.n_latents} latents, {len(rvae.history_)} epochs, "
+        f"Loaded {model.name!r}: {count(rvae.config.n_latents, 'latent')}, "
+        f"{count(len(rvae.history_), 'epoch')}, "
         f"window of {model.crops.window_nd:.3g} neighbour distances, on {rvae.device_}. "
         "Apply it to the sites of an image.",
         "done",
