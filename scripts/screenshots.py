@@ -1,7 +1,8 @@
 """Draw the pictures of the README and the documentation: python scripts/screenshots.py.
 
 Goes through the first tutorial in a real napari and keeps a picture of each step; with --report
-also runs the demonstration and keeps its page. Needs a screen, or
+also runs the demonstration and keeps its page. With --only-detect it goes as far as the atoms, and
+mends them as the how-to page says. Needs a screen, or
 
     xvfb-run -a -s "-screen 0 1400x1000x24" python scripts/screenshots.py
 """
@@ -48,12 +49,12 @@ def _shrink(source: Path, target: Path) -> None:
 class Tour:
     """The first tutorial, step by step, in a viewer of its own."""
 
-    def __init__(self, folder: Path, theme: str) -> None:
+    def __init__(self, folder: Path, theme: str, *, only_detect: bool) -> None:
         import napari
         from napari.settings import get_settings
 
         get_settings().appearance.theme = theme
-        self.folder = folder
+        self.folder, self.only_detect = folder, only_detect
         self.viewer = napari.Viewer(show=False)
         self.viewer.window.show()
         self.wait()
@@ -106,6 +107,10 @@ class Tour:
         detect.detect.click()
         self.wait(lambda: detect.workspace.job("detect") is None)
         self.keep("tutorial-detect")
+        if self.only_detect:
+            self.mend(detect)
+            viewer.close()
+            return
 
         train = self.widget(1)
         train.train_button.click()
@@ -127,6 +132,31 @@ class Tour:
         self.keep("workspace")
         viewer.close()
 
+    def mend(self, detect: Any) -> None:
+        """Set and delete atoms by hand, look at some frames again, and set the scale."""
+        from superqt import QCollapsible
+
+        viewer = self.viewer
+        atoms = viewer.layers["atoms of graphene"]
+        viewer.layers.selection.active = atoms
+        rows, columns = viewer.layers["graphene"].data.shape[-2:]
+        atoms.add([[4, 0.45 * rows, 0.5 * columns], [4, 0.55 * rows, 0.5 * columns]])
+        atoms.selected_data = set(range(6))
+        atoms.remove_selected()
+        detect.which.setCurrentText("a range")
+        detect.first.setValue(3)
+        detect.last.setValue(5)
+        detect.detect.click()
+        self.wait(lambda: detect.workspace.job("detect") is None)
+        for section in detect.findChildren(QCollapsible):
+            if section.text().startswith("Scale"):
+                section.expand(animate=False)
+        detect.scale.value.setValue(142.0)
+        self.keep("detect-again")
+        detect.scale.button.click()
+        self.wait(lambda: detect.workspace.job("detect") is None)
+        self.keep("detect-scale")
+
 
 def main() -> None:
     """Draw the pictures."""
@@ -134,11 +164,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--report", action="store_true", help="the demonstration's page, too")
+    parser.add_argument(
+        "--only-detect", action="store_true", help="the pictures of Detect alone, which are quick"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.report:
         report(options.out)
-    Tour(options.out, options.theme).go()
+    Tour(options.out, options.theme, only_detect=options.only_detect).go()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_rvae.errors import InputError
-from napari_rvae.tables import distance_spread
-from napari_rvae.tables import neighbour_distance as measured_distance
+from napari_rvae.tables import bond_distance, distance_spread
 
 __all__ = ["FRAME_COLUMNS", "MIN_FRAME_SIDE", "Frames", "as_frames", "as_region", "set_scale"]
 
@@ -340,8 +339,9 @@ def set_scale(
 ) -> Frames:
     """Set the size of a pixel from a known distance between nearest neighbours.
 
-    The size is the known distance over the one that is measured on the sites, the median of those
-    to the nearest neighbour. A scale that the frames had is replaced; only the shape of their
+    The size is the known distance over the one that is measured on the sites, as
+    :func:`~napari_rvae.tables.bond_distance` says: noise and distortion by the scan average out. A
+    scale that the frames had is replaced; only the shape of their
     pixels, height over width, is kept.
 
     Parameters
@@ -384,7 +384,7 @@ def set_scale(
         raise InputError(f"unit = {unit!r} is unknown: choose one of {', '.join(LENGTH_UNITS)}.")
     # in widths of a pixel, along y too
     even = sites.assign(y=sites["y"] * movie.pixel_aspect)
-    pixels = measured_distance(even)
+    pixels = bond_distance(even)
     if not np.isfinite(pixels):
         raise InputError("No frame has three sites: detect atoms before the scale is set by them.")
     scatter = distance_spread(even)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from napari_rvae.errors import InputError
 from napari_rvae.tables import (
     SITE_COLUMNS,
+    bond_distance,
     concat_sites,
     distance_spread,
     fold_angle,
@@ -189,6 +190,21 @@ def test_distances_scatter_less_in_a_lattice_than_at_random():
     assert distance_spread(shaken) < 0.08
     assert distance_spread(anywhere) == pytest.approx(0.77, abs=0.1)
     assert math.isnan(distance_spread(anywhere[:2]))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.04])
+def test_the_bonds_of_a_noisy_lattice_are_as_long_as_they_are(noise):
+    rows, columns = (index.ravel().astype(float) for index in np.indices((30, 30)))
+    offsets = (np.zeros(2), np.array([0.0, 1.0]))  # honeycomb: y, x of the two sublattices
+    places = np.concatenate(
+        [np.stack([1.5 * rows, np.sqrt(3) * (columns + rows / 2)], 1) + o[::-1] for o in offsets]
+    )
+    places = 12.0 * (places + np.random.default_rng(0).normal(0, noise, places.shape))
+    table = make_sites(frame=0, y=places[:, 0], x=places[:, 1])
+    assert bond_distance(table) == pytest.approx(12.0, rel=0.012)
+    if noise:
+        assert neighbour_distance(table) < 11.8
+    assert math.isnan(bond_distance(table[:2]))
 
 
 def test_neighbour_distance_needs_one_source_and_three_sites():

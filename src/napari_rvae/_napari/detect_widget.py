@@ -126,8 +126,8 @@ class DetectWidget(StepWidget):
             row.setContentsMargins(0, 0, 0, 0)
             for part in parts:
                 row.addWidget(part, 0 if isinstance(part, QLabel) else 1)
-            parts[0].setMinimumWidth(LABEL_WIDTH)
             self.body.addLayout(row)
+        self.look_in.setMinimumWidth(LABEL_WIDTH)
         self.detect = button(
             "Detect atoms", "Find the atoms of these frames", self._detect, primary=True
         )

@@ -29,7 +29,8 @@ SYMBOLS = {name: symbol for symbol, name in UNITS.items()}
 _TIP = (
     "Distance between nearest neighbours that is known from the crystal, such as 142 pm in "
     "graphene or 276 pm between the columns of SrTiO3 along [001].\nThe size of a pixel follows: "
-    "this distance over the one measured on the atoms."
+    "this distance over the one measured on the atoms, over all pairs of near neighbours, so that "
+    "noise and distortion average out."
 )
 
 
@@ -98,6 +99,8 @@ def start_scaling(
     """
     from napari_rvae.layers import frames_from_layer, sites_from_layer
 
+    if distance <= 0:
+        raise InputError("Give the distance between neighbours that you know first.")
     if sites is None:
         raise InputError("There are no atoms to set the scale by: detect them first.")
     frames, table = frames_from_layer(image), sites_from_layer(sites, image)
@@ -109,14 +112,9 @@ def start_scaling(
         return set_scale(frames, table, neighbour_distance=distance, unit=unit)
 
     def then(scaled: Frames, _outcome: Outcome) -> None:
-        known = f"{distance:g} {SYMBOLS[unit]}"
-        _apply(
-            workspace,
-            image,
-            frames,
-            scaled,
-            f"{known} are {distance / scaled.pixel_size[1]:.1f} px",
-        )
+        px = distance / math.sqrt(math.prod(scaled.pixel_size))
+        how = f"{distance:g} {SYMBOLS[unit]} are {px:.1f} px, over all near neighbours"
+        _apply(workspace, image, frames, scaled, how)
 
     return workspace.start("detect", "Setting the scale", work, then)
 
@@ -136,8 +134,8 @@ def _apply(workspace: Workspace, image: Any, before: Frames, now: Frames, how: s
     camera.zoom = camera.zoom / factor
     viewer.canvas.overlays.scale_bar.visible = True
     known = pixel(before)
-    text = f"Scale set: {how}, {pixel(now)} a pixel"
-    text += f"; it was {known}." if known else "; there was none before."
+    text = f"Scale set: {pixel(now)} a pixel ({how})."
+    text += f" It was {known}." if known else " There was none before."
     others = [item.name for item in viewer.layers if item.units[-2:] == old_units]
     if others and old_units != image.units[-2:]:
         text += f" {others[0]!r} has none yet." if not known else f" {others[0]!r} keeps its scale."
