@@ -19,7 +19,7 @@ simulators; positions are compared with the Cramer-Rao bound. The rows:
 The peers run in an environment of their own, see ``detection_peers.py``.
 
     OMP_NUM_THREADS=1 python benchmarks/detection.py --quick
-    OMP_NUM_THREADS=1 python benchmarks/detection.py --peers-python peers-env/bin/python --large
+    OMP_NUM_THREADS=1 python benchmarks/detection.py --large --peers-python peers-env/bin/python
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
+import resource
+import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -44,29 +48,33 @@ from detection_cases import (
     Case,
     Floats,
     Setting,
+    cropped,
     make_case,
-    position_bound,
     vacuum_depth,
 )
-from numpy.typing import NDArray
+from detection_peers import FINDERS, Found, ask_peers
+from detection_scoring import (
+    TOLERANCE,
+    Figure,
+    accuracy,
+    cost,
+    environment_scores,
+    figure,
+    find,
+    frame_scores,
+    inner_pairs,
+    positions,
+    root_mean_square,
+)
 from rvae import write_report
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from napari_rvae import DetectConfig, detect_atoms
-from napari_rvae.analysis.scores import detection_scores, match_sites
-from napari_rvae.errors import NoLatticeWarning
+from napari_rvae import DetectConfig
+from napari_rvae.analysis.scores import match_sites
+from napari_rvae.tables import make_sites
 
 COUNTS, KINDS = (100.0, 15.0, 4.0), ("honeycomb", "perovskite")
-
-#: A found atom is right within this share of the neighbour distance.
-TOLERANCE = 0.3
-
-#: The bound is taken of so many atoms a frame.
-BOUND_ATOMS = 500
-
-#: Around a defect, so many neighbour distances wide, every found atom must be a true one.
-AROUND = 0.75
 
 #: Environments that are scored apart, and where they are.
 DEFECTS = {
@@ -84,19 +92,10 @@ NOISE_SEEDS, NOISE_SIDE = 10, 384
 #: Sides of frames by neighbour distance, in pixels.
 SCALES = {6.0: 384, 8.0: 512, 12.0: 768, 20.0: 1024, 30.0: 1280, 50.0: 1536}
 
+LARGE_SIDE, LARGE_THREADS = 4096, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 
-@dataclass(frozen=True)
-class Figure:
-    """What one finder made of one frame, or of one environment in it."""
-
-    row: str
-    case: str
-    simulator: str
-    counts: float
-    seed: int
-    who: str
-    atoms: int  # true ones that were scored
-    values: dict[str, float]
+#: A peer is ahead if its F1 is larger at all, or its error smaller by this factor.
+AHEAD = 0.98
 
 
 class Bar(NamedTuple):
@@ -126,114 +125,8 @@ BARS = (
     Bar("isolated", "recall", least=0.98, counts=(100.0,)),
     Bar("scales", "F1", least=0.99),
     Bar("dark", "F1", least=0.998),
+    Bar("large", "wall s", most=30.0),
 )
-
-
-# --------------------------------------------------------------------------- scores
-def find(image: NDArray[np.float32], **options: Any) -> tuple[pd.DataFrame, float]:
-    """Let ours find the atoms of a frame; and the CPU seconds that took."""
-    begun = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NoLatticeWarning)
-        found = detect_atoms(image, **options)
-    return found, time.process_time() - begun
-
-
-def frame_scores(found: pd.DataFrame, case: Case) -> tuple[int, dict[str, float]]:
-    """Count the true atoms away from the rim; precision, recall, F1."""
-    setting = case.setting
-    scores = detection_scores(
-        found,
-        case.sites,
-        tolerance=TOLERANCE * setting.spacing,
-        border=setting.spacing,
-        frame_shape=case.expected.shape,
-    )
-    atoms = (case.sites["kind"] == "atom").to_numpy() & inner(case.sites, case)
-    named = {"precision": scores["precision"], "recall": scores["recall"], "F1": scores["f1"]}
-    return int(atoms.sum()), named
-
-
-def inner(sites: pd.DataFrame, case: Case) -> NDArray[np.bool_]:
-    """Which sites are a neighbour distance or more from the frame's rim."""
-    return rim_distance(sites, case) >= case.setting.spacing
-
-
-def rim_distance(sites: pd.DataFrame, case: Case) -> Floats:
-    """Distance (N,) from the centres of the outermost pixels."""
-    place = sites[["y", "x"]].to_numpy(float)
-    return np.minimum(place, case.setting.size - 1 - place).min(axis=1)
-
-
-def accuracy(found: pd.DataFrame, case: Case) -> dict[str, float]:
-    """Errors in units of the bound and of the stated standard deviations, along y and x."""
-    pairs, rows = inner_pairs(found, case)
-    error = positions(found)[pairs] - positions(case.sites)[rows]
-    stated = found[["y_sd", "x_sd"]].to_numpy(float)[pairs]
-    z = np.std(error / stated, axis=0)
-    some = np.random.default_rng(0).permutation(len(rows))[:BOUND_ATOMS]
-    bound, jittered = (root_mean_square(part) for part in position_bound(case, rows[some]))
-    rmse = root_mean_square(error[some])
-    names = ("RMSE y", "RMSE x", "y/bound", "x/bound", "x/jittered", "z y", "z x")
-    values = (*rmse, *(rmse / bound), rmse[1] / jittered[1], *z)
-    return dict(zip(names, map(float, values), strict=True))
-
-
-def inner_pairs(found: pd.DataFrame, case: Case) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of found and of true atoms that belong together, away from the rim."""
-    true = np.flatnonzero((case.sites["kind"] == "atom").to_numpy())
-    tolerance = TOLERANCE * case.setting.spacing
-    pairs = match_sites(found, case.sites.iloc[true], tolerance)
-    rows = true[pairs[:, 1]]
-    kept = inner(case.sites, case)[rows]
-    return pairs[kept, 0], rows[kept]
-
-
-def positions(sites: pd.DataFrame) -> Floats:
-    """Places (N, 2) of sites."""
-    return sites[["y", "x"]].to_numpy(float)
-
-
-def root_mean_square(values: Floats) -> Floats:
-    """Root of the mean square (2,) over the atoms."""
-    return np.asarray(np.sqrt((values**2).mean(axis=0)))
-
-
-def environment_scores(
-    found: pd.DataFrame, case: Case, environment: str
-) -> tuple[int, dict[str, float]]:
-    """Recall of the atoms of one environment, and precision of what was found around them.
-
-    At vacancies the recall is the share where nothing was found.
-    """
-    spacing = case.setting.spacing
-    chosen = in_environment(case, environment)
-    pairs = match_sites(found, case.sites[case.sites["kind"] == "atom"], TOLERANCE * spacing)
-    right = np.zeros(len(found), bool)
-    right[pairs[:, 0]] = True
-    there = positions(case.sites)[chosen]
-    if not len(there) or not len(found):
-        return len(there), {"recall": 0.0, "precision": math.nan}
-    gap = cKDTree(positions(found)).query(there)[0]
-    if environment == "vacancy":
-        recall = float((gap > TOLERANCE * spacing).mean())
-        return len(there), {"recall": recall, "precision": math.nan}
-    true = np.flatnonzero((case.sites["kind"] == "atom").to_numpy())
-    matched = np.zeros(len(case.sites), bool)
-    matched[true[pairs[:, 1]]] = True
-    around = cKDTree(there).query(positions(found))[0] <= AROUND * spacing
-    precision = float(right[around].mean()) if around.any() else math.nan
-    return len(there), {"recall": float(matched[chosen].mean()), "precision": precision}
-
-
-def in_environment(case: Case, environment: str) -> NDArray[np.bool_]:
-    """Which true sites to score: away from the rim, or near it and at least sigma inside."""
-    away = rim_distance(case.sites, case)
-    if environment == "frame_edge":
-        near = (away >= case.setting.sigma) & (away < case.setting.spacing)
-        return np.asarray(near & (case.sites["kind"] == "atom").to_numpy())
-    named = (case.sites["environment"] == environment).to_numpy()
-    return np.asarray(named & (away >= case.setting.spacing))
 
 
 # --------------------------------------------------------------------------- rows
@@ -248,20 +141,6 @@ def settings(
                     yield Setting(
                         specimen=specimen, simulator=simulator, counts=dose, seed=seed, **more
                     )
-
-
-def figure(
-    row: str, case: Case, atoms: int, values: dict[str, float], name: str | None = None
-) -> Figure:
-    """Say what ours made of a case."""
-    s = case.setting
-    return Figure(row, name or s.specimen, s.simulator, s.counts, s.seed, "ours", atoms, values)
-
-
-def cost(cpu: float, case: Case) -> dict[str, float]:
-    """CPU seconds of a frame for a million pixels, and milliseconds for an atom."""
-    atoms = int((case.sites["kind"] == "atom").sum())
-    return {"CPU s/Mpx": cpu / (case.image.size / 1e6), "CPU ms/atom": 1e3 * cpu / atoms}
 
 
 def lattice_row(options: argparse.Namespace) -> Iterator[Figure]:
@@ -296,13 +175,14 @@ def empty_row(options: argparse.Namespace) -> Iterator[Figure]:
         yield figure("empty", case, 0, {"false": number}, "vacuum")
     known = {"sigma": SIGMA, "neighbour_distance": SPACING}
     for name, make in NOISES.items():
-        for told in (False, True):
-            case_name = f"{name}, scale {'told' if told else 'unknown'}"
-            for seed in range(options.noise_seeds):
-                image = make(np.random.default_rng(seed)).astype(np.float32)
-                found, _ = find(image, **(known if told else {}))
-                value = {"false/Mpx": len(found) / (image.size / 1e6)}
-                yield Figure("empty", case_name, "", 0.0, seed, "ours", 0, value)
+        for how, told in {"scale unknown": {}, "scale told": known}.items():
+            frames = [make(np.random.default_rng(k)) for k in range(options.noise_seeds)]
+            false = [len(find(frame.astype(np.float32), **told)[0]) for frame in frames]
+            values = {
+                "false/Mpx": float(np.mean(false)) / (NOISE_SIDE**2 / 1e6),
+                "frames": float(len(false)),
+            }
+            yield Figure("empty", f"{name}, {how}", "", 0.0, 0, "ours", 0, values)
 
 
 def in_specimen(points: Floats, case: Case) -> Floats:
@@ -342,7 +222,7 @@ NOISES: dict[str, Callable[[np.random.Generator], Floats]] = {
 def isolated_row(options: argparse.Namespace) -> Iterator[Figure]:
     """Atoms without a lattice."""
     counts = [c for c in options.counts if c > 4]
-    for setting in settings(["isolated", "few"], counts, options, size=options.size):
+    for setting in settings(["isolated", "few"], counts, options, size=options.size // 2):
         case = make_case(setting)
         found, _ = find(case.image)
         atoms, scores = frame_scores(found, case)
@@ -374,6 +254,65 @@ def dark_row(options: argparse.Namespace) -> Iterator[Figure]:
             yield figure("dark", case, atoms, scores, f"{setting.specimen}, {name}")
 
 
+def large_row(options: argparse.Namespace) -> Iterator[Figure]:
+    """Measure one large frame in a process that holds nothing else."""
+    case = make_case(Setting(specimen="honeycomb", seed=options.seeds[0], size=LARGE_SIDE))
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, LARGE_THREADS):
+        path = Path(folder) / "frame.npy"
+        np.save(path, case.image)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            found, values = pool.submit(find_in_file, path).result()
+    atoms, scores = frame_scores(found, case)
+    yield figure("large", case, atoms, scores | values)
+
+
+def find_in_file(path: Path) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Find the atoms in a file's frame; and wall seconds, CPU seconds and memory for it."""
+    frame = np.load(path)
+    find(frame[:128, :128])  # load everything
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    begun = time.perf_counter()
+    found, cpu = find(frame)
+    wall = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found, {"wall s": wall, "CPU s": cpu, "MiB": peak, "MiB before": before}
+
+
+def peers_row(options: argparse.Namespace) -> Iterator[Figure]:
+    """Ours and the peers on the same parts of the frames, and errors for the same atoms."""
+    for setting in settings(KINDS, options.counts, options, size=options.size):
+        case = cropped(make_case(setting), options.peers_size)
+        table, cpu = find(case.image)
+        ours = Found(positions(table), cpu, "")
+        true = positions(case.sites[case.sites["kind"] == "atom"])
+        peers = ask_peers(
+            options.peers_python,
+            case.image,
+            true,
+            sigma=case.setting.sigma,
+            spacing=case.setting.spacing,
+            tolerance=TOLERANCE * case.setting.spacing,
+        )
+        for name, found in {"ours": ours, **peers}.items():
+            yield beside(name, found, ours, case)
+
+
+def beside(name: str, found: Found, ours: Found, case: Case) -> Figure:
+    """Score a finder, and its errors and ours for the atoms that both have found."""
+    tables = [make_sites(frame=0, y=p.position[:, 0], x=p.position[:, 1]) for p in (found, ours)]
+    atoms, scores = frame_scores(tables[0], case)
+    rows = [dict(zip(*inner_pairs(t, case)[::-1], strict=True)) for t in tables]
+    common = sorted(set(rows[0]) & set(rows[1]))
+    true = positions(case.sites)[common]
+    errors = [
+        positions(t)[[r[k] for k in common]] - true for t, r in zip(tables, rows, strict=True)
+    ]
+    theirs, mine = (root_mean_square(e) if common else np.full(2, math.nan) for e in errors)
+    values = {"RMSE y": theirs[0], "RMSE x": theirs[1], "ours y": mine[0], "ours x": mine[1]}
+    scored = figure("peers", case, atoms, {**scores, **values, **cost(found.cpu, case)})
+    return dataclasses.replace(scored, who=name)
+
+
 ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
     "lattice": lattice_row,
     "defects": defects_row,
@@ -381,6 +320,8 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
     "isolated": isolated_row,
     "scales": scales_row,
     "dark": dark_row,
+    "large": large_row,
+    "peers": peers_row,
 }
 
 
@@ -388,21 +329,19 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
 DIGITS = {"F1": 4, "precision": 4, "recall": 4, "RMSE y": 3, "RMSE x": 3, "false": 0}
 
 
-def line_of(figure: Figure) -> str:
+def line_of(one: Figure) -> str:
     """One row of the table as text."""
-    values = "".join(f"{value:>12.{DIGITS.get(name, 2)}f}" for name, value in figure.values.items())
+    values = "".join(f"{value:>12.{DIGITS.get(name, 2)}f}" for name, value in one.values.items())
     return (
-        f"{figure.case:<36}{figure.simulator:<10}{figure.counts:>6g}{figure.seed:>5} "
-        f"{figure.who:<10}{figure.atoms:>7}{values}"
+        f"{one.case:<36}{one.simulator:<10}{one.counts:>6g}{one.seed:>5} "
+        f"{one.who:<10}{one.atoms:>7}{values}"
     )
 
 
-def header_of(figure: Figure) -> str:
+def header_of(one: Figure) -> str:
     """Names of the columns."""
-    names = "".join(f"{name:>12}" for name in figure.values)
-    return (
-        f"{figure.row:<36}{'simulator':<10}{'counts':>6}{'seed':>5} {'who':<10}{'atoms':>7}{names}"
-    )
+    names = "".join(f"{name:>12}" for name in one.values)
+    return f"{one.row:<36}{'simulator':<10}{'counts':>6}{'seed':>5} {'who':<10}{'atoms':>7}{names}"
 
 
 def seed_means(figures: Sequence[Figure]) -> pd.DataFrame:
@@ -444,6 +383,26 @@ def verdicts(figures: Sequence[Figure]) -> Iterator[tuple[str, bool]]:
         yield text, failing == 0
 
 
+def ahead(figures: Sequence[Figure]) -> Iterator[tuple[str, bool]]:
+    """Say whether a peer is ahead of ours in a case, in the mean over the seeds."""
+    means = seed_means([f for f in figures if f.row == "peers"])
+    ours, peers = (means.drop(index=n, level="who") for n in (list(FINDERS), "ours"))
+    peers = peers.reset_index("who")
+    level = ours.droplevel("who")["F1"].reindex(peers.index)
+    leads = {
+        "F1": peers["F1"] - level,
+        "error along y": AHEAD - peers["RMSE y"] / peers["ours y"],
+        "error along x": AHEAD - peers["RMSE x"] / peers["ours x"],
+    }
+    for name, lead in leads.items():
+        where = [
+            f"{peers['who'].iloc[k]} ({index[1]}, {index[2]}, {index[3]:g})"
+            for k, index in enumerate(peers.index)
+            if lead.iloc[k] > 1e-9
+        ]
+        yield f"peers: none ahead in {name}{': ' if where else ''}{', '.join(where)}", not where
+
+
 def _numbers(kind: type) -> Callable[[str], list[Any]]:
     return lambda text: [kind(part) for part in text.split(",")]
 
@@ -451,17 +410,26 @@ def _numbers(kind: type) -> Callable[[str], list[Any]]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="one seed of small frames")
-    parser.add_argument("--rows", type=_numbers(str), default=list(ROWS), help=", ".join(ROWS))
+    parser.add_argument("--rows", type=_numbers(str), help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--seeds", type=_numbers(int), default=[0, 1, 2], help="such as 0,1,2")
     parser.add_argument("--counts", type=_numbers(float), default=list(COUNTS), help="100,15,4")
     parser.add_argument("--size", type=int, default=1024, help="side of a frame in pixels")
     parser.add_argument("--noise-seeds", type=int, default=NOISE_SEEDS)
+    parser.add_argument("--large", action="store_true", help="also a frame of 4096 x 4096 px")
+    parser.add_argument("--peers-python", help="Python of the peers' environment: also compare")
+    parser.add_argument("--peers-size", type=int, default=384, help="side of their frames")
     parser.add_argument("--out", type=Path, help="write the figures to this file as JSON")
     options = parser.parse_args()
+    if options.rows is None:
+        left_out = {"large": not options.large, "peers": not options.peers_python}
+        options.rows = [row for row in ROWS if not left_out.get(row)]
     if options.quick:
         options.seeds, options.size, options.noise_seeds = options.seeds[:1], 512, 2
+        options.peers_size = 256
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    if "peers" in options.rows and not options.peers_python:
+        parser.error("peers need --peers-python: the Python of their environment")
     return options
 
 
@@ -470,14 +438,16 @@ def main() -> None:
     find(make_case(Setting(specimen="honeycomb", size=128)).image)  # load everything once
     figures: list[Figure] = []
     for name in options.rows:
-        for figure in ROWS[name](options):
+        for one in ROWS[name](options):
             shown = figures[-1] if figures else None
-            if shown is None or [shown.row, *shown.values] != [figure.row, *figure.values]:
-                print(f"\n{header_of(figure)}")
-            figures.append(figure)
-            print(line_of(figure), flush=True)
+            if shown is None or [shown.row, *shown.values] != [one.row, *one.values]:
+                print(f"\n{header_of(one)}")
+            figures.append(one)
+            print(line_of(one), flush=True)
     print()
     held = dict(verdicts(figures))
+    if options.peers_python:
+        held |= dict(ahead(figures))
     for text, holds in held.items():
         print(f"{'holds' if holds else 'FAILS':<6} {text}")
     write_report(options.out, figures, bars=held)
