@@ -177,10 +177,10 @@ def empty_row(options: argparse.Namespace) -> Iterator[Figure]:
     for name, make in NOISES.items():
         for how, told in {"scale unknown": {}, "scale told": known}.items():
             frames = [make(np.random.default_rng(k)) for k in range(options.noise_seeds)]
-            false = [len(find(frame.astype(np.float32), **told)[0]) for frame in frames]
+            numbers = [len(find(frame.astype(np.float32), **told)[0]) for frame in frames]
             values = {
-                "false/Mpx": float(np.mean(false)) / (NOISE_SIDE**2 / 1e6),
-                "frames": float(len(false)),
+                "false/Mpx": float(np.mean(numbers)) / (NOISE_SIDE**2 / 1e6),
+                "frames": float(len(numbers)),
             }
             yield Figure("empty", f"{name}, {how}", "", 0.0, 0, "ours", 0, values)
 
@@ -366,9 +366,9 @@ def verdicts(figures: Sequence[Figure]) -> Iterator[tuple[str, bool]]:
             continue
         value = some[bar.value]
         # how far inside the bar, negative outside
-        room = np.minimum(value - bar.least, bar.most - value)
+        room = (value - bar.least).clip(upper=bar.most - value)
         failing = int((room < -1e-9).sum())
-        worst = some.loc[room.idxmin()]
+        worst = some.iloc[int(room.argmin())]
         limits = " and ".join(
             f"{sign} {limit:g}"
             for sign, limit in ((">=", bar.least), ("<=", bar.most))

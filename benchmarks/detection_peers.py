@@ -58,10 +58,10 @@ class Scene:
             return 0.0
         gap, number = cKDTree(self.true).query(found, distance_upper_bound=self.tolerance)
         order = np.argsort(gap)[: int(np.isfinite(gap).sum())]
-        _, first = np.unique(number[order], return_index=True)
+        taken, first = np.unique(np.asarray(number)[order], return_index=True)
         right, seen = np.zeros(len(found), bool), np.zeros(len(self.true), bool)
         right[order[first]] = True
-        seen[number[order[first]]] = True
+        seen[taken] = True
         inside = self.inside(self.true)
         hits, missed = int((seen & inside).sum()), int((~seen & inside).sum())
         false = int((~right & self.inside(found)).sum())
@@ -208,10 +208,11 @@ def worker(folder: Path) -> None:
     """Let the finders see the frame in a folder, and leave there what they found."""
     warnings.simplefilter("ignore")
     told = json.loads((folder / "told.json").read_text(encoding="utf-8"))
-    arrays = np.load(folder / "frame.npz")
-    scene = Scene(arrays["image"].astype(float), arrays["true"], **told["scene"])
+    frame = np.load(folder / "frame.npz")
+    scene = Scene(frame["image"].astype(float), frame["true"], **told["scene"])
     found = {name: FINDERS[name](scene) for name in told["finders"]}
-    np.savez(folder / "found.npz", **{name: part.position for name, part in found.items()})
+    arrays: dict[str, Any] = {name: part.position for name, part in found.items()}
+    np.savez(folder / "found.npz", **arrays)
     about = {name: {"cpu": part.cpu, "options": part.options} for name, part in found.items()}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -74,7 +74,7 @@ def inner(sites: pd.DataFrame, case: Case) -> NDArray[np.bool_]:
 def rim_distance(sites: pd.DataFrame, case: Case) -> Floats:
     """Distance (N,) from the centres of the outermost pixels."""
     place = sites[["y", "x"]].to_numpy(float)
-    return np.minimum(place, case.setting.size - 1 - place).min(axis=1)
+    return np.asarray(np.minimum(place, case.setting.size - 1 - place).min(axis=1))
 
 
 def accuracy(found: pd.DataFrame, case: Case) -> dict[str, float]:
@@ -126,14 +126,14 @@ def environment_scores(
     there = positions(case.sites)[chosen]
     if not len(there) or not len(found):
         return len(there), {"recall": 0.0, "precision": math.nan}
-    gap = cKDTree(positions(found)).query(there)[0]
+    gap = np.asarray(cKDTree(positions(found)).query(there)[0])
     if environment == "vacancy":
         recall = float((gap > TOLERANCE * spacing).mean())
         return len(there), {"recall": recall, "precision": math.nan}
     true = np.flatnonzero((case.sites["kind"] == "atom").to_numpy())
     matched = np.zeros(len(case.sites), bool)
     matched[true[pairs[:, 1]]] = True
-    around = cKDTree(there).query(positions(found))[0] <= AROUND * spacing
+    around = np.asarray(cKDTree(there).query(positions(found))[0]) <= AROUND * spacing
     precision = float(right[around].mean()) if around.any() else math.nan
     return len(there), {"recall": float(matched[chosen].mean()), "precision": precision}
 
