@@ -78,7 +78,7 @@ def rim_distance(sites: pd.DataFrame, case: Case) -> Floats:
 
 
 def accuracy(found: pd.DataFrame, case: Case) -> dict[str, float]:
-    """Errors in units of the bound and of the stated standard deviations, along y and x."""
+    """Errors in units of the bound and of the stated ones along y and x; and the width's share."""
     pairs, rows = inner_pairs(found, case)
     error = positions(found)[pairs] - positions(case.sites)[rows]
     stated = found[["y_sd", "x_sd"]].to_numpy(float)[pairs]
@@ -86,8 +86,9 @@ def accuracy(found: pd.DataFrame, case: Case) -> dict[str, float]:
     some = np.random.default_rng(0).permutation(len(rows))[:BOUND_ATOMS]
     bound, jittered = (root_mean_square(part) for part in position_bound(case, rows[some]))
     rmse = root_mean_square(error[some])
-    names = ("RMSE y", "RMSE x", "y/bound", "x/bound", "x/jittered", "z y", "z x")
-    values = (*rmse, *(rmse / bound), rmse[1] / jittered[1], *z)
+    width = float(found["sigma"].median()) / case.setting.sigma
+    names = ("RMSE y", "RMSE x", "y/bound", "x/bound", "x/jittered", "z y", "z x", "width")
+    values = (*rmse, *(rmse / bound), rmse[1] / jittered[1], *z, width)
     return dict(zip(names, map(float, values), strict=True))
 
 
