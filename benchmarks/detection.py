@@ -376,7 +376,7 @@ def verdicts(figures: Sequence[Figure]) -> Iterator[tuple[str, bool]]:
             for sign, limit in ((">=", bar.least), ("<=", bar.most))
             if math.isfinite(limit)
         )
-        counts = ", ".join(f"{c:g}" for c in bar.counts if c)
+        counts = ", ".join(f"{c:g}" for c in bar.counts if c in set(some["counts"]) - {0})
         text = (
             f"{bar.row}: {bar.value} {limits}{f' at {counts} counts' if counts else ''}: worst "
             f"{worst[bar.value]:.4g} ({worst['case']}, {worst['simulator']}, "

@@ -24,6 +24,9 @@ TOLERANCE = 0.3
 #: The bound is taken of so many atoms a frame.
 BOUND_ATOMS = 500
 
+#: What is said of positions, error bars and the measured width.
+ACCURACY = ("RMSE y", "RMSE x", "y/bound", "x/bound", "x/jittered", "z y", "z x", "width")
+
 #: Around a defect, so many neighbour distances wide, every found atom must be a true one.
 AROUND = 0.75
 
@@ -80,6 +83,8 @@ def rim_distance(sites: pd.DataFrame, case: Case) -> Floats:
 def accuracy(found: pd.DataFrame, case: Case) -> dict[str, float]:
     """Errors in units of the bound and of the stated ones along y and x; and the width's share."""
     pairs, rows = inner_pairs(found, case)
+    if not len(rows):
+        return dict.fromkeys(ACCURACY, math.nan)
     error = positions(found)[pairs] - positions(case.sites)[rows]
     stated = found[["y_sd", "x_sd"]].to_numpy(float)[pairs]
     z = np.std(error / stated, axis=0)
@@ -87,9 +92,8 @@ def accuracy(found: pd.DataFrame, case: Case) -> dict[str, float]:
     bound, jittered = (root_mean_square(part) for part in position_bound(case, rows[some]))
     rmse = root_mean_square(error[some])
     width = float(found["sigma"].median()) / case.setting.sigma
-    names = ("RMSE y", "RMSE x", "y/bound", "x/bound", "x/jittered", "z y", "z x", "width")
     values = (*rmse, *(rmse / bound), rmse[1] / jittered[1], *z, width)
-    return dict(zip(names, map(float, values), strict=True))
+    return dict(zip(ACCURACY, map(float, values), strict=True))
 
 
 def inner_pairs(found: pd.DataFrame, case: Case) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
