@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from skimage.transform import downscale_local_mean
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.fit import AtomFit, fit_atoms
@@ -42,6 +43,10 @@ _CLEAR = 4.2
 
 #: Off the lattice of a crystal, an atom has at least this share of the usual height.
 _LIKE_OTHERS = 0.7
+
+#: Atoms are looked for in pixels of which the width of their image is this many, and fitted in
+#: pixels of which it is that many; finer ones tell no more and cost more.
+_SEARCH_SIGMA, _FIT_SIGMA = 1.25, 2.2
 
 #: Maxima of the filtered frame are at least this many sigma apart.
 _PEAK_RADIUS = 1.2
@@ -99,8 +104,78 @@ def nearest_spacing(points: NDArray[np.float64]) -> float:
     return float(np.median(np.asarray(cKDTree(points).query(points, 2)[0])[:, 1]))
 
 
+class _Grid:
+    """A frame at coarser pixels, in which an atom is still a few of them wide.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X); NaN where nothing is known.
+    sigma
+        Width of an atom's image in its pixels.
+    binning
+        Pixels of the frame along a side of one here.
+    """
+
+    def __init__(self, image: NDArray[np.float64], sigma: float, binning: int) -> None:
+        self.binning = binning
+        self.image = binned(image, binning)
+        self.full = fill_missing(self.image)
+        # the mean over a bin widens the picture by the bin's own variance
+        self.sigma = math.sqrt((sigma / binning) ** 2 + (1 - binning**-2) / 12)
+        self.frame_sigma = sigma
+        self.variance = np.ones_like(self.full)
+
+    def fit(
+        self, y: NDArray[np.float64], x: NDArray[np.float64], rounds: int, device: torch.device
+    ) -> AtomFit:
+        """Fit atoms near places in pixels of the frame; the answer is in these, too."""
+        k, middle = self.binning, (self.binning - 1) / 2
+        rows, columns = (
+            np.clip((p - middle) / k, 0, n - 1)
+            for p, n in zip((y, x), self.image.shape, strict=True)
+        )
+        fit = fit_atoms(
+            self.image, self.variance, rows, columns, self.sigma, rounds=rounds, device=device
+        )
+        if k == 1:
+            return fit
+        taller = (k * self.sigma / self.frame_sigma) ** 2  # as the volume is the same
+        return replace(
+            fit,
+            y=k * fit.y + middle,
+            x=k * fit.x + middle,
+            y_sd=k * fit.y_sd,
+            x_sd=k * fit.x_sd,
+            amplitude=taller * fit.amplitude,
+            amplitude_sd=taller * fit.amplitude_sd,
+            sigma=np.full_like(fit.sigma, self.frame_sigma),
+        )
+
+
+def binned(image: NDArray[np.float64], binning: int) -> NDArray[np.float64]:
+    """Mean over squares of pixels, the last ones of a line perhaps not full; NaN pixels left out.
+
+    A square of which less than half is known is NaN.
+    """
+    if binning == 1:
+        return image
+    spare = [(0, -n % binning) for n in image.shape]
+    known = np.isfinite(image)
+    if known.all() and not any(after for _, after in spare):
+        return np.asarray(downscale_local_mean(image, (binning, binning)))
+    share = downscale_local_mean(np.pad(known.astype(float), spare), (binning, binning))
+    filled = np.pad(np.where(known, image, 0.0), spare)
+    total = downscale_local_mean(filled, (binning, binning))
+    return np.where(share >= 0.5, total / np.maximum(share, 1e-12), np.nan)
+
+
 class FrameSearch:
-    """The search in one frame: candidates, fit, a second look for hidden ones, judgement."""
+    """The search in one frame: candidates, fit, a second look for hidden ones, judgement.
+
+    Places are in pixels of the frame. Atoms are looked for in coarse pixels, which tell as well
+    where something is, and fitted at last in finer ones.
+    """
 
     def __init__(
         self,
@@ -108,24 +183,34 @@ class FrameSearch:
         scale: AtomScale,
         device: torch.device,
     ) -> None:
-        full = fill_missing(image)
-        self.image, self.full, self.scale, self.device = image, full, scale, device
+        self.scale, self.device, self.shape = scale, device, image.shape
         self.separation = max(
             0.75 * MIN_SEPARATION * scale.sigma, 0.4 * np.nan_to_num(scale.spacing)
         )
-        self.noise_sd = noise_level(full)
+        finest = max(1, int(scale.sigma / _FIT_SIGMA))
+        coarsest = finest * max(1, int(scale.sigma / finest / _SEARCH_SIGMA))
+        self.fine = _Grid(image, scale.sigma, finest)
+        self.coarse = self.fine if coarsest == finest else _Grid(image, scale.sigma, coarsest)
+        full = self.fine.full
+        self.noise_sd = noise_level(full)  # in the finer pixels: narrow atoms look like noise
         self.filtered, self.left = self._filter(full)
         curve = noise_curve(full)
-        self.variance = curve.variance(self.filtered - self.filtered.mean() + full.mean())
+        self.fine.variance = curve.variance(self.filtered - self.filtered.mean() + full.mean())
+        if self.coarse is not self.fine:
+            ratio = coarsest // finest
+            self.coarse.variance = binned(self.fine.variance, ratio) / ratio**2
 
     def _filter(self, picture: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        return blob_filter(picture, self.scale.sigma, self.noise_sd, density=self.scale.density)
+        density = self.scale.density * self.fine.binning**2
+        return blob_filter(picture, self.fine.sigma, self.noise_sd, density=density)
 
-    def _fit(self, y: NDArray[np.float64], x: NDArray[np.float64], rounds: int) -> AtomFit:
-        y, x = (np.clip(p, 0, n - 1) for p, n in zip((y, x), self.image.shape, strict=True))
-        return fit_atoms(
-            self.image, self.variance, y, x, self.scale.sigma, rounds=rounds, device=self.device
-        )
+    def _maxima(
+        self, filtered: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Maxima of the filtered frame; places in pixels of the frame."""
+        y, x, height = local_maxima(filtered, _PEAK_RADIUS * self.fine.sigma)
+        k = self.fine.binning
+        return k * y + (k - 1) / 2, k * x + (k - 1) / 2, height
 
     def find(self) -> AtomFit:
         """Fit the candidates, look again with them subtracted, fit all.
@@ -136,25 +221,27 @@ class FrameSearch:
         """
         first, rest = self._first_look()
         inflation = self._inflation(rest)
-        y2, x2, height2 = local_maxima(rest, _PEAK_RADIUS * self.scale.sigma)
+        y2, x2, height2 = self._maxima(rest)
         new = height2 >= max(self._least_height(), 2.5 * self.left * inflation)
         if first.y.size:
             near = cKDTree(np.stack([first.y, first.x], 1)).query(np.stack([y2, x2], 1))[0]
             new &= near >= self.separation
         y, x = np.concatenate([first.y, y2[new]]), np.concatenate([first.x, x2[new]])
-        fit = _prune(self._fit(y, x, 3), self.separation)
-        return _prune(self._fit(fit.y, fit.x, 2), self.separation).widen(inflation)
+        fit = _prune(self.coarse.fit(y, x, 3, self.device), self.separation)
+        fit = _prune(self.fine.fit(fit.y, fit.x, 2, self.device), self.separation)
+        return fit.widen(inflation)
 
     def _first_look(self) -> tuple[AtomFit, NDArray[np.float64]]:
         """Fit the filter's maxima; and what the filter finds without them."""
-        y, x, height = local_maxima(self.filtered, _PEAK_RADIUS * self.scale.sigma)
-        self.heights = height
-        worth = height >= 0.3 * self._least_height()
-        fit = _prune(self._fit(y[worth], x[worth], 3), self.separation)
-        model = render_gaussians(
-            fit.y, fit.x, fit.amplitude, self.scale.sigma, (self.full.shape[0], self.full.shape[1])
-        )
-        return fit, self._filter(self.full - model)[0]
+        grid = self.fine
+        y, x, self.heights = self._maxima(self.filtered)
+        worth = self.heights >= 0.3 * self._least_height()
+        fit = _prune(self.coarse.fit(y[worth], x[worth], 3, self.device), self.separation)
+        k, shape = grid.binning, (grid.full.shape[0], grid.full.shape[1])
+        flatter = (grid.frame_sigma / (k * grid.sigma)) ** 2
+        rows, columns = ((p - (k - 1) / 2) / k for p in (fit.y, fit.x))
+        model = render_gaussians(rows, columns, flatter * fit.amplitude, grid.sigma, shape)
+        return fit, self._filter(grid.full - model)[0]
 
     def _inflation(self, rest: NDArray[np.float64]) -> float:
         """By how much the noise at the scale of an atom exceeds white noise."""
@@ -177,7 +264,7 @@ class FrameSearch:
         if not np.isfinite(spacing):
             spacing = nearest_spacing(points[likely])
         for _ in range(2):  # the second time without what the first has refuted
-            view = lattice_view(points, fit.amplitude, likely, spacing, self.full.shape)
+            view = lattice_view(points, fit.amplitude, likely, spacing, self.shape)
             support = np.nan_to_num(view.support)
             expected = (support >= config.min_lattice_support) & (
                 fit.amplitude >= _HALF_THERE * np.nan_to_num(view.amplitude)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from napari_rvae import detect_atoms
+from napari_rvae.detect.search import binned
+from napari_rvae.render import render_gaussians
+from scenes import SIGMA, SPACING, lattice
+
+
+class TestBinning:
+    def test_means_over_squares(self, rng):
+        image = rng.normal(size=(6, 9))
+        want = image.reshape(2, 3, 3, 3).mean((1, 3))
+        assert binned(image, 3) == pytest.approx(want)
+        assert binned(image, 1) is image
+
+    def test_lines_that_are_not_full(self):
+        image = np.arange(35.0).reshape(5, 7)
+        small = binned(image, 2)
+        assert small.shape == (3, 4)
+        assert small[0, 0] == image[:2, :2].mean()
+        assert small[2, 0] == image[4, :2].mean()
+        assert np.isnan(small[2, 3])  # a quarter of it is known
+
+    def test_missing_pixels_are_left_out(self):
+        image = np.ones((4, 4))
+        image[0, 0] = np.nan
+        image[2:, 2:] = np.nan
+        assert binned(image, 2).tolist() == [[1.0, 1.0], [1.0, pytest.approx(np.nan, nan_ok=True)]]
+
+
+@pytest.mark.parametrize("magnification", [1.7, 3.0])
+def test_wide_atoms_are_found_in_coarser_pixels(magnification):
+    """The same electrons in more pixels: the same atoms, as well placed, and as high."""
+    side = round(140 * magnification)
+    points, _ = lattice(side=140)
+    y, x = (points * magnification).T
+    height, sigma = 60.0 / magnification**2, SIGMA * magnification
+    expected = render_gaussians(y, x, height, sigma, (side, side)) + 5.0 / magnification**2
+    table = detect_atoms(np.random.default_rng(0).poisson(expected))
+    found = table[["y", "x"]].to_numpy()
+    inner = points[((points > SPACING) & (points < 139 - SPACING)).all(axis=1)] * magnification
+    error = np.array([found[np.hypot(*(found - p).T).argmin()] - p for p in inner])
+    assert np.hypot(*error.T).max() < 0.5 * sigma
+    assert np.sqrt((error**2).mean()) < 0.06 * sigma
+    assert abs(error.mean(0)).max() < 0.02 * sigma
+    assert table["sigma"].iloc[0] == pytest.approx(sigma, rel=0.06)
+    assert table["amplitude"].median() == pytest.approx(height, rel=0.06)
