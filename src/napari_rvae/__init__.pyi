@@ -15,7 +15,7 @@ from .analysis.tracks import link_sites
 from .analysis.units import Units, find_units
 from .config import CropConfig, DetectConfig, RVAEConfig, TrackConfig, UnitConfig
 from .crops import Crops, concat_crops, extract_crops
-from .detect import detect_atoms, iter_detect_atoms, sample_grid
+from .detect import detect_atoms, iter_detect_atoms, measured_config, sample_grid
 from .errors import (
     Cancelled,
     InputError,
@@ -114,6 +114,7 @@ __all__ = [
     "load_run",
     "manifold_layer",
     "map_layer",
+    "measured_config",
     "neighbour_direction",
     "neighbour_distance",
     "outlier_scores",

@@ -161,9 +161,9 @@ class DetectConfig(Config):
     """Options of :func:`napari_rvae.detect_atoms`; the defaults need no tuning."""
 
     contrast: str = option(
-        "bright",
-        "Atoms are bright (ADF, HAADF) or dark (ABF) on their background.",
-        choices=("bright", "dark"),
+        "auto",
+        "Atoms are bright (ADF, HAADF) or dark (ABF) on their background; auto: measured.",
+        choices=("auto", "bright", "dark"),
         label="Contrast",
     )
     neighbour_distance: float | None = option(

@@ -133,7 +133,7 @@ def test_version(capsys):
         (["run", "a.npy", "b.npy", "--rvae.shifts"], "unrecognized arguments: b.npy"),
         (["run", "a.npy", "--detect.min_snr", "0"], "out of range"),
         (["run", "a.npy", "--detect.min_snr", "nan"], "NaN"),
-        (["run", "a.npy", "--detect.contrast", "grey"], "bright, dark"),
+        (["run", "a.npy", "--detect.contrast", "grey"], "auto, bright, dark"),
         (["run", "a.npy", "--detect.snr", "4"], "--detect.snr"),
         (["run", "a.npy", "--no-rvae.epochs"], "--no-rvae.epochs"),
         (["run", "a.npy", "--rvae.epochs", "none"], "no whole number"),

@@ -25,6 +25,7 @@ from napari_rvae import (
     NoLatticeWarning,
     add_layers,
     concat_sites,
+    detect,
     image_layer,
 )
 from napari_rvae._napari import detection, frame_quality, words
@@ -242,16 +243,14 @@ def test_three_frames_are_tried(qtbot, viewer, widget, six, detector):
 
 
 def test_the_scale_of_a_movie_is_measured_once(qtbot, widget, image, monkeypatch):
-    from napari_rvae.detect import scale
-
     measured = []
 
-    def measure(frames, *options):
+    def measure(frames, config):
         measured.append(frames.n_frames)
-        return true(frames, *options)
+        return true(frames, config)
 
-    true = scale.measure_scale
-    monkeypatch.setattr(scale, "measure_scale", measure)
+    true = detect.measured_config
+    monkeypatch.setattr(detect, "measured_config", measure)
     widget.preview.click()
     _idle(qtbot, widget)
     assert measured == [2]  # on the whole movie

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["pick_frames", "pick_region", "with_scale"]
 
-#: Factor that makes atoms bright.
-_SIGNS = {"bright": 1.0, "dark": -1.0}
+#: Options that are measured where they are left open.
+_FOUND = ("contrast", "sigma", "neighbour_distance")
 
-#: Scale of each image that was measured: of which data, under which options, sigma and spacing.
-_SCALES: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[Any, ...], tuple[float, float]]] = (
+#: What was measured on each image: on which data, under which options, the options it gave.
+_MEASURED: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[Any, ...], DetectConfig]] = (
     weakref.WeakKeyDictionary()
 )
 
@@ -47,20 +46,17 @@ def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig
     Returns
     -------
     DetectConfig
-        The same with ``sigma`` and ``neighbour_distance``, as far as they could be measured.
+        The same with ``contrast``, ``sigma`` and ``neighbour_distance``, as far as they could be
+        measured.
     """
-    from napari_rvae.detect.scale import measure_scale  # loads torch
+    from napari_rvae.detect import measured_config  # loads torch
 
-    if config.contrast not in _SIGNS:
-        return config  # what is chosen by the frames is chosen by these
-    asked = (config.contrast, config.sigma, config.neighbour_distance)
-    data, key, scale = _SCALES.get(image, (None, None, (math.nan, math.nan)))
+    asked = tuple(getattr(config, name) for name in (*_FOUND, "destripe"))
+    data, key, found = _MEASURED.get(image, (None, None, config))
     if data is not frames.data or key != asked:
-        found = measure_scale(frames, config, 0, _SIGNS[config.contrast])
-        scale = (found.sigma, found.spacing)
-        _SCALES[image] = (frames.data, asked, scale)
-    sigma, spacing = (value if math.isfinite(value) else None for value in scale)
-    return dataclasses.replace(config, sigma=sigma, neighbour_distance=spacing)
+        found = measured_config(frames, config)
+        _MEASURED[image] = (frames.data, asked, found)
+    return dataclasses.replace(config, **{name: getattr(found, name) for name in _FOUND})
 
 
 def pick_frames(movie: Frames, numbers: Sequence[int]) -> Frames:

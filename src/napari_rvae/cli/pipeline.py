@@ -123,7 +123,7 @@ def _find_atoms(frames: Frames, options: Options, tick: Any) -> pd.DataFrame:
 
     sites = nr.detect_atoms(frames, options.detect, progress=tick)
     if not len(sites):
-        other = "dark" if options.detect.contrast == "bright" else "bright"
+        other = "bright" if options.detect.contrast == "dark" else "dark"
         raise InputError(
             f"No atoms were found in {frames.name or 'the frames'}: try a lower --detect.min_snr, "
             f"or --detect.contrast {other}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,17 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from napari_rvae.config import DetectConfig
+from napari_rvae.detect.contrast import choose_sign
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.images import FrameImages, without_rows_beside
+from napari_rvae.detect.sampling import plain_image
 from napari_rvae.detect.scale import measure_scale
-from napari_rvae.detect.search import AtomScale, FrameSearch, plain_image
+from napari_rvae.detect.search import AtomScale, FrameSearch
 from napari_rvae.device import choose_device
 from napari_rvae.errors import Cancelled, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess.rows import destripe
 from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
 
-__all__ = ["detect_atoms", "iter_detect_atoms"]
+__all__ = ["detect_atoms", "iter_detect_atoms", "measured_config"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -140,20 +143,79 @@ def iter_detect_atoms(
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     mask, number = as_region(region, movie), movie.channel_index(channel)
     device = choose_device(config.device)
-    sign = -1.0 if config.contrast == "dark" else 1.0
-    images = FrameImages(movie, config)
-    scale = measure_scale(images, config, number, sign)
+    sign, scale = _measured(movie, config, number)
     _LOG.info("sigma %.2f px, neighbours %.2f px", scale.sigma, scale.spacing)
     any_lattice = False
     for index in range(movie.n_frames):
         image = movie.frame(index, number)
-        table = _detect_frame(image, scale, config, device)
+        table = _detect_frame(image, scale, config, device, sign)
         here = mask if mask is None or mask.ndim == 2 else mask[index]
         table = table[_inside(table, here, np.isnan(image))]
         any_lattice |= bool(table["lattice_support"].notna().any())
         if index == movie.n_frames - 1 and not any_lattice:
             _warn_no_lattice(movie, scale)
         yield _as_sites(table, index, source or movie.name, sign)
+
+
+def measured_config(
+    frames: Any,
+    config: DetectConfig | None = None,
+    *,
+    channel: int | str = 0,
+    **overrides: Any,
+) -> DetectConfig:
+    """Options with the movie's own contrast, width of an atom's image and neighbour distance.
+
+    These are what :func:`detect_atoms` measures first. With them, some of the frames are looked at
+    as the whole movie would be, without measuring again.
+
+    Parameters
+    ----------
+    frames
+        Frames or array-like (Y, X), (T, Y, X), (T, C, Y, X).
+    config
+        Options; the defaults when left out. What they give is not measured.
+    channel
+        Number or name of the channel to look at.
+    **overrides
+        Single options.
+
+    Returns
+    -------
+    DetectConfig
+        The same with ``contrast``, ``sigma`` and ``neighbour_distance``, the last two in pixels, as
+        far as they could be measured.
+
+    Raises
+    ------
+    InputError
+        If the frames or options are not usable.
+
+    Examples
+    --------
+    >>> from napari_rvae import measured_config, simulate_graphene
+    >>> movie = simulate_graphene(n_frames=2, size=192).frames
+    >>> found = measured_config(movie)
+    >>> found.contrast, round(found.neighbour_distance)
+    ('bright', 14)
+    """
+    movie = as_frames(frames)
+    config = dataclasses.replace(config or DetectConfig(), **overrides)
+    sign, scale = _measured(movie, config, movie.channel_index(channel))
+    sigma, spacing = (v if math.isfinite(v) else None for v in (scale.sigma, scale.spacing))
+    return dataclasses.replace(
+        config,
+        contrast="dark" if sign < 0 else "bright",
+        sigma=sigma,
+        neighbour_distance=spacing,
+    )
+
+
+def _measured(movie: Frames, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
+    """Factor that makes the atoms bright, and the scale of the movie."""
+    images = FrameImages(movie, config)
+    sign = choose_sign(images, config, channel)
+    return sign, measure_scale(images, config, channel, sign)
 
 
 def _warn_no_lattice(movie: Frames, scale: AtomScale) -> None:
@@ -176,26 +238,30 @@ def _as_sites(table: pd.DataFrame, frame: int, source: str, sign: float) -> pd.D
 
 
 def _detect_frame(
-    image: NDArray[np.float64], scale: AtomScale, config: DetectConfig, device: torch.device
+    image: NDArray[np.float64],
+    scale: AtomScale,
+    config: DetectConfig,
+    device: torch.device,
+    sign: float,
 ) -> pd.DataFrame:
     """Atoms of one frame; where they tell more of the offsets of rows, looked for anew."""
     if not config.destripe:
-        return _search(image, scale, config, device)
+        return _search(sign * image, scale, config, device)
     plain = destripe(image)
-    found = _search(plain, scale, config, device)
+    found = _search(sign * plain, scale, config, device)
     for _ in range(_REPEATS):
         better = without_rows_beside(image, plain, found)
         if better is None:
             break
-        plain, found = better, _search(better, scale, config, device)
+        plain, found = better, _search(sign * better, scale, config, device)
     return found
 
 
 def _search(
     image: NDArray[np.float64], scale: AtomScale, config: DetectConfig, device: torch.device
 ) -> pd.DataFrame:
-    """Atoms in one image."""
-    plain = plain_image(-image if config.contrast == "dark" else image)
+    """Atoms in one image, bright on dark."""
+    plain = plain_image(image)
     if not scale.known or plain is None:
         return _empty()
     search = FrameSearch(plain.values, scale, device)

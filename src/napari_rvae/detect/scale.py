@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import optimize
-from skimage.transform import downscale_local_mean
 
 from napari_rvae.config import DetectConfig
+from napari_rvae.detect.binning import binned_whole
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.images import FrameImages
-from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing, plain_image
+from napari_rvae.detect.sampling import middle, sampled_images
+from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
-from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
 
 __all__ = ["measure_scale"]
@@ -36,14 +36,6 @@ _ROUNDS = 2
 _SETTLED = 0.03
 
 
-def _middle(image: NDArray[np.float64], side: int, binning: int) -> NDArray[np.float64]:
-    """Middle part of a picture, at most `side` pixels high and wide, binned."""
-    starts = [max(0, (n - side) // 2) for n in image.shape]
-    sizes = [min(n, side) // binning * binning for n in image.shape]
-    part = image[starts[0] : starts[0] + sizes[0], starts[1] : starts[1] + sizes[1]]
-    return np.asarray(downscale_local_mean(part, (binning, binning)), np.float64)
-
-
 def _refine(
     image: NDArray[np.float64], first: BlobScale, config: DetectConfig
 ) -> tuple[float, float]:
@@ -55,7 +47,8 @@ def _refine(
     the rounds.
     """
     binning = max(1, int(first.valley // _BINNED_VALLEY))
-    part = _middle(image, max(_REFINED_SIDE, int(40 * first.valley)), binning)
+    part = middle(image, max(_REFINED_SIDE, int(40 * first.valley)))
+    part = binned_whole(part, binning)
     first = BlobScale(first.sigma / binning, first.valley / binning)
     measured = blob_scale(part, valley=first.valley).sigma
     scale = AtomScale(first.sigma, 1.3 * first.valley)
@@ -99,10 +92,7 @@ def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: 
     The autocorrelation gives a first width without finding anything; the atoms found with it
     tell how their order has biased it.
     """
-    count = min(_SAMPLED_FRAMES, movie.n_frames)
-    numbers = np.unique(np.linspace(0, movie.n_frames - 1, count).astype(int))
-    plain = [plain_image(sign * movie.frame(int(i), channel)) for i in numbers]
-    images = [fill_missing(image.values) for image in plain if image is not None]
+    images = [sign * image for image in sampled_images(movie, channel, _SAMPLED_FRAMES)]
     first = [(image, blob_scale(image)) for image in images]
     seen = [(image, blob) for image, blob in first if math.isfinite(blob.sigma)]
     if len(seen) * 2 < len(images) or not seen:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from skimage.transform import downscale_local_mean
 
 from napari_rvae.config import DetectConfig
+from napari_rvae.detect.binning import binned
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.peaks import blob_filter, local_maxima
-from napari_rvae.preprocess.noise import drop_spikes, fill_missing, noise_curve, noise_level
+from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
 from napari_rvae.render import render_gaussians
 
 __all__ = [
     "MIN_SEPARATION",
     "AtomScale",
     "FrameSearch",
-    "PlainImage",
     "nearest_spacing",
-    "plain_image",
 ]
 
 #: A blob fainter than this share of the frame's typical atom is background structure.
@@ -75,26 +72,6 @@ class AtomScale:
         """Atoms per square pixel that a lattice with this spacing has, roughly."""
         spacing = self.spacing if math.isfinite(self.spacing) else 4.0 * self.sigma
         return 0.9 / spacing**2
-
-
-class PlainImage(NamedTuple):
-    """A frame without spikes, its values from about 0 to 1: value x unit + level."""
-
-    values: NDArray[np.float64]
-    level: float
-    unit: float
-
-
-def plain_image(image: NDArray[np.float64]) -> PlainImage | None:
-    """Take spikes, offset and unit from a frame (Y, X); None where nothing is left to see.
-
-    Frames come in volts, amperes, or counts on a high offset; the search works in one unit.
-    """
-    if not np.isfinite(image).any():
-        return None
-    smooth = drop_spikes(image)
-    level, unit = float(np.nanmedian(smooth)), float(np.nanmax(smooth) - np.nanmin(smooth))
-    return PlainImage((smooth - level) / unit, level, unit) if unit > 0 else None
 
 
 def nearest_spacing(points: NDArray[np.float64]) -> float:
@@ -151,23 +128,6 @@ class _Grid:
             amplitude_sd=taller * fit.amplitude_sd,
             sigma=np.full_like(fit.sigma, self.frame_sigma),
         )
-
-
-def binned(image: NDArray[np.float64], binning: int) -> NDArray[np.float64]:
-    """Mean over squares of pixels, the last ones of a line perhaps not full; NaN pixels left out.
-
-    A square of which less than half is known is NaN.
-    """
-    if binning == 1:
-        return image
-    spare = [(0, -n % binning) for n in image.shape]
-    known = np.isfinite(image)
-    if known.all() and not any(after for _, after in spare):
-        return np.asarray(downscale_local_mean(image, (binning, binning)))
-    share = downscale_local_mean(np.pad(known.astype(float), spare), (binning, binning))
-    filled = np.pad(np.where(known, image, 0.0), spare)
-    total = downscale_local_mean(filled, (binning, binning))
-    return np.where(share >= 0.5, total / np.maximum(share, 1e-12), np.nan)
 
 
 class FrameSearch:

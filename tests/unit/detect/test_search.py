@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_rvae import detect_atoms
-from napari_rvae.detect.search import binned
+from napari_rvae.detect.binning import binned
 from napari_rvae.render import render_gaussians
 from scenes import SIGMA, SPACING, lattice
 

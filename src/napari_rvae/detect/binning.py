@@ -1,0 +1,32 @@
+"""Coarser pixels, where a frame has more of them than its atoms need."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.transform import downscale_local_mean
+
+__all__ = ["binned", "binned_whole"]
+
+
+def binned(image: NDArray[np.float64], binning: int) -> NDArray[np.float64]:
+    """Mean over squares of pixels, the last ones of a line perhaps not full; NaN pixels left out.
+
+    A square of which less than half is known is NaN.
+    """
+    if binning == 1:
+        return image
+    spare = [(0, -n % binning) for n in image.shape]
+    known = np.isfinite(image)
+    if known.all() and not any(after for _, after in spare):
+        return np.asarray(downscale_local_mean(image, (binning, binning)))
+    share = downscale_local_mean(np.pad(known.astype(float), spare), (binning, binning))
+    filled = np.pad(np.where(known, image, 0.0), spare)
+    total = downscale_local_mean(filled, (binning, binning))
+    return np.where(share >= 0.5, total / np.maximum(share, 1e-12), np.nan)
+
+
+def binned_whole(image: NDArray[np.float64], binning: int) -> NDArray[np.float64]:
+    """Mean over whole squares of pixels; what is left over at the end of a line is cut off."""
+    rows, columns = (n // binning * binning for n in image.shape)
+    return binned(image[:rows, :columns], binning)

@@ -1,0 +1,46 @@
+"""A few frames of a movie, ready to be measured."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_rvae.detect.images import FrameImages
+from napari_rvae.preprocess.noise import drop_spikes, fill_missing
+
+__all__ = ["PlainImage", "middle", "plain_image", "sampled_images"]
+
+
+class PlainImage(NamedTuple):
+    """A frame without spikes, its values from about 0 to 1: value x unit + level."""
+
+    values: NDArray[np.float64]
+    level: float
+    unit: float
+
+
+def plain_image(image: NDArray[np.float64]) -> PlainImage | None:
+    """Take spikes, offset and unit from a frame (Y, X); None where nothing is left to see.
+
+    Frames come in volts, amperes, or counts on a high offset; the search works in one unit.
+    """
+    if not np.isfinite(image).any():
+        return None
+    smooth = drop_spikes(image)
+    level, unit = float(np.nanmedian(smooth)), float(np.nanmax(smooth) - np.nanmin(smooth))
+    return PlainImage((smooth - level) / unit, level, unit) if unit > 0 else None
+
+
+def sampled_images(movie: FrameImages, channel: int, count: int) -> list[NDArray[np.float64]]:
+    """Up to `count` frames spread over a movie, without spikes and missing pixels."""
+    numbers = np.unique(np.linspace(0, movie.n_frames - 1, min(count, movie.n_frames)).astype(int))
+    plain = [plain_image(movie.frame(int(i), channel)) for i in numbers]
+    return [fill_missing(image.values) for image in plain if image is not None]
+
+
+def middle(image: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Middle part of a picture, at most `side` pixels high and wide."""
+    start = [max(0, (n - side) // 2) for n in image.shape]
+    return image[start[0] : start[0] + side, start[1] : start[1] + side]
