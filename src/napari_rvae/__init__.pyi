@@ -13,9 +13,22 @@ from .analysis.explain import (
 from .analysis.maps import latent_map
 from .analysis.tracks import link_sites
 from .analysis.units import Units, find_units
-from .config import CropConfig, DetectConfig, RVAEConfig, TrackConfig, UnitConfig
+from .config import (
+    CropConfig,
+    DetectConfig,
+    RVAEConfig,
+    SpeciesConfig,
+    TrackConfig,
+    UnitConfig,
+)
 from .crops import Crops, concat_crops, extract_crops
-from .detect import detect_atoms, iter_detect_atoms, measured_config, sample_grid
+from .detect import (
+    classify_atoms,
+    detect_atoms,
+    iter_detect_atoms,
+    measured_config,
+    sample_grid,
+)
 from .errors import (
     Cancelled,
     InputError,
@@ -85,6 +98,7 @@ __all__ = [
     "Run",
     "Simulation",
     "SiteViews",
+    "SpeciesConfig",
     "TrackConfig",
     "Traversal",
     "UnitConfig",
@@ -93,6 +107,7 @@ __all__ = [
     "analyse_frames",
     "as_frames",
     "check_model",
+    "classify_atoms",
     "color_points",
     "concat_crops",
     "concat_sites",

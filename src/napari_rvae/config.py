@@ -21,6 +21,7 @@ __all__ = [
     "CropConfig",
     "DetectConfig",
     "RVAEConfig",
+    "SpeciesConfig",
     "TrackConfig",
     "UnitConfig",
     "option",
@@ -215,6 +216,38 @@ class DetectConfig(Config):
         "Where the atoms are fitted: auto, cpu, cuda or mps.",
         suggestions=("auto", "cpu", "cuda", "mps"),
         label="Device",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeciesConfig(Config):
+    """Options of :func:`napari_rvae.classify_atoms`; the defaults need no tuning."""
+
+    vacancies: bool = option(
+        True, "Add missing atoms of a lattice as sites of their own.", label="Find vacancies"
+    )
+    false_discovery_rate: float = option(
+        0.05,
+        "Expected share of wrong ones among the atoms named brighter or dimmer than their host.",
+        low=1e-4,
+        high=0.5,
+        label="False discoveries",
+    )
+    least_contrast: float = option(
+        0.1,
+        "An atom within this share of its host's brightness counts as host.",
+        low=0.0,
+        high=1.0,
+        advanced=True,
+        label="Least contrast",
+    )
+    least_probability: float = option(
+        0.5,
+        "A vacancy is at least this probable.",
+        low=0.0,
+        high=1.0,
+        advanced=True,
+        label="Least probability",
     )
 
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ATOM_COLUMNS",
     "LATENT_COLUMNS",
+    "OFF_LATTICE",
     "SITE_COLUMNS",
     "SITE_KINDS",
+    "SPECIES_COLUMNS",
     "bond_distance",
     "concat_sites",
     "distance_spread",
@@ -68,6 +70,12 @@ LATENT_COLUMNS = (
     "residual",
     "lattice_angle",
 )
+
+#: Columns that the classification of atoms adds, with their types.
+SPECIES_COLUMNS = {"sublattice": "int64", "species": "str", "species_probability": "float64"}
+
+#: Species of an atom that stands inside a crystal, but on no place of its lattice.
+OFF_LATTICE = "off lattice"
 
 #: What a site can be.
 SITE_KINDS = ("atom", "vacancy", "wall", "grid")

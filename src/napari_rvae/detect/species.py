@@ -1,0 +1,277 @@
+"""Which atoms differ in brightness from the rest of their sublattice, and how surely.
+
+Each atom is compared with the atoms of its sublattice around it, so that thickness and dirt do
+not count. The ratios are a mixture: most are hosts, whose ratio is 1 within the noise that is
+known for each atom; what the hosts cannot explain becomes further components, brighter or dimmer.
+An atom's probability is its share of that mixture, and as many are named as keep the expected
+share of false ones below a given rate (W. Sun, T. T. Cai, J. Am. Stat. Assoc. 102, 901 (2007)).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.spatial import cKDTree
+from scipy.special import logsumexp
+
+__all__ = ["HostRatio", "Odd", "odd_atoms", "pool_tracks", "ratio_to_host"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Atoms of the same sublattice with which each one is compared.
+_NEIGHBOURS = 18
+
+#: Most further components, and the gain in nats of the likelihood that each must bring.
+_MOST_COMPONENTS, _LEAST_GAIN = 4, 5.0
+
+#: Rounds of the expectation-maximisation.
+_ROUNDS = 60
+
+#: Atoms that are worth so many members when the spread of a component is estimated.
+_PRIOR_MEMBERS = 3.0
+
+#: Sightings of one atom that scatter more than this chance allows are not averaged.
+_SAME_ATOM = 1e-4
+
+#: A component is named only where it is likelier than not.
+_LIKELY = 0.5
+
+
+class HostRatio(NamedTuple):
+    """Amplitudes over those of the host around; arrays of shape (N,)."""
+
+    ratio: Floats
+    own_sd: Floats  # as the atom's own fit says
+    host_sd: Floats  # as a host atom in its place would have
+
+    def select(self, rows: Ints | NDArray[np.bool_]) -> HostRatio:
+        """Return some of the atoms."""
+        return HostRatio(*(part[rows] for part in self))
+
+
+def ratio_to_host(points: Floats, amplitude: Floats, noise: Floats) -> HostRatio:
+    """Compare the atoms of one sublattice of one frame with their neighbours.
+
+    Parameters
+    ----------
+    points
+        Positions (N, 2).
+    amplitude, noise
+        Heights and their standard deviations (N,), NaN where unknown.
+
+    Returns
+    -------
+    HostRatio
+        The host's height is a local median, averaged over the neighbourhood: dopants among the
+        neighbours do not count. NaN below three atoms.
+    """
+    known = np.isfinite(amplitude) & np.isfinite(points).all(axis=1)
+    nothing = np.full(len(points), np.nan)
+    if known.sum() < 3:
+        return HostRatio(nothing, nothing, nothing)
+    count = min(_NEIGHBOURS + 1, int(known.sum()))
+    near = np.asarray(cKDTree(points[known]).query(points[known], count)[1])
+    height, error = amplitude[known], noise[known]
+    # over the median, a smooth surface: its own noise is then far below that of one atom
+    host = np.median(height[near[:, 1:]], axis=1)
+    host = np.maximum(host[near].mean(axis=1), 1e-30)
+    local = np.median(error[near], axis=1)
+    result = HostRatio(nothing.copy(), nothing.copy(), nothing.copy())
+    for part, values in zip(result, (height / host, error / host, local / host), strict=True):
+        part[known] = values
+    return result
+
+
+def pool_tracks(seen: HostRatio, track: Ints) -> tuple[HostRatio, Ints]:
+    """Average what several frames say of the same atom.
+
+    Parameters
+    ----------
+    seen
+        Ratios of single sightings (N,), all finite.
+    track
+        Number (N,) of the atom, -1 = unknown.
+
+    Returns
+    -------
+    tuple
+        Ratios (M,) of atoms, and the row (N,) there of each sighting. Sightings that differ more
+        than their noise allows (something changed places) stay apart.
+    """
+    alone = track < 0
+    code = np.where(alone, track.max(initial=-1) + 1 + np.arange(len(track)), track)
+    for _ in range(2):
+        _, row = np.unique(code, return_inverse=True)
+        weight = 1.0 / seen.host_sd**2
+        total = np.bincount(row, weight)
+        mean = np.bincount(row, weight * seen.ratio) / total
+        number = np.bincount(row)
+        chi2 = np.bincount(row, weight * (seen.ratio - mean[row]) ** 2)
+        scale = np.median(chi2[number > 1] / (number[number > 1] - 1)) if (number > 1).any() else 1
+        tail = stats.chi2.sf(chi2 / max(scale, 1.0), np.maximum(number - 1, 1))
+        mixed = (number > 1) & (tail < _SAME_ATOM)
+        if not mixed.any():
+            break
+        code = np.where(mixed[row], code.max() + 1 + np.arange(len(code)), code)
+    own = np.sqrt(np.bincount(row, (weight * seen.own_sd) ** 2)) / total
+    return HostRatio(mean, own, 1.0 / np.sqrt(total)), row.astype(np.int64)
+
+
+class Odd(NamedTuple):
+    """Probabilities (N,) that an atom is brighter, or dimmer, than the host; and which are named.
+
+    `named` is 1 for brighter, -1 for dimmer, 0 for host.
+    """
+
+    brighter: Floats
+    dimmer: Floats
+    named: Ints
+
+
+@dataclass(frozen=True)
+class _Component:
+    """A normal distribution of true ratios, and the share of the atoms that it holds."""
+
+    share: float
+    mean: float
+    spread: float
+
+    def log_density(self, seen: HostRatio) -> Floats:
+        variance = seen.own_sd**2 + self.spread**2
+        rest = (seen.ratio - self.mean) ** 2 / variance
+        return np.asarray(math.log(self.share) - 0.5 * (rest + np.log(variance)))
+
+
+def odd_atoms(seen: HostRatio, *, least_contrast: float, false_discovery_rate: float) -> Odd:
+    """Find the atoms that differ from their host.
+
+    Parameters
+    ----------
+    seen
+        Ratios (N,), all finite, of the atoms that share a host.
+    least_contrast
+        Atoms within this share of the host's amplitude are hosts.
+    false_discovery_rate
+        Expected share of hosts among those that are named.
+    """
+    seen = _calibrated(seen)
+    host = -0.5 * ((seen.ratio - 1) / seen.host_sd) ** 2 - np.log(seen.host_sd)
+    components = _fitted(seen, host, least_contrast)
+    none = np.zeros(len(seen.ratio))
+    if not components:
+        return Odd(none, none.copy(), none.astype(np.int64))
+    terms = _log_terms(seen, host, components)
+    share = np.exp(terms - logsumexp(terms, axis=1, keepdims=True))[:, 1:]
+    up = np.array([component.mean > 1 for component in components])
+    brighter, dimmer = share[:, up].sum(axis=1), share[:, ~up].sum(axis=1)
+    # a host that is dim by chance is no brighter atom, however wide the component
+    brighter, dimmer = np.where(seen.ratio > 1, brighter, 0), np.where(seen.ratio < 1, dimmer, 0)
+    odd = np.maximum(brighter, dimmer)
+    named = _discoveries(odd, false_discovery_rate)
+    return Odd(brighter, dimmer, np.where(named, np.where(brighter > dimmer, 1, -1), 0))
+
+
+def _calibrated(seen: HostRatio) -> HostRatio:
+    """Centre the hosts on 1 and give them the spread that they have.
+
+    Hosts may differ a little among themselves (more than the noise), or the noise may have been
+    overrated; what the middle half of the atoms shows decides.
+    """
+    ratio = seen.ratio / np.median(seen.ratio)
+    z = np.abs(ratio - 1) / seen.host_sd
+    scale = 1.4826 * float(np.median(z))
+    if scale <= 1:
+        scale = max(scale, 0.5)
+        return HostRatio(ratio, seen.own_sd, scale * seen.host_sd)
+    extra = float(np.median(seen.host_sd)) * math.sqrt(scale**2 - 1)
+    return HostRatio(ratio, np.hypot(seen.own_sd, extra), np.hypot(seen.host_sd, extra))
+
+
+def _log_terms(seen: HostRatio, host: Floats, components: list[_Component]) -> Floats:
+    """Logarithm of each component's density at each atom (N, 1 + K), the host's first."""
+    rest = math.log(max(1.0 - sum(c.share for c in components), 1e-9))
+    return np.stack([host + rest, *(c.log_density(seen) for c in components)], axis=1)
+
+
+def _fitted(seen: HostRatio, host: Floats, least_contrast: float) -> list[_Component]:
+    """Components beside the host, added one by one as long as they pay."""
+    components: list[_Component] = []
+    level = float(host.sum())
+    for _ in range(_MOST_COMPONENTS):
+        start = _best_start(seen, host, components, least_contrast)
+        if start is None:
+            break
+        trial = [*components, start]
+        for _ in range(_ROUNDS):
+            trial = _improved(seen, host, trial, least_contrast)
+        gained = float(logsumexp(_log_terms(seen, host, trial), axis=1).sum())
+        if gained - level < _LEAST_GAIN:
+            break
+        components, level = trial, gained
+    return components
+
+
+def _best_start(
+    seen: HostRatio, host: Floats, components: list[_Component], least_contrast: float
+) -> _Component | None:
+    """Start of the component that would explain most of what is not yet explained."""
+    now = logsumexp(_log_terms(seen, host, components), axis=1)
+    far = np.abs(seen.ratio - 1) > max(least_contrast, 2.5 * float(np.median(seen.host_sd)))
+    rows = np.flatnonzero(far)
+    if not rows.size:
+        return None
+    part, here = seen.select(rows), now[rows]
+    best, gain = None, 0.0
+    for mean in np.unique(np.quantile(part.ratio, np.linspace(0, 1, 25))):
+        if abs(mean - 1) < least_contrast:
+            continue
+        spread = 0.1 * abs(float(mean) - 1)
+        members = float((np.abs(part.ratio - mean) < 2 * np.hypot(part.own_sd, spread)).sum())
+        trial = _Component(max(members, 1.0) / len(seen.ratio), float(mean), spread)
+        total = float((np.logaddexp(here, trial.log_density(part)) - here).sum())
+        total -= trial.share * len(seen.ratio)
+        if total > gain:
+            best, gain = trial, total
+    return best
+
+
+def _improved(
+    seen: HostRatio, host: Floats, components: list[_Component], least_contrast: float
+) -> list[_Component]:
+    """One round of expectation and maximisation."""
+    terms = _log_terms(seen, host, components)
+    weight = np.exp(terms - logsumexp(terms, axis=1, keepdims=True))
+    better = []
+    for k, component in enumerate(components, start=1):
+        w = weight[:, k]
+        total = float(w.sum())
+        if total < 1e-3:
+            better.append(component)
+            continue
+        precision = w / (seen.own_sd**2 + component.spread**2)
+        mean = float((precision * seen.ratio).sum() / precision.sum())
+        side = 1 if component.mean > 1 else -1
+        mean = 1 + side * max(side * (mean - 1), least_contrast)
+        excess = float((w * ((seen.ratio - mean) ** 2 - seen.own_sd**2)).sum())
+        usual = _PRIOR_MEMBERS * (0.1 * (mean - 1)) ** 2
+        variance = max((excess + usual) / (total + _PRIOR_MEMBERS), 0.0)
+        spread = min(math.sqrt(variance), 0.35 * abs(mean - 1))
+        share = min(max(total / len(w), 1e-9), 0.5)
+        better.append(replace(component, share=share, mean=mean, spread=spread))
+    return better
+
+
+def _discoveries(odd: Floats, rate: float) -> NDArray[np.bool_]:
+    """As many of the likeliest as keep the mean chance of an error at or below `rate`."""
+    order = np.argsort(-odd, kind="stable")
+    error = np.cumsum(1 - odd[order]) / np.arange(1, len(odd) + 1)
+    good = np.flatnonzero((error <= rate) & (odd[order] >= _LIKELY))
+    named = np.zeros(len(odd), bool)
+    named[order[: good[-1] + 1 if good.size else 0]] = True
+    return named

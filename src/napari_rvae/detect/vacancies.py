@@ -1,0 +1,333 @@
+"""Places of the lattice where no atom was found, and what the frame shows there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.spatial import cKDTree
+from scipy.special import expit
+
+from napari_rvae.detect.indexing import LatticeIndex
+from napari_rvae.preprocess.noise import fill_missing
+from napari_rvae.render import render_gaussians
+
+__all__ = ["EmptyPlaces", "FrameAtoms", "empty_places", "look_at_places", "missed_share"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: The eight neighbours by translation.
+_STEPS = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)])
+
+#: Of those inside the frame, this share must be filled, and so many.
+_SURROUNDED, _LEAST_NEIGHBOURS = 0.7, 4
+
+#: Seen from the place, no two successive neighbours by translation stand farther apart.
+_WIDEST_GAP = math.radians(170)
+
+#: An atom this near fills the place, though displaced; one off the lattice may have left it from
+#: farther away. In neighbour distances.
+_FILLED, _DISPLACED = 0.5, 0.85
+
+#: A place this near to the frame's edge is not judged, in neighbour distances.
+_RIM = 0.5
+
+#: Atoms that tell how high one would be here.
+_HOSTS = 8
+
+#: Heights are known no better than this share: neighbours are not drawn exactly.
+_MODEL_ERROR = 0.15
+
+#: Pixels up to this many sigma away are looked at.
+_RADIUS = 2.2
+
+#: Atoms below this signal-to-noise ratio are usually missed.
+_SEEN = 3.5
+
+
+@dataclass(frozen=True)
+class FrameAtoms:
+    """The atoms of one frame; arrays (N,), NaN where unknown."""
+
+    points: Floats  # (N, 2)
+    sublattice: Ints
+    amplitude: Floats
+    noise: Floats  # standard deviations of the amplitudes
+    sigma: Floats
+    background: Floats
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Whether all is known of each atom."""
+        known = np.isfinite(self.amplitude) & np.isfinite(self.background)
+        return np.asarray(known & np.isfinite(self.noise) & (self.sigma > 0))
+
+    def select(self, rows: NDArray[np.bool_]) -> FrameAtoms:
+        """Return some of the atoms."""
+        return FrameAtoms(**{name: part[rows] for name, part in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class EmptyPlaces:
+    """Places without atoms; arrays (M,)."""
+
+    points: Floats  # (M, 2)
+    spread: Floats  # (M, 2): standard deviations of the positions
+    sublattice: Ints
+    support: Floats  # share of the neighbours by translation that are there
+
+    def select(self, rows: NDArray[np.bool_]) -> EmptyPlaces:
+        """Return some of the places."""
+        return EmptyPlaces(**{name: part[rows] for name, part in vars(self).items()})
+
+
+def empty_places(
+    index: LatticeIndex,
+    points: Floats,
+    sublattice: Ints,
+    spacing: float,
+    box: tuple[Floats, Floats],
+) -> EmptyPlaces:
+    """Predict where atoms are missing in one frame.
+
+    Parameters
+    ----------
+    index
+        Places of the atoms.
+    points
+        Their positions (N, 2) in pixels.
+    sublattice
+        Their sublattices (N,).
+    spacing
+        Neighbour distance in pixels.
+    box
+        Least and largest y and x of the frame: neighbours beyond it are not asked for.
+
+    Returns
+    -------
+    EmptyPlaces
+        Only where the crystal surrounds the place: most of the eight neighbours by translation
+        are there, on all sides. So there are none outside of an edge, and in a hole only those
+        that its rim still surrounds.
+    """
+    on = np.flatnonzero(index.on_lattice)
+    if not on.size:
+        return EmptyPlaces(np.empty((0, 2)), np.empty((0, 2)), on, np.empty(0))
+    site = np.column_stack([index.crystal[on], index.place[on]])
+    asked = np.concatenate(
+        [
+            np.repeat(site, len(_STEPS), axis=0),
+            (index.cell[on, None] + _STEPS[None]).reshape(-1, 2),
+        ],
+        axis=1,
+    )
+    key = _keys(np.concatenate([np.column_stack([site, index.cell[on]]), asked]))
+    there = _lookup(key[: len(on)], key[len(on) :])
+    from_atom, way = np.repeat(on, len(_STEPS)), np.tile(np.arange(len(_STEPS)), len(on))
+    free = there < 0
+    neighbour = _neighbour_sublattices(
+        sublattice[from_atom[~free]], way[~free], sublattice[on[there[~free]]]
+    )
+    place = np.unique(key[len(on) :][free], return_inverse=True)[1]
+    votes = _Votes(from_atom[free], way[free], place.astype(np.int64))
+    mean, spread, basis = votes.position(points, index.basis)
+    surrounded, support = votes.surroundings(mean, basis, box)
+    label = votes.label(neighbour, sublattice)
+    found = EmptyPlaces(mean, spread, label, support)
+    low, high = box
+    inner = ((mean >= low + _RIM * spacing) & (mean <= high - _RIM * spacing)).all(axis=1)
+    keep = surrounded & inner & _is_free(mean, points, index, spacing)
+    return _one_each(found.select(keep), spacing)
+
+
+def _keys(rows: Ints) -> Ints:
+    """One whole number for each different row (N, 4)."""
+    low = rows.min(axis=0)
+    span = rows.max(axis=0) - low + 1
+    weights = np.concatenate([np.cumprod(span[::-1])[::-1][1:], [1]])
+    return np.asarray((rows - low) @ weights, np.int64)
+
+
+def _lookup(known: Ints, wanted: Ints) -> Ints:
+    """Position of each wanted number among the known ones, -1 where it is not."""
+    order = np.argsort(known, kind="stable")
+    at = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
+    return np.where(known[order[at]] == wanted, order[at], -1)
+
+
+def _neighbour_sublattices(own: Ints, way: Ints, other: Ints) -> Ints:
+    """Sublattice (8, K) to which each step usually leads from each sublattice."""
+    count = int(max(own.max(initial=0), other.max(initial=0))) + 1
+    table = np.zeros((len(_STEPS), count, count), np.int64)
+    good = (own >= 0) & (other >= 0)
+    np.add.at(table, (way[good], own[good], other[good]), 1)
+    return np.where(table.any(axis=2), table.argmax(axis=2), -1)
+
+
+class _Votes(NamedTuple):
+    """What single atoms say of empty places beside them; arrays (V,)."""
+
+    atom: Ints
+    way: Ints  # number of the step from the atom to the place
+    place: Ints
+
+    def position(self, points: Floats, basis: Floats) -> tuple[Floats, Floats, Floats]:
+        """Mean position (M, 2) of each place, its standard deviation, and translations there."""
+        step = np.einsum("pi,pij->pj", _STEPS[self.way].astype(float), basis[self.atom])
+        guess = points[self.atom] + step
+        count = np.bincount(self.place)
+
+        def mean(values: Floats) -> Floats:
+            return np.bincount(self.place, values) / count
+
+        middle = np.stack([mean(part) for part in guess.T], axis=1)
+        rest = ((guess - middle[self.place]) ** 2).sum(axis=0)
+        free = max(len(guess) - len(count), 1)
+        one = np.sqrt(rest / free)
+        rows = [mean(part) for part in basis[self.atom].reshape(-1, 4).T]
+        return middle, one / np.sqrt(count)[:, None], np.stack(rows, axis=1).reshape(-1, 2, 2)
+
+    def surroundings(
+        self, middle: Floats, basis: Floats, box: tuple[Floats, Floats]
+    ) -> tuple[NDArray[np.bool_], Floats]:
+        """Whether the lattice is there on all sides of each place, and its share that is."""
+        filled = np.zeros((len(middle), len(_STEPS)), bool)
+        filled[self.place, len(_STEPS) - 1 - self.way] = True  # from the place to the atom
+        away = np.einsum("ki,mij->mkj", _STEPS.astype(float), basis)
+        target = middle[:, None] + away
+        inside = ((target >= box[0]) & (target <= box[1])).all(axis=2)
+        support = (filled & inside).sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+        bearing = np.where(filled | ~inside, np.arctan2(away[..., 0], away[..., 1]), np.inf)
+        bearing = np.sort(bearing, axis=1)
+        closed = np.concatenate([bearing, np.full((len(middle), 1), np.inf)], axis=1)
+        number = np.isfinite(bearing).sum(axis=1)
+        closed[np.arange(len(middle)), number] = bearing[:, 0] + 2 * math.pi
+        with np.errstate(invalid="ignore"):
+            widest = np.nan_to_num(np.diff(closed, axis=1), nan=0.0, posinf=0.0).max(axis=1)
+        good = (support >= _SURROUNDED) & (filled.sum(axis=1) >= _LEAST_NEIGHBOURS)
+        return good & (widest < _WIDEST_GAP), support
+
+    def label(self, neighbour: Ints, sublattice: Ints) -> Ints:
+        """Sublattice (M,) of each place that most of its neighbours expect."""
+        said = neighbour[self.way, np.maximum(sublattice[self.atom], 0)]
+        said = np.where(sublattice[self.atom] >= 0, said, -1)
+        votes = np.zeros((int(self.place.max()) + 1, neighbour.shape[1] + 1), np.int64)
+        np.add.at(votes, (self.place, said + 1), 1)
+        votes[:, 0] = 0
+        return np.where(votes.any(axis=1), votes.argmax(axis=1) - 1, -1)
+
+
+def _is_free(
+    places: Floats, points: Floats, index: LatticeIndex, spacing: float
+) -> NDArray[np.bool_]:
+    """Whether no atom fills the place, or has left it for one beside the lattice."""
+    free = np.asarray(cKDTree(points).query(places)[0]) > _FILLED * spacing
+    strange = points[~index.on_lattice]
+    if len(strange):
+        free &= np.asarray(cKDTree(strange).query(places)[0]) > _DISPLACED * spacing
+    return free
+
+
+def _one_each(found: EmptyPlaces, spacing: float) -> EmptyPlaces:
+    """Of places that two crystals predict beside each other, the one with more neighbours."""
+    if len(found.points) < 2:
+        return found
+    pairs = cKDTree(found.points).query_pairs(_FILLED * spacing, output_type="ndarray")
+    keep = np.ones(len(found.points), bool)
+    weaker = np.where(found.support[pairs[:, 0]] < found.support[pairs[:, 1]], *pairs.T)
+    keep[weaker] = False
+    return found.select(keep)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a frame shows at some places; arrays (M,)."""
+
+    amplitude: Floats
+    noise: Floats
+    sigma: Floats
+    background: Floats
+    chance: Floats  # that there is no atom
+
+
+@dataclass(frozen=True)
+class _Hosts:
+    """What an atom would be like at each place, by medians over those around; arrays (M,)."""
+
+    amplitude: Floats
+    noise: Floats
+    sigma: Floats
+    background: Floats
+    odds: Floats  # filled places of the sublattice for each empty one
+
+
+def _hosts(atoms: FrameAtoms, places: EmptyPlaces) -> _Hosts:
+    columns = {name: np.full(len(places.points), np.nan) for name in
+               ("amplitude", "noise", "sigma", "background")}  # fmt: skip
+    odds = np.full(len(places.points), np.nan)
+    for number in np.unique(places.sublattice):
+        mine = places.sublattice == number
+        host = (atoms.sublattice == number) & np.isfinite(atoms.amplitude)
+        odds[mine] = max((atoms.sublattice == number).sum(), 1) / mine.sum()
+        if not host.any():
+            continue
+        count = min(_HOSTS, int(host.sum()))
+        near = cKDTree(atoms.points[host]).query(places.points[mine], count)[1]
+        near = np.reshape(near, (int(mine.sum()), count))
+        for name, values in columns.items():
+            values[mine] = np.median(vars(atoms)[name][host][near], axis=1)
+    return _Hosts(**columns, odds=odds)
+
+
+def look_at_places(image: Floats, atoms: FrameAtoms, places: EmptyPlaces) -> Look:
+    """Measure what is at the places of one frame, all atoms taken away.
+
+    Parameters
+    ----------
+    image
+        The frame (Y, X), atoms bright.
+    atoms
+        Its atoms, all measured, with a background as in `image`.
+    places
+        Where to look.
+
+    Returns
+    -------
+    Look
+        ``amplitude``: height of a Gaussian at the place, by least squares on the background that
+        the atoms around have; its standard deviation is theirs. ``chance``: probability that the
+        place is empty, against an atom as high as its neighbours, when as many places of the
+        sublattice are filled as were found filled.
+    """
+    hosts = _hosts(atoms, places)
+    width = float(np.median(atoms.sigma))
+    y, x = atoms.points.T
+    model = render_gaussians(y, x, atoms.amplitude, width, (image.shape[0], image.shape[1]))
+    rest = fill_missing(image - model)
+    offset = np.arange(-math.ceil(_RADIUS * width), math.ceil(_RADIUS * width) + 1)
+    index = np.rint(places.points).astype(int)[:, :, None] + offset  # (M, 2, W)
+    rows, columns = (np.clip(index[:, k], 0, n - 1) for k, n in enumerate(image.shape))
+    dy, dx = rows - places.points[:, :1], columns - places.points[:, 1:]
+    blob = np.exp(-(dy[:, :, None] ** 2 + dx[:, None, :] ** 2) / (2 * width**2))
+    window = rest[rows[:, :, None], columns[:, None, :]] - hosts.background[:, None, None]
+    amplitude = (blob * window).sum(axis=(1, 2)) / (blob**2).sum(axis=(1, 2))
+    error = np.hypot(hosts.noise, _MODEL_ERROR * hosts.amplitude)
+    gain = (amplitude**2 - (amplitude - hosts.amplitude) ** 2) / (2 * error**2)
+    chance = np.asarray(expit(-(gain + np.log(hosts.odds))))
+    return Look(amplitude, hosts.noise, hosts.sigma, hosts.background, chance)
+
+
+def missed_share(atoms: FrameAtoms, places: EmptyPlaces) -> Floats:
+    """Chance (M,) that an empty place is none, but an atom that was missed in the noise.
+
+    Without the frame: from the signal-to-noise ratio of the atoms around, and the numbers of
+    places that are filled and empty; NaN where no amplitudes are known.
+    """
+    hosts = _hosts(atoms, places)
+    missed = hosts.odds * stats.norm.cdf(_SEEN - hosts.amplitude / hosts.noise)
+    return np.asarray(np.clip(missed, 0.0, 1.0))
