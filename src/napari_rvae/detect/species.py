@@ -39,6 +39,15 @@ _PRIOR_MEMBERS = 3.0
 #: Sightings of one atom that scatter more than this chance allows are not averaged.
 _SAME_ATOM = 1e-4
 
+#: Where the tails of the hosts are measured: beyond this share of the atoms, and so many.
+_TAIL, _TAIL_ATOMS = 0.003, 8
+
+#: Tails are long where they are so by this many standard errors.
+_SURE = 2.0
+
+#: Degrees of freedom of the longest tails, and of tails that are as good as normal.
+_LEAST_FREEDOM, _NORMAL = 4.0, 200.0
+
 #: A component is named only where it is likelier than not.
 _LIKELY = 0.5
 
@@ -81,7 +90,10 @@ def ratio_to_host(points: Floats, amplitude: Floats, noise: Floats) -> HostRatio
     # over the median, a smooth surface: its own noise is then far below that of one atom
     host = np.median(height[near[:, 1:]], axis=1)
     host = np.maximum(host[near].mean(axis=1), 1e-30)
-    local = np.median(error[near], axis=1)
+    # noise grows with the signal: what a brighter atom's own fit says is no host's
+    local = np.maximum(
+        np.median(error[near], axis=1), error / np.sqrt(np.maximum(height / host, 1.0))
+    )
     result = HostRatio(nothing.copy(), nothing.copy(), nothing.copy())
     for part, values in zip(result, (height / host, error / host, local / host), strict=True):
         part[known] = values
@@ -161,7 +173,7 @@ def odd_atoms(seen: HostRatio, *, least_contrast: float, false_discovery_rate: f
         Expected share of hosts among those that are named.
     """
     seen = _calibrated(seen)
-    host = -0.5 * ((seen.ratio - 1) / seen.host_sd) ** 2 - np.log(seen.host_sd)
+    host = _host_density(seen)
     components = _fitted(seen, host, least_contrast)
     none = np.zeros(len(seen.ratio))
     if not components:
@@ -191,6 +203,27 @@ def _calibrated(seen: HostRatio) -> HostRatio:
         return HostRatio(ratio, seen.own_sd, scale * seen.host_sd)
     extra = float(np.median(seen.host_sd)) * math.sqrt(scale**2 - 1)
     return HostRatio(ratio, np.hypot(seen.own_sd, extra), np.hypot(seen.host_sd, extra))
+
+
+def _host_density(seen: HostRatio) -> Floats:
+    """Logarithm of the hosts' density (N,), but for a constant.
+
+    Dirt and uneven ground make the tails of real hosts longer than those of a normal
+    distribution: Student's, with the degrees of freedom that the shorter of both tails shows,
+    since dopants lengthen one of them.
+    """
+    z = (seen.ratio - 1) / seen.host_sd
+    tail = max(_TAIL, _TAIL_ATOMS / len(z))
+    freedom = _NORMAL
+    if tail < 0.05:
+        shorter = min(np.quantile(z, 1 - tail), -np.quantile(z, tail))
+        chance = math.sqrt(tail / len(z)) / stats.norm.pdf(stats.norm.isf(tail))
+        grid = np.geomspace(_LEAST_FREEDOM, _NORMAL, 40)
+        length = stats.t.isf(tail, grid) / stats.t.isf(0.25, grid) * stats.norm.isf(0.25)
+        freedom = float(np.interp(_SURE * chance - shorter, -length, grid))
+    width = stats.norm.isf(0.25) / stats.t.isf(0.25, freedom)  # the middle half stays as it is
+    density = stats.t.logpdf(z / width, freedom) + 0.5 * math.log(2 * math.pi)
+    return np.asarray(density - np.log(width * seen.host_sd))
 
 
 def _log_terms(seen: HostRatio, host: Floats, components: list[_Component]) -> Floats:

@@ -19,7 +19,7 @@ __all__ = ["REACH", "TOLERANCE", "LocalBases", "Pairs", "local_bases", "near_pai
 
 #: Displacements are looked at up to this many times the square root of the area of an atom: both
 #: shortest translations of cells of up to four atoms, and those of their diagonals.
-REACH = 3.0
+REACH = 3.3
 
 #: An atom this near to where a translation leads stands there, in neighbour distances.
 TOLERANCE = 0.2
@@ -40,6 +40,14 @@ _AS_GOOD = 0.8
 
 #: Sine of the least angle of a basis.
 _LEAST_SINE = 0.3
+
+#: So many pairs are tried, from the smallest cell on, until one is supported by this share of
+#: the atoms.
+_MOST_TRIALS, _CLEAR = 8, 0.75
+
+#: Neighbours by translation, in translations; an atom that has this share of them supports a basis.
+_EIGHT = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)])
+_MOST_OF = 0.6
 
 #: A basis needs this many atoms, and this share of those in sight, that have most of the eight
 #: neighbours it predicts; so many grains are looked for in one part.
@@ -143,7 +151,7 @@ def _grains(
         basis = _basis(points[left], pairs, left, scale) if left.sum() >= _LEAST_ATOMS else None
         if basis is None:
             break
-        supported = _supported(pairs, basis, len(points)) & left
+        supported = _supported(pairs, basis, REACH * scale, len(points))
         if supported.sum() < max(_LEAST_ATOMS, _LEAST_SUPPORT * n_seen):
             break
         found.append((basis, int(supported.sum())))
@@ -163,10 +171,17 @@ def _leads(step: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.
     return np.asarray((size == 1) & (off < TOLERANCE))
 
 
-def _supported(pairs: Pairs, basis: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
-    """Which of `count` atoms have at least five of the eight neighbours that a basis predicts."""
+def _supported(
+    pairs: Pairs, basis: NDArray[np.float64], reach: float, count: int
+) -> NDArray[np.bool_]:
+    """Which of `count` atoms have most of the eight neighbours that a basis predicts.
+
+    Of the eight, those that are farther away than pairs were looked for are not asked for.
+    """
+    steps = _EIGHT @ basis
+    asked = np.count_nonzero(np.hypot(*steps.T) < reach - TOLERANCE)
     hits = np.bincount(pairs.first[_leads(pairs.step, basis)], minlength=count)
-    return np.asarray(hits >= 5)
+    return np.asarray(hits >= max(3, _MOST_OF * asked))
 
 
 def _basis(
@@ -191,8 +206,18 @@ def _basis(
     good = wide & (joint >= _AS_GOOD * joint[wide].max())
     # among equal cells, which rounding would choose from, the shortest sides
     cost = np.where(good, np.round(area, 1) + 1e-3 * (length[:, None] + length[None]), np.inf)
-    one, other = np.unravel_index(np.argmin(cost), cost.shape)
-    return _reduced(np.stack([steps[one], steps[other]]))
+    tried, support = [], []
+    for flat in np.argsort(cost, axis=None, kind="stable")[: 2 * _MOST_TRIALS : 2]:
+        one, other = np.unravel_index(flat, cost.shape)
+        if not good[one, other]:
+            break
+        tried.append(_reduced(np.stack([steps[one], steps[other]])))
+        support.append(int(_supported(pairs, tried[-1], REACH * scale, len(left)).sum()))
+        if support[-1] >= _CLEAR * left.sum():
+            break
+    # a smaller cell is better, if it stands for as many atoms
+    best = np.flatnonzero(np.array(support) >= _AS_GOOD * max(support))[0]
+    return tried[best]
 
 
 def _candidates(
@@ -266,11 +291,9 @@ def _families(
         if known.size:
             away = np.hypot(*(home[known] - home[k]).T)
             known = known[np.argsort(away, kind="stable")]
-            relation = basis[k] @ np.linalg.inv(basis[known])
-            whole = np.rint(relation)
-            off = np.abs(basis[k] - whole @ basis[known]).max(axis=(1, 2))
-            cell = np.abs(np.rint(np.linalg.det(whole)))
-            alike = np.flatnonzero((off < TOLERANCE) & (cell >= 1) & (cell <= 4))
+            whole, cell = _whole(basis[k][None], basis[known])
+            # a part that shows only a multiple of the cell, or a share of it, goes with the others
+            alike = np.flatnonzero((cell > 0) | (_whole(basis[known], basis[k][None])[1] > 0))
             if alike.size:
                 j = alike[0]
                 family[k] = family[known[j]]
@@ -279,3 +302,16 @@ def _families(
                 continue
         family[k] = family.max() + 1
     return basis, family
+
+
+def _whole(
+    coarse: NDArray[np.float64], fine: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Whole numbers (K, 2, 2) of fine translations in coarse ones, and how many cells (K,).
+
+    0 where they are no whole numbers, or more than four cells.
+    """
+    number = np.rint(coarse @ np.linalg.inv(fine))
+    off = np.abs(coarse - number @ fine).max(axis=(1, 2))
+    cells = np.abs(np.rint(np.linalg.det(number))).astype(np.int64)
+    return number, np.where((off < TOLERANCE) & (cells <= 4), cells, 0)
