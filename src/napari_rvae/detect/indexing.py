@@ -17,7 +17,14 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
-from napari_rvae.detect.translations import REACH, TOLERANCE, Pairs, local_bases, near_pairs
+from napari_rvae.detect.translations import (
+    REACH,
+    TOLERANCE,
+    Pairs,
+    local_bases,
+    near_pairs,
+    whole_steps,
+)
 
 __all__ = ["LatticeIndex", "index_atoms"]
 
@@ -131,17 +138,12 @@ def _area_scale(points: Floats) -> float:
     return float(np.mean(radius * np.sqrt(math.pi / (k + 0.5))))
 
 
-def _coordinates(step: Floats, basis: Floats) -> Floats:
-    """Steps (P, 2) in units of their bases (P, 2, 2)."""
-    return np.asarray(np.einsum("pi,pij->pj", step, np.linalg.inv(basis)))
-
-
 def _translated(step: Floats, basis: Floats) -> tuple[Ints, NDArray[np.bool_]]:
     """Numbers (P, 2) of translations in each step, and whether it is one of the eight shortest."""
-    number = np.rint(_coordinates(step, basis))
-    off = np.hypot(*(step - np.einsum("pi,pij->pj", number, basis)).T)
-    near = off < TOLERANCE + _STRAIN * np.hypot(*step.T)
-    return number.astype(np.int64), near & (np.abs(number).max(axis=1) == 1)
+    number, left = whole_steps(step, basis)
+    size = np.maximum(np.abs(number[:, 0]), np.abs(number[:, 1]))
+    near = left < TOLERANCE + _STRAIN * np.hypot(*step.T)
+    return number.astype(np.int64), near & (size == 1)
 
 
 def _chosen_bases(basis: Floats, family: Ints, slots: Ints, pairs: Pairs) -> tuple[Floats, Ints]:
@@ -230,7 +232,7 @@ def _joined(
     one, other = pieces.piece[pairs.first], pieces.piece[pairs.second]
     apart = one != other
     one, other = one[apart], other[apart]
-    shift = _coordinates(pairs.step[apart], middle[apart])
+    shift = np.einsum("pi,pij->pj", pairs.step[apart], np.linalg.inv(middle[apart]))
     shift -= (pieces.cell[pairs.second] - pieces.cell[pairs.first])[apart]
     one, other, shift, votes = _voted(one, other, shift, n_pieces)
     large = pieces.size >= _LEAST_PIECE

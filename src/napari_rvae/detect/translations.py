@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-__all__ = ["REACH", "TOLERANCE", "LocalBases", "Pairs", "local_bases", "near_pairs"]
+__all__ = ["REACH", "TOLERANCE", "LocalBases", "Pairs", "local_bases", "near_pairs", "whole_steps"]
 
 #: Displacements are looked at up to this many times the square root of the area of an atom: both
 #: shortest translations of cells of up to four atoms, and those of their diagonals.
@@ -163,12 +163,26 @@ def _grains(
     return found
 
 
+def whole_steps(
+    step: NDArray[np.float64], basis: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Whole numbers (P, 2) of translations nearest to each step (P, 2), and what is left (P,).
+
+    `basis` is one (2, 2), or one for each step.
+    """
+    (a, b), (c, d) = np.moveaxis(basis, (-2, -1), (0, 1))
+    y, x = step.T
+    det = a * d - b * c
+    first, second = np.rint((y * d - x * c) / det), np.rint((x * a - y * b) / det)
+    left = np.hypot(y - first * a - second * c, x - first * b - second * d)
+    return np.stack([first, second], axis=1), left
+
+
 def _leads(step: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which steps (P, 2) are one of the eight shortest combinations of a basis."""
-    number = np.rint(step @ np.linalg.inv(basis))
-    off = np.hypot(*(step - number @ basis).T)
-    size = np.abs(number).max(axis=1)
-    return np.asarray((size == 1) & (off < TOLERANCE))
+    number, left = whole_steps(step, basis)
+    size = np.maximum(np.abs(number[:, 0]), np.abs(number[:, 1]))
+    return np.asarray((size == 1) & (left < TOLERANCE))
 
 
 def _supported(

@@ -14,7 +14,6 @@ from scipy.special import expit
 
 from napari_rvae.detect.indexing import LatticeIndex
 from napari_rvae.preprocess.noise import fill_missing
-from napari_rvae.render import render_gaussians
 
 __all__ = ["EmptyPlaces", "FrameAtoms", "empty_places", "look_at_places", "missed_share"]
 
@@ -42,6 +41,9 @@ _HOSTS = 8
 
 #: Heights are known no better than this share: neighbours are not drawn exactly.
 _MODEL_ERROR = 0.15
+
+#: So many atoms around a place are drawn and taken away.
+_DRAWN = 24
 
 #: Pixels up to this many sigma away are looked at.
 _RADIUS = 2.2
@@ -306,20 +308,27 @@ def look_at_places(image: Floats, atoms: FrameAtoms, places: EmptyPlaces) -> Loo
     """
     hosts = _hosts(atoms, places)
     width = float(np.median(atoms.sigma))
-    y, x = atoms.points.T
-    model = render_gaussians(y, x, atoms.amplitude, width, (image.shape[0], image.shape[1]))
-    rest = fill_missing(image - model)
     offset = np.arange(-math.ceil(_RADIUS * width), math.ceil(_RADIUS * width) + 1)
     index = np.rint(places.points).astype(int)[:, :, None] + offset  # (M, 2, W)
     rows, columns = (np.clip(index[:, k], 0, n - 1) for k, n in enumerate(image.shape))
-    dy, dx = rows - places.points[:, :1], columns - places.points[:, 1:]
-    blob = np.exp(-(dy[:, :, None] ** 2 + dx[:, None, :] ** 2) / (2 * width**2))
-    window = rest[rows[:, :, None], columns[:, None, :]] - hosts.background[:, None, None]
-    amplitude = (blob * window).sum(axis=(1, 2)) / (blob**2).sum(axis=(1, 2))
+    near = cKDTree(atoms.points).query(places.points, min(_DRAWN, len(atoms.points)))[1]
+    others = _blobs(rows, columns, atoms.points[near], width)  # (M, K, W, W)
+    drawn = np.einsum("mk,mkij->mij", atoms.amplitude[near], others)
+    window = fill_missing(image)[rows[:, :, None], columns[:, None, :]] - drawn
+    blob = _blobs(rows, columns, places.points[:, None], width)[:, 0]
+    above = blob * (window - hosts.background[:, None, None])
+    amplitude = above.sum(axis=(1, 2)) / (blob**2).sum(axis=(1, 2))
     error = np.hypot(hosts.noise, _MODEL_ERROR * hosts.amplitude)
     gain = (amplitude**2 - (amplitude - hosts.amplitude) ** 2) / (2 * error**2)
     chance = np.asarray(expit(-(gain + np.log(hosts.odds))))
     return Look(amplitude, hosts.noise, hosts.sigma, hosts.background, chance)
+
+
+def _blobs(rows: Ints, columns: Ints, centre: Floats, width: float) -> Floats:
+    """Gaussians of height 1 at centres (M, K, 2) in windows (M, W) of a frame: (M, K, W, W)."""
+    dy = np.exp(-((rows[:, None] - centre[..., :1]) ** 2) / (2 * width**2))
+    dx = np.exp(-((columns[:, None] - centre[..., 1:]) ** 2) / (2 * width**2))
+    return np.asarray(dy[..., :, None] * dx[..., None, :])
 
 
 def missed_share(atoms: FrameAtoms, places: EmptyPlaces) -> Floats:
