@@ -211,6 +211,11 @@ class DetectConfig(Config):
         advanced=True,
         label="Destripe",
     )
+    classify: bool = option(
+        False,
+        "Name sublattices and species, and add missing atoms as vacancies.",
+        label="Species, vacancies",
+    )
     device: str = option(
         "cpu",
         "Where the atoms are fitted: auto, cpu, cuda or mps.",

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_rvae.config import DetectConfig
+from napari_rvae.detect.classify import classify_atoms
 from napari_rvae.detect.contrast import choose_sign
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.images import FrameImages, without_rows_beside
@@ -75,7 +76,8 @@ def detect_atoms(
     DataFrame
         Sites table of kind "atom" with ``amplitude`` and ``background`` (units of the frames),
         ``sigma`` (one for the movie), ``y_sd``, ``x_sd`` (pixels), ``snr`` (amplitude over its
-        standard deviation), and ``lattice_support`` (0 to 1, NaN where there is no lattice).
+        standard deviation), and ``lattice_support`` (0 to 1, NaN where there is no lattice). With
+        ``classify=True`` also sublattices, species and vacancies: see :func:`classify_atoms`.
 
     Raises
     ------
@@ -101,15 +103,17 @@ def detect_atoms(
     True
     """
     movie = as_frames(frames)
+    config = dataclasses.replace(config or DetectConfig(), **overrides)
     tables = []
-    steps = iter_detect_atoms(
-        movie, config, region=region, source=source, channel=channel, **overrides
-    )
+    steps = iter_detect_atoms(movie, config, region=region, source=source, channel=channel)
     for done, table in enumerate(steps, start=1):
         tables.append(table)
         if progress is not None and progress(done, movie.n_frames) is False:
             raise Cancelled(f"Detection was stopped after {done} of {movie.n_frames} frames.")
-    return concat_sites(*tables)
+    found = concat_sites(*tables)
+    if config.classify:
+        found = concat_sites(classify_atoms(found, movie, channel=channel, region=region))
+    return found
 
 
 def iter_detect_atoms(
@@ -123,7 +127,8 @@ def iter_detect_atoms(
 ) -> Iterator[pd.DataFrame]:
     """Find the atoms frame by frame.
 
-    Takes the same options as :func:`detect_atoms`.
+    Takes the same options as :func:`detect_atoms`, but classifies nothing: that takes the whole
+    movie (:func:`classify_atoms`).
 
     Yields
     ------

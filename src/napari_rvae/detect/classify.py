@@ -29,10 +29,14 @@ from napari_rvae.detect.vacancies import (
     missed_share,
 )
 from napari_rvae.errors import Cancelled, InputError
-from napari_rvae.frames import Frames, as_frames
+from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.tables import OFF_LATTICE, group_rows, neighbour_distance, validate_sites
 
 __all__ = ["classify_atoms"]
+
+#: Sublattices whose brightness differs by less than this share get one letter: overlapping
+#: neighbours and the fit make as much.
+_SAME_LETTER = 0.25
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,6 +47,7 @@ def classify_atoms(
     frames: Any = None,
     config: SpeciesConfig | None = None,
     *,
+    region: Any = None,
     channel: int | str = 0,
     progress: Callable[[int, int], bool | None] | None = None,
     **overrides: Any,
@@ -64,6 +69,8 @@ def classify_atoms(
         The frames of the sites (one source): what they show at a vacancy is measured.
     config
         Options; the defaults need no tuning.
+    region
+        Bool (Y, X) or (T, Y, X), True where vacancies may lie; needs `frames`.
     channel
         Number or name of the channel of `frames`.
     progress
@@ -93,8 +100,8 @@ def classify_atoms(
     Raises
     ------
     InputError
-        If the table is no sites table, or frames are given for several sources or do not hold
-        the sites' frames.
+        If the table is no sites table, frames are given for several sources or do not hold the
+        sites' frames, or a region is given without frames.
     Cancelled
         If `progress` returned False.
 
@@ -112,7 +119,9 @@ def classify_atoms(
     sites = validate_sites(sites)
     movie = None if frames is None else as_frames(frames)
     _check_movie(sites, movie)
-    number = 0 if movie is None else movie.channel_index(channel)
+    if region is not None and movie is None:
+        raise InputError("A region was given without frames: give the frames, too.")
+    view = None if movie is None else _View(movie, movie.channel_index(channel), region)
     groups = group_rows(sites)
     labelled = _Labels(sites)
     vacancies, done = [], 0
@@ -128,7 +137,7 @@ def classify_atoms(
         labelled.order_sublattices(lattices.rows)
         labelled.name_species(lattices.rows, config)
         if config.vacancies:
-            finder = _VacancyFinder(labelled, source, lattices.spacing, movie, number, config)
+            finder = _VacancyFinder(labelled, source, lattices.spacing, view, config)
             vacancies += [finder.find(seen) for seen in lattices.frames]
     return _joined(labelled.table(), vacancies)
 
@@ -236,7 +245,7 @@ class _Labels:
         brightness = self._brightness(rows)
         if not brightness.size:
             return
-        level = brightness_levels(brightness)
+        level = brightness_levels(brightness, _SAME_LETTER)
         seen = self._ratios(rows)
         for number in range(int(level.max()) + 1):
             mine = [here[np.isin(self.sublattice[here], np.flatnonzero(level == number))]
@@ -299,6 +308,27 @@ def _letter(number: int) -> str:
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number % 26] + (str(number // 26) if number > 25 else "")
 
 
+class _View:
+    """The frames in which vacancies are looked at."""
+
+    def __init__(self, movie: Frames, channel: int, region: Any) -> None:
+        self._movie, self._channel, self._region = movie, channel, as_region(region, movie)
+        self.box = np.zeros(2), np.array(movie.frame_shape) - 1.0
+
+    def frame(self, number: int) -> Floats:
+        """Return a frame (Y, X)."""
+        return self._movie.frame(number, self._channel)
+
+    def seen(self, image: Floats, number: int, points: Floats) -> NDArray[np.bool_]:
+        """Whether there is a pixel at each place (M, 2), and in the region."""
+        row, column = np.clip(np.rint(points).astype(int), 0, np.array(image.shape) - 1).T
+        seen = np.isfinite(image[row, column])
+        if self._region is not None:
+            mask = self._region if self._region.ndim == 2 else self._region[number]
+            seen &= mask[row, column]
+        return np.asarray(seen)
+
+
 @dataclass(frozen=True)
 class _VacancyFinder:
     """Finds and measures the vacancies of the frames of one source."""
@@ -306,8 +336,7 @@ class _VacancyFinder:
     labelled: _Labels
     source: str
     spacing: float
-    movie: Frames | None
-    channel: int
+    view: _View | None
     config: SpeciesConfig
 
     def find(self, seen: _FrameLattice) -> dict[str, Any]:
@@ -317,9 +346,13 @@ class _VacancyFinder:
             seen.index, atoms.points, atoms.sublattice, self.spacing, self._box(atoms.points)
         )
         places = places.select(~self._known_before(places.points, seen.frame))
+        image = None
+        if self.view is not None and len(places.points):
+            image = self.view.frame(seen.frame)
+            places = places.select(self.view.seen(image, seen.frame, places.points))
         if not len(places.points):
             return {}
-        measured = self._measured(atoms, places, seen.frame)
+        measured = _measured(image, atoms, places)
         likely = ~(measured["species_probability"] < self.config.least_probability)
         places = places.select(likely)
         return {
@@ -336,8 +369,8 @@ class _VacancyFinder:
 
     def _box(self, points: Floats) -> tuple[Floats, Floats]:
         """Least and largest y and x of a frame; those of its atoms where it is not known."""
-        if self.movie is not None:
-            return np.zeros(2), np.array(self.movie.frame_shape) - 1.0
+        if self.view is not None:
+            return self.view.box
         return points.min(axis=0, initial=math.inf), points.max(axis=0, initial=-math.inf)
 
     def _known_before(self, points: Floats, frame: int) -> NDArray[np.bool_]:
@@ -350,22 +383,22 @@ class _VacancyFinder:
             return np.zeros(len(points), bool)
         return np.asarray(np.asarray(cKDTree(there).query(points)[0]) < 0.5 * self.spacing)
 
-    def _measured(self, atoms: FrameAtoms, places: EmptyPlaces, frame: int) -> dict[str, Floats]:
-        """What is at the places, if the frames can be asked, and the chance that it is nothing."""
-        if self.movie is None or atoms.measured.sum() < 3:
-            return {"species_probability": 1 - missed_share(atoms, places)}
-        image = self.movie.frame(frame, self.channel)
-        known = atoms.select(atoms.measured)
-        sign = _contrast(image, known)
-        bright = dataclasses.replace(known, background=sign * known.background)
-        look = look_at_places(sign * image, bright, places)
-        return {
-            "amplitude": look.amplitude,
-            "sigma": look.sigma,
-            "background": sign * look.background,
-            "snr": look.amplitude / look.noise,
-            "species_probability": look.chance,
-        }
+
+def _measured(image: Floats | None, atoms: FrameAtoms, places: EmptyPlaces) -> dict[str, Floats]:
+    """What is at the places, if the frame can be asked, and the chance that it is nothing."""
+    if image is None or atoms.measured.sum() < 3:
+        return {"species_probability": 1 - missed_share(atoms, places)}
+    known = atoms.select(atoms.measured)
+    sign = _contrast(image, known)
+    bright = dataclasses.replace(known, background=sign * known.background)
+    look = look_at_places(sign * image, bright, places)
+    return {
+        "amplitude": look.amplitude,
+        "sigma": look.sigma,
+        "background": sign * look.background,
+        "snr": look.amplitude / look.noise,
+        "species_probability": look.chance,
+    }
 
 
 def _contrast(image: Floats, atoms: FrameAtoms) -> float:

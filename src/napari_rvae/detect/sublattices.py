@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from napari_rvae.detect.indexing import LatticeIndex
 
-__all__ = ["SublatticeNumbers", "split_by_brightness"]
+__all__ = ["SublatticeNumbers", "brightness_levels", "split_by_brightness"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,7 +49,7 @@ _ORDERS = np.arange(1, 7)
 _SAME_ORIENTATION = 0.2
 
 #: Sublattices whose brightness differs by less than this share are as bright.
-AS_BRIGHT = 0.1
+_AS_BRIGHT = 0.05
 
 
 def split_by_brightness(index: LatticeIndex, points: Floats, amplitude: Floats) -> Ints:
@@ -92,7 +92,7 @@ def _halved(cell: Ints, points: Floats, amplitude: Floats, depth: int = _DEPTH) 
     best, strength = None, 0.0
     for way, halves in _HALVINGS:
         sign = 1 - 2 * ((cell @ way) % 2)
-        wave = np.clip(relative - 1, -2, 2) * sign
+        wave = np.clip(relative - 1, -1, 1) * sign
         local = wave[known][near].mean(axis=1)
         if _alternates(wave[known], local[known]) and (np.median(np.abs(local)) > strength):
             strength = float(np.median(np.abs(local)))
@@ -119,7 +119,8 @@ def _nearest(points: Floats, known: Floats, count: int) -> Ints:
 def _alternates(wave: Floats, local: Floats) -> bool:
     """Whether brightness alternates from place to place, beyond chance."""
     contrast = float(np.median(np.abs(local)))
-    spread = 1.4826 * float(np.median(np.abs(wave - local)))
+    # not a robust one: dopants scatter the local means, too
+    spread = float(np.sqrt(np.mean((wave - local) ** 2)))
     error = 0.6745 * spread / np.sqrt(_AROUND)
     return contrast > _LEAST_CONTRAST and contrast > _SURE * error
 
@@ -219,14 +220,14 @@ def _first_numbers(seen: _Signature) -> Ints:
     return numbers
 
 
-def brightness_levels(brightness: Floats) -> Ints:
-    """Level (K,) of each sublattice, 0 the brightest; NaN is on a level with the first.
+def brightness_levels(brightness: Floats, alike: float = _AS_BRIGHT) -> Ints:
+    """Level (K,) of each sublattice, 0 the brightest; NaN is on a level with the brightest.
 
-    Sublattices that differ by less than `AS_BRIGHT` are on one level.
+    Sublattices whose brightness differs by less than the share `alike` are on one level.
     """
     value = np.where(np.isfinite(brightness), brightness, np.nanmax(brightness, initial=0.0))
     order = np.argsort(-value, kind="stable")
-    step = value[order][1:] < (1 - AS_BRIGHT) * value[order][:-1]
+    step = value[order][1:] < (1 - alike) * value[order][:-1]
     level = np.empty(len(value), np.int64)
     level[order] = np.concatenate([[0], np.cumsum(step)])
     return level

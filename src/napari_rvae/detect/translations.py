@@ -220,7 +220,8 @@ def _basis(
     good = wide & (joint >= _AS_GOOD * joint[wide].max())
     # among equal cells, which rounding would choose from, the shortest sides
     cost = np.where(good, np.round(area, 1) + 1e-3 * (length[:, None] + length[None]), np.inf)
-    tried, support = [], []
+    tried: list[NDArray[np.float64]] = []
+    support: list[int] = []
     for flat in np.argsort(cost, axis=None, kind="stable")[: 2 * _MOST_TRIALS : 2]:
         one, other = np.unravel_index(flat, cost.shape)
         if not good[one, other]:
@@ -230,8 +231,8 @@ def _basis(
         if support[-1] >= _CLEAR * left.sum():
             break
     # a smaller cell is better, if it stands for as many atoms
-    best = np.flatnonzero(np.array(support) >= _AS_GOOD * max(support))[0]
-    return tried[best]
+    good_enough = [n >= _AS_GOOD * max(support) for n in support]
+    return tried[good_enough.index(True)]
 
 
 def _candidates(
