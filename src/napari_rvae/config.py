@@ -216,6 +216,14 @@ class DetectConfig(Config):
         "Name sublattices and species, and add missing atoms as vacancies.",
         label="Species, vacancies",
     )
+    min_quality: float = option(
+        0.0,
+        "Leave out frames of lower quality, as analyse_frames tells it; 0: none.",
+        low=0.0,
+        high=1.0,
+        advanced=True,
+        label="Least frame quality",
+    )
     device: str = option(
         "cpu",
         "Where the atoms are fitted: auto, cpu, cuda or mps.",

@@ -54,6 +54,9 @@ def detect_atoms(
     1.2 times ``min_snr`` above the noise. Frames lose the offsets of their rows first, if any
     are measured (:func:`~napari_rvae.preprocess.destripe`).
 
+    Frames whose flag "keep" in the frames table is False have no atoms, nor have those below
+    ``min_quality`` (:func:`~napari_rvae.analyse_frames`).
+
     Parameters
     ----------
     frames
@@ -89,7 +92,8 @@ def detect_atoms(
     Warns
     -----
     NoLatticeWarning
-        If nothing like a lattice was seen; what was found is returned all the same.
+        If nothing like a lattice was seen; what was found is returned all the same. And if no
+        frame was left to search.
 
     Examples
     --------
@@ -133,8 +137,8 @@ def iter_detect_atoms(
     Yields
     ------
     DataFrame
-        Sites table of one frame after the other, each numbered from 0; put them together with
-        :func:`concat_sites`.
+        Sites table of one frame after the other, each numbered from 0 and empty for frames that
+        are left out; put them together with :func:`concat_sites`.
 
     Examples
     --------
@@ -148,16 +152,21 @@ def iter_detect_atoms(
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     mask, number = as_region(region, movie), movie.channel_index(channel)
     device = choose_device(config.device)
-    sign, scale = _measured(movie, config, number)
+    images = FrameImages(movie, config, number)
+    if not images.n_frames:
+        _warn_nothing_left(movie)
+    sign, scale = _measured(images, config, number)
     _LOG.info("sigma %.2f px, neighbours %.2f px", scale.sigma, scale.spacing)
     any_lattice = False
     for index in range(movie.n_frames):
-        image = movie.frame(index, number)
-        table = _detect_frame(image, scale, config, device, sign)
-        here = mask if mask is None or mask.ndim == 2 else mask[index]
-        table = table[_inside(table, here, np.isnan(image))]
+        table = _empty()
+        if index in images.numbers:
+            image = movie.frame(index, number)
+            table = _detect_frame(image, scale, config, device, sign)
+            here = mask if mask is None or mask.ndim == 2 else mask[index]
+            table = table[_inside(table, here, np.isnan(image))]
         any_lattice |= bool(table["lattice_support"].notna().any())
-        if index == movie.n_frames - 1 and not any_lattice:
+        if index == movie.n_frames - 1 and images.n_frames and not any_lattice:
             _warn_no_lattice(movie, scale)
         yield _as_sites(table, index, source or movie.name, sign)
 
@@ -206,7 +215,8 @@ def measured_config(
     """
     movie = as_frames(frames)
     config = dataclasses.replace(config or DetectConfig(), **overrides)
-    sign, scale = _measured(movie, config, movie.channel_index(channel))
+    number = movie.channel_index(channel)
+    sign, scale = _measured(FrameImages(movie, config, number), config, number)
     sigma, spacing = (v if math.isfinite(v) else None for v in (scale.sigma, scale.spacing))
     return dataclasses.replace(
         config,
@@ -216,11 +226,19 @@ def measured_config(
     )
 
 
-def _measured(movie: Frames, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
+def _measured(images: FrameImages, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
     """Factor that makes the atoms bright, and the scale of the movie."""
-    images = FrameImages(movie, config)
     sign = choose_sign(images, config, channel)
     return sign, measure_scale(images, config, channel, sign)
+
+
+def _warn_nothing_left(movie: Frames) -> None:
+    warnings.warn(
+        f"{movie.name or 'The frames'}: no frame was searched; set keep in the frames table, or "
+        "lower min_quality.",
+        NoLatticeWarning,
+        stacklevel=3,
+    )
 
 
 def _warn_no_lattice(movie: Frames, scale: AtomScale) -> None:

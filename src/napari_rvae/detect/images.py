@@ -1,6 +1,8 @@
-"""The images that atoms are looked for in: frames without the offsets of their rows."""
+"""The images that atoms are looked for in: good frames, without the offsets of their rows."""
 
 from __future__ import annotations
+
+import logging
 
 import numpy as np
 import pandas as pd
@@ -8,10 +10,13 @@ from numpy.typing import NDArray
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.frames import Frames
+from napari_rvae.preprocess.analyse import analyse_frames
 from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.preprocess.rows import destripe, destripe_fitted
 
 __all__ = ["FrameImages", "without_rows_beside"]
+
+_LOG = logging.getLogger(__name__)
 
 #: Offsets that differ by this share of the noise move atoms: a difference of 0.1 adds some 5 % to
 #: the error of their positions along y.
@@ -26,21 +31,45 @@ class FrameImages:
     movie
         The frames.
     config
-        Whether the offsets of rows are taken off.
+        Which frames to leave out, and whether the offsets of rows are taken off.
+    channel
+        The channel to look at, which tells the quality.
+
+    Attributes
+    ----------
+    numbers
+        Numbers of the frames that are searched (n,), in order.
     """
 
-    def __init__(self, movie: Frames, config: DetectConfig) -> None:
+    def __init__(self, movie: Frames, config: DetectConfig, channel: int) -> None:
         self.movie, self.config = movie, config
+        self.numbers = np.flatnonzero(_chosen(movie, config, channel))
 
     @property
     def n_frames(self) -> int:
-        """Number of frames."""
-        return self.movie.n_frames
+        """How many frames are searched."""
+        return len(self.numbers)
 
     def frame(self, index: int, channel: int = 0) -> NDArray[np.float64]:
-        """Image (Y, X) of one frame and channel; NaN where the frame is."""
-        image = self.movie.frame(index, channel)
+        """Image (Y, X) of one of these frames and a channel; NaN where the frame is."""
+        image = self.movie.frame(int(self.numbers[index]), channel)
         return destripe(image) if self.config.destripe else image
+
+
+def _chosen(movie: Frames, config: DetectConfig, channel: int) -> NDArray[np.bool_]:
+    """Which frames (T,) are searched."""
+    # what is not known (NaN) is true
+    chosen = np.array([bool(flag) for flag in movie.table["keep"]])
+    text, count = "%d of %d frames left out: %s", chosen.size
+    if not chosen.all():
+        _LOG.info(text, int((~chosen).sum()), count, "keep is false in the frames table")
+    if config.min_quality > 0 and chosen.any():
+        good = analyse_frames(movie, channel=channel)["quality"].to_numpy() >= config.min_quality
+        if (chosen & ~good).any():
+            reason = f"quality below {config.min_quality:g}"
+            _LOG.info(text, int((chosen & ~good).sum()), count, reason)
+        chosen &= good
+    return chosen
 
 
 def without_rows_beside(

@@ -14,7 +14,7 @@ from scenes import SIDE, SIGMA, SPACING, draw, lattice, simulated
 
 def sign(frame, contrast="auto"):
     config = DetectConfig(contrast=contrast)
-    return choose_sign(FrameImages(as_frames(frame), config), config, 0)
+    return choose_sign(FrameImages(as_frames(frame), config, 0), config, 0)
 
 
 def sixfold(sigma=SIGMA):
