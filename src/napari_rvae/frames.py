@@ -27,7 +27,7 @@ FRAME_COLUMNS = ("frame", "time", "dose", "bias", "keep")
 MIN_FRAME_SIDE = 8
 
 #: Units that a known distance may be given in.
-LENGTH_UNITS = ("pm", "angstrom", "nm", "um")
+_LENGTH_UNITS = ("pm", "angstrom", "nm", "um")
 
 #: Distances to the nearest neighbour that scatter more than this (interquartile range over median)
 #: are not those of a lattice; those of points at random scatter by 0.77.
@@ -380,8 +380,8 @@ def set_scale(
     movie = as_frames(frames)
     if not (np.isfinite(neighbour_distance) and neighbour_distance > 0):
         raise InputError(f"The distance {neighbour_distance:g} is no length: give a positive one.")
-    if unit not in LENGTH_UNITS:
-        raise InputError(f"unit = {unit!r} is unknown: choose one of {', '.join(LENGTH_UNITS)}.")
+    if unit not in _LENGTH_UNITS:
+        raise InputError(f"unit = {unit!r} is unknown: choose one of {', '.join(_LENGTH_UNITS)}.")
     # in widths of a pixel, along y too
     even = sites.assign(y=sites["y"] * movie.pixel_aspect)
     pixels = bond_distance(even)

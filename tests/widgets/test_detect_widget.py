@@ -411,6 +411,19 @@ def test_all_frames_anew_keep_the_edits(qtbot, viewer, widget, six, detector):
     assert widget.status.plain_text == "All frames: 13 atoms, 1 of them set by hand."
 
 
+def test_one_image_anew_keeps_the_edits(qtbot, viewer, widget, detector):
+    viewer.add_image(np.zeros((80, 80)), name="one")
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    layer.add([40.0, 40.0])
+    detector.atoms = _fewer
+    _run(qtbot, widget, detector)
+    assert _points(viewer) == [layer]
+    assert layer.data.tolist() == [[40.0, 40.0], [20.5, 20.0], [60.5, 60.0]]
+    _click(qtbot, widget.undo)
+    assert len(layer.data) == 5
+
+
 def test_new_atoms_beside_latents_are_said_to_have_none(qtbot, viewer, widget, six, detector):
     _run(qtbot, widget, detector)
     (layer,) = _points(viewer)

@@ -265,6 +265,16 @@ def test_undo_after_other_colours_keeps_these(viewer, sites):
     assert _true(layer)
 
 
+def test_columns_that_a_model_adds_outlive_an_undo(viewer, sites):
+    (layer,) = add_layers(viewer, points_layer(sites[:2]))
+    layer.features = layer.features.assign(z1=[0.25, 0.5])
+    layer.selected_data = {0}
+    layer._copy_data()
+    layer._paste_data()  # of which napari tells nothing before it is done
+    assert undo(layer) == "1 site added"
+    assert layer.features["z1"].tolist() == [0.25, 0.5]
+
+
 def test_keys_undo_and_redo(layer):
     layer.add([1, 20.0, 21.0])
     keymap = {str(key): action for key, action in layer.keymap.items()}

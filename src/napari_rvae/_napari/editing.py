@@ -63,6 +63,7 @@ def _watch(layer: Any) -> None:
         return
     layer.events.data.connect(_on_data)
     layer.events.set_data.connect(_on_drawn)
+    layer.events.features.connect(_on_features)
     # as on Labels; napari has nothing of the kind for points
     layer.bind_key(KeyMod.CtrlCmd | KeyCode.KeyZ, _undo_by_key)
     layer.bind_key(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, _redo_by_key)
@@ -91,6 +92,14 @@ def _on_drawn(event: Any) -> None:
         _settle(layer)
 
 
+def _on_features(event: Any) -> None:
+    """Take new columns, such as latents, for what was there before the next edit."""
+    layer = event.source
+    history = history_of(layer)
+    if history is not None and layer not in _BUSY and _COUNTS.get(layer) == len(layer.data):
+        history.expect()
+
+
 def _settle(layer: Points) -> None:
     """Make the features of a sites layer true, and remember that a hand was at work."""
     _COUNTS[layer] = len(layer.data)
@@ -102,7 +111,8 @@ def _settle(layer: Points) -> None:
     try:
         history = _HISTORIES.get(layer)
         if history is not None:
-            history.settle()
+            with _Changing(layer):
+                history.settle()
             return
         if settle_layer(layer):
             layer.metadata[METADATA_KEY]["edited"] = True

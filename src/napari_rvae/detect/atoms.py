@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -217,13 +216,10 @@ def measured_config(
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     number = movie.channel_index(channel)
     sign, scale = _measured(FrameImages(movie, config, number), config, number)
-    sigma, spacing = (v if math.isfinite(v) else None for v in (scale.sigma, scale.spacing))
-    return dataclasses.replace(
-        config,
-        contrast="dark" if sign < 0 else "bright",
-        sigma=sigma,
-        neighbour_distance=spacing,
-    )
+    found = {"sigma": scale.sigma, "neighbour_distance": scale.spacing}
+    lowest = {item.name: item.metadata["low"] for item in dataclasses.fields(config)}
+    known = {name: v if v >= lowest[name] else None for name, v in found.items()}  # not NaN
+    return dataclasses.replace(config, contrast="dark" if sign < 0 else "bright", **known)
 
 
 def _measured(images: FrameImages, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
