@@ -244,8 +244,8 @@ def scales_row(options: argparse.Namespace) -> Iterator[Figure]:
 
 def dark_row(options: argparse.Namespace) -> Iterator[Figure]:
     """Inverted contrast."""
-    choices = next(f for f in dataclasses.fields(DetectConfig) if f.name == "contrast").metadata
-    untold = {"contrast": "auto"} if "auto" in str(choices) else {}
+    contrast = next(f for f in dataclasses.fields(DetectConfig) if f.name == "contrast")
+    untold = {"contrast": "auto"} if "auto" in contrast.metadata["choices"] else {}
     counts = [c for c in options.counts if c > 4]
     size = options.size * 3 // 4
     for setting in settings(KINDS, counts, options, size=size, contrast="dark"):
