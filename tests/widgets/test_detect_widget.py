@@ -271,6 +271,15 @@ def test_a_preview_looks_at_a_frame_as_the_movie_would(qtbot, viewer, widget, im
     np.testing.assert_allclose(layer.data, found[["frame", "y", "x"]])
 
 
+def test_species_and_vacancies_are_told_where_asked_for(qtbot, viewer, widget, image):
+    widget.plain.fields["classify"].widget.value = True
+    widget.detect.click()
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    assert "A" in set(layer.features["species"])
+    assert set(layer.features["kind"]) <= {"atom", "vacancy"}
+
+
 def test_a_preview_follows_the_options(qtbot, viewer, widget, six, detector):
     detector.passes.release(1000)
     widget.plain.fields["min_snr"].widget.value = 6.0

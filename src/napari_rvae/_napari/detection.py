@@ -189,6 +189,10 @@ def ready(tables: Sequence[pd.DataFrame], target: Target) -> Detected:
     from napari_rvae.tables import concat_sites
 
     sites, done = concat_sites(*tables), len(tables)
+    if target.config.classify and len(sites):
+        from napari_rvae.detect import classify_atoms  # loads torch
+
+        sites = concat_sites(classify_atoms(sites, target.frames, region=target.region))
     if not len(sites):
         return Detected(None, sites, nothing_found(target), done)
     name = f"atoms of {target.image.name}"

@@ -216,10 +216,17 @@ def measured_config(
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     number = movie.channel_index(channel)
     sign, scale = _measured(FrameImages(movie, config, number), config, number)
-    found = {"sigma": scale.sigma, "neighbour_distance": scale.spacing}
     lowest = {item.name: item.metadata["low"] for item in dataclasses.fields(config)}
-    known = {name: v if v >= lowest[name] else None for name, v in found.items()}  # not NaN
-    return dataclasses.replace(config, contrast="dark" if sign < 0 else "bright", **known)
+
+    def known(name: str, value: float) -> float | None:
+        return value if value >= lowest[name] else None  # nor NaN
+
+    return dataclasses.replace(
+        config,
+        contrast="dark" if sign < 0 else "bright",
+        sigma=known("sigma", scale.sigma),
+        neighbour_distance=known("neighbour_distance", scale.spacing),
+    )
 
 
 def _measured(images: FrameImages, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
