@@ -30,6 +30,9 @@ _TOLERANCE = 0.16
 #: An atom this near to the end of a translation stands there, in neighbour distances.
 _HIT = 0.2
 
+#: Where so many ends of translations would be near an atom by chance, no lattice can be seen.
+_BY_CHANCE = 0.3
+
 #: A displacement is a translation when at least this share of the likely atoms has it.
 _PREVALENCE = 0.3
 
@@ -117,6 +120,8 @@ def lattice_view(
     view = LatticeView(np.full(len(points), np.nan), np.full(len(points), np.nan))
     atoms = points[likely]
     if len(atoms) < _MIN_ATOMS or not np.isfinite(spacing):
+        return view
+    if len(atoms) * np.pi * (_HIT * spacing) ** 2 > _BY_CHANCE * np.prod(shape):
         return view
     looker = _Looker(atoms, amplitude[likely], spacing, shape)
     counts = [max(1, round(n / (_TILE * spacing))) for n in shape]

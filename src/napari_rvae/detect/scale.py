@@ -14,8 +14,10 @@ from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned_whole
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.images import FrameImages
+from napari_rvae.detect.network import see
 from napari_rvae.detect.sampling import middle, sampled_images
 from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
+from napari_rvae.detect.survey import survey_scale
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
 from napari_rvae.render import render_gaussians
 
@@ -28,6 +30,13 @@ _SAMPLED_FRAMES = 5
 _REFINED_FRAMES = 3
 _REFINED_SIDE = 400
 
+#: The first width is measured on the middle of a frame, of this side in pixels.
+_FIRST_SIDE = 2048
+
+#: Where the network sees fewer of the atoms found than this share, or where they are fewer than
+#: that, their scale is in doubt.
+_CONFIRMED, _MANY = 0.5, 40
+
 #: Pixels are binned until the autocorrelation falls within this many of them.
 _BINNED_VALLEY = 8
 
@@ -38,13 +47,20 @@ _SETTLED = 0.03
 
 def _refine(
     image: NDArray[np.float64], first: BlobScale, config: DetectConfig
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Remove from the first width what the order of the atoms did to it.
 
     The autocorrelation of a frame is hardly touched by noise, but its fit is by the neighbours.
     So the atoms found are drawn with a trial width and measured in the same way; the trial is
     right when both measurements agree. With a better width more atoms are told apart, hence
     the rounds.
+
+    Returns
+    -------
+    sigma, spacing : float
+        In pixels; NaN where hardly anything was found.
+    confirmed : float
+        Share of the atoms found that the network sees, too; 0 where few were found.
     """
     binning = max(1, int(first.valley // _BINNED_VALLEY))
     part = middle(image, max(_REFINED_SIDE, int(40 * first.valley)))
@@ -57,7 +73,7 @@ def _refine(
         fit = search.find()
         fit = fit.select(search.judge(fit, config)[0])
         if fit.y.size < 3 or not math.isfinite(measured):
-            return math.nan, math.nan
+            return math.nan, math.nan, 0.0
         width = _width_that_looks(measured, first, fit, part.shape)
         change = abs(width / scale.sigma - 1)
         scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
@@ -65,7 +81,9 @@ def _refine(
             break
     # the mean over a bin widens the picture by the bin's own variance
     sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
-    return sigma, binning * scale.spacing
+    chance = see(part, scale.sigma, torch.device("cpu")).at(fit.y, fit.x)
+    confirmed = float(np.mean(chance > 0.5)) if chance.size >= _MANY else 0.0
+    return sigma, binning * scale.spacing, confirmed
 
 
 def _width_that_looks(
@@ -90,15 +108,40 @@ def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: 
     """Measure the scale of a movie on a few of its frames.
 
     The autocorrelation gives a first width without finding anything; the atoms found with it
-    tell how their order has biased it.
+    tell how their order has biased it. Where the network does not see them as atoms, the frame
+    holds something larger than atoms, or too few of these, and the network looks for them at
+    every scale.
     """
     images = [sign * image for image in sampled_images(movie, channel, _SAMPLED_FRAMES)]
-    first = [(image, blob_scale(image)) for image in images]
+    first = [(image, blob_scale(middle(image, _FIRST_SIDE))) for image in images]
     seen = [(image, blob) for image, blob in first if math.isfinite(blob.sigma)]
-    if len(seen) * 2 < len(images) or not seen:
-        return AtomScale(config.sigma or math.nan, config.neighbour_distance or math.nan)
-    refined = np.array([_refine(*pair, config) for pair in seen[:_REFINED_FRAMES]])
-    widths, spacings = (column[np.isfinite(column)] for column in refined.T)
-    sigma = float(np.median(widths if widths.size else [blob.sigma for _, blob in seen]))
-    spacing = float(np.median(spacings)) if spacings.size else math.nan
+    sigma = spacing = math.nan
+    confirmed = 0.0
+    if seen and len(seen) * 2 >= len(images):
+        refined = np.array([_refine(*pair, config) for pair in seen[:_REFINED_FRAMES]])
+        widths, spacings = (column[np.isfinite(column)] for column in refined.T[:2])
+        sigma = float(np.median(widths if widths.size else [blob.sigma for _, blob in seen]))
+        spacing = float(np.median(spacings)) if spacings.size else math.nan
+        confirmed = float(np.median(refined[:, 2]))
+    if confirmed < _CONFIRMED and config.sigma is None:
+        sigma, spacing = _surveyed(images[:_REFINED_FRAMES], sigma, spacing, config)
     return AtomScale(config.sigma or sigma, config.neighbour_distance or spacing)
+
+
+def _surveyed(
+    images: list[NDArray[np.float64]], sigma: float, spacing: float, config: DetectConfig
+) -> tuple[float, float]:
+    """Width and spacing by a look at every scale; those measured before where that finds none."""
+    device = torch.device("cpu")
+    found = [survey_scale(image, sigma, device) for image in images]
+    widths = [width for width in found if math.isfinite(width)]
+    if len(widths) * 2 < len(images) or not widths:
+        return sigma, spacing
+    width = float(np.median(widths))
+    if width == sigma:
+        return sigma, spacing
+    part = middle(images[int(np.argmin(np.abs(np.nan_to_num(found) - width)))], int(256 * width))
+    search = FrameSearch(part, AtomScale(width, math.nan), device)
+    fit = search.find()
+    fit = fit.select(search.judge(fit, config)[0])
+    return width, nearest_spacing(np.stack([fit.y, fit.x], 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
+from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
 from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
 from napari_rvae.render import render_gaussians
@@ -34,6 +36,16 @@ _HALF_THERE = 0.5
 #: Where there is no lattice to ask, an atom must stand out more by this factor: fits of noise
 #: push each other's background down and themselves up.
 _ALONE = 1.2
+
+#: The network's chance below which the lattice's expectation does not save a candidate, a bright
+#: one is not believed for its height, a clear one is not believed; and from which on a candidate
+#: is believed though it is not clear, if it has at least this share of ``min_snr``.
+_REFUTED, _DOUBTED, _BELIEVED, _SURE = 0.03, 0.15, 0.5, 0.6
+_SEEN_SNR = 0.7
+
+#: Of a crystal's candidates more than the first share have this chance; and of its clear ones
+#: the lattice expects more than the second share.
+_GUESSED, _MOST, _ORDERED = 0.3, 0.4, 0.7
 
 #: Atoms with this signal-to-noise ratio are clear.
 _CLEAR = 4.2
@@ -213,25 +225,43 @@ class FrameSearch:
         typical = np.quantile(self.heights, 0.9) if self.heights.size else 0.0
         return float(_FAINTEST * typical)
 
+    @cached_property
+    def view(self) -> NetworkView:
+        """What the network sees of the frame."""
+        return see(self.fine.full, self.fine.sigma, self.device)
+
+    def chance(self, fit: AtomFit) -> NDArray[np.float64]:
+        """How likely the network finds an atom near each place, from 0 to 1."""
+        k = self.fine.binning
+        return self.view.at(*((p - (k - 1) / 2) / k for p in (fit.y, fit.x)))
+
     def judge(
         self, fit: AtomFit, config: DetectConfig
     ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Which of the fitted candidates are atoms, and how far the lattice supports each."""
-        points, snr = np.stack([fit.y, fit.x], 1), fit.snr
+        points, snr, chance = np.stack([fit.y, fit.x], 1), fit.snr, self.chance(fit)
         least = _least_snr(snr, config)
-        likely = snr >= least
+        # where the network sees few of them, a lattice of the rest would be made up
+        needed = _REFUTED if _most(chance[snr >= least] >= _GUESSED, _MOST) else _BELIEVED
+        likely = (snr >= least) & (chance >= needed)
         spacing = self.scale.spacing
         if not np.isfinite(spacing):
             spacing = nearest_spacing(points[likely])
         for _ in range(2):  # the second time without what the first has refuted
             view = lattice_view(points, fit.amplitude, likely, spacing, self.shape)
             support = np.nan_to_num(view.support)
+            ordered = support[snr >= config.min_snr] >= config.min_lattice_support
+            if ordered.size and not _most(ordered, _ORDERED):
+                needed = _BELIEVED
             expected = (support >= config.min_lattice_support) & (
                 fit.amplitude >= _HALF_THERE * np.nan_to_num(view.amplitude)
             )
-            bright = _as_bright(fit.amplitude, expected & (snr >= least))
-            clear = snr >= config.min_snr * np.where(np.isnan(view.support), _ALONE, 1.0)
-            likely = clear | ((snr >= least) & (expected | bright))
+            expected &= chance >= needed
+            bright = _as_bright(fit.amplitude, expected & (snr >= least)) & (chance >= _DOUBTED)
+            alone = np.where(np.isnan(view.support), _ALONE, 1.0)
+            clear = (snr >= config.min_snr * alone) & (chance >= _BELIEVED)
+            seen = (snr >= _SEEN_SNR * config.min_snr) & (chance >= _SURE)
+            likely = clear | seen | ((snr >= least) & (expected | bright))
             likely &= ~_split_halves(points, support, likely, spacing)
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
         bright = fit.amplitude >= _FAINTEST * typical
@@ -246,6 +276,10 @@ def _least_snr(snr: NDArray[np.float64], config: DetectConfig) -> float:
     if snr.size == 0:
         return config.min_lattice_snr
     return config.min_lattice_snr * min(1.0, float(np.quantile(snr, 0.75)) / _CLEAR)
+
+
+def _most(seen: NDArray[np.bool_], share: float) -> bool:
+    return bool(seen.mean() > share) if seen.size else False
 
 
 def _as_bright(amplitude: NDArray[np.float64], expected: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -137,10 +137,10 @@ def _selected(points: Points, keep: NDArray[np.bool_]) -> Points:
 
 def _without_collisions(points: Points, motif: Motif) -> Points:
     """Drop the atoms of grain 1 that came too close to one of grain 0."""
-    distance = float(np.linalg.norm(motif.basis[1]))
     first, second = (np.flatnonzero(points.grain == grain) for grain in (0, 1))
     if not second.size:
         return points
+    distance = float(np.linalg.norm(motif.basis[1]))
     gap, _ = cKDTree(points.position[first]).query(points.position[second])
     keep = np.ones(len(points.grain), bool)
     keep[second[gap < _COLLISION * distance]] = False

@@ -1,0 +1,286 @@
+"""A small network that says of each pixel how likely an atom stands there.
+
+It sees frames at one scale, so that an atom's image is always equally wide, and was trained on
+simulated frames only (``scripts/train_detector.py``). Its kernels look the same after a quarter
+turn and in a mirror, and so do its answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load
+from scipy import ndimage, sparse
+from torch import nn
+
+from napari_rvae.errors import ModelFileError
+from napari_rvae.preprocess.noise import noise_level
+
+__all__ = [
+    "NETWORK_SIGMA",
+    "AtomNetwork",
+    "NetworkView",
+    "load_network",
+    "network_input",
+    "rescaled",
+    "see",
+]
+
+#: Width in pixels of an atom's image at the scale of the network.
+NETWORK_SIGMA = 1.6
+
+#: Widths of the slow background and of the surroundings that set the contrast, in its pixels.
+_BACKGROUND, _SURROUNDINGS = 8.0, 12.0
+
+#: Frames are rescaled to a multiple of this, as the network halves them twice.
+_MULTIPLE = 4
+
+#: Larger weights are not ours.
+_MAX_BYTES = 500_000
+
+#: Which of a kernel's three values (centre, side, corner) stands where.
+_PLACES = (2, 1, 2, 1, 0, 1, 2, 1, 2)
+
+_WEIGHTS, _ABOUT = "network.safetensors", "network.json"
+
+
+class _Convolution(nn.Module):
+    """Convolution (3 x 3) that a quarter turn or a mirror does not change."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        bound = math.sqrt(6 / (9 * before))
+        self.values = nn.Parameter(torch.empty(after, before, 3).uniform_(-bound, bound))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, Y, X)
+        kernel = self.values[:, :, list(_PLACES)].view(*self.values.shape[:2], 3, 3)
+        return nn.functional.conv2d(x, kernel, padding=1)
+
+
+class _Block(nn.Sequential):
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(
+            _Convolution(before, after),
+            nn.BatchNorm2d(after),
+            nn.SiLU(),
+            _Convolution(after, after),
+            nn.BatchNorm2d(after),
+            nn.SiLU(),
+        )
+
+
+class AtomNetwork(nn.Module):
+    """U-Net of three scales: two channels in, one logit out for each pixel.
+
+    Parameters
+    ----------
+    width
+        Channels at the finest scale; doubled at each coarser one.
+    """
+
+    def __init__(self, width: int = 12) -> None:
+        super().__init__()
+        self.fine = _Block(2, width)
+        self.middle = _Block(width, 2 * width)
+        self.coarse = _Block(2 * width, 4 * width)
+        self.middle_up = _Block(6 * width, 2 * width)
+        self.fine_up = _Block(3 * width, width)
+        self.answer = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (N, Y, X) of frames (N, 2, Y, X) whose sides are multiples of four."""
+        fine = self.fine(x)
+        middle = self.middle(nn.functional.avg_pool2d(fine, 2))
+        coarse = self.coarse(nn.functional.avg_pool2d(middle, 2))
+        middle = self.middle_up(torch.cat([_doubled(coarse), middle], 1))
+        logits: torch.Tensor = self.answer(self.fine_up(torch.cat([_doubled(middle), fine], 1)))
+        return logits[:, 0]
+
+
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _resampling(before: int, after: int) -> sparse.csr_array:
+    """Matrix (after, before) that rescales a line: each new pixel is a weighted mean.
+
+    The weights fall linearly over one old or one new pixel, whichever is larger.
+    """
+    step = before / after
+    reach = max(step, 1.0)
+    middle = (np.arange(after) + 0.5) * step - 0.5
+    offsets = np.arange(-math.ceil(reach), math.ceil(reach) + 1)
+    old = np.rint(middle).astype(int)[:, None] + offsets
+    weight = np.clip(1 - np.abs(old - middle[:, None]) / reach, 0, None)
+    weight[(old < 0) | (old >= before)] = 0
+    weight /= weight.sum(1, keepdims=True)
+    row = np.broadcast_to(np.arange(after)[:, None], old.shape)
+    entries = (weight.ravel(), (row.ravel(), np.clip(old, 0, before - 1).ravel()))
+    return sparse.csr_array(sparse.coo_array(entries, shape=(after, before)))
+
+
+class _Rescaled(NamedTuple):
+    image: NDArray[np.float64]
+    noise_gain: float  # how much of the noise's sd is left
+
+
+def rescaled(image: NDArray[np.float64], sigma: float) -> _Rescaled:
+    """Rescale a frame to the network's scale.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN.
+    sigma
+        Width of an atom's image in its pixels.
+
+    Returns
+    -------
+    image : ndarray of shape (Y', X')
+        Both sides are multiples of four.
+    noise_gain : float
+        Standard deviation of white noise in it, in that of the frame.
+    """
+    sides = [max(1, round(n * NETWORK_SIGMA / sigma / _MULTIPLE)) * _MULTIPLE for n in image.shape]
+    down, along = (_resampling(n, m) for n, m in zip(image.shape, sides, strict=True))
+    small = np.asarray((along @ (down @ image).T).T)
+    gains = (math.sqrt(matrix.power(2).sum() / matrix.shape[0]) for matrix in (down, along))
+    return _Rescaled(small, math.prod(gains))
+
+
+def network_input(image: NDArray[np.float64], sigma: float) -> NDArray[np.float32]:
+    """What the network sees of a frame.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN; atoms are bright.
+    sigma
+        Width of an atom's image in pixels.
+
+    Returns
+    -------
+    ndarray of shape (2, Y', X')
+        The frame at the network's scale without its slow background, first in units of its
+        noise, then in units of the contrast around; both compressed by arsinh.
+    """
+    small, gain = rescaled(image, sigma)
+    noise = max(noise_level(image) * gain, 1e-30)
+    flat = small - ndimage.gaussian_filter(small, _BACKGROUND)
+    contrast = np.sqrt(ndimage.gaussian_filter(flat**2, _SURROUNDINGS))
+    contrast = np.maximum(contrast, noise)
+    return np.stack([np.arcsinh(flat / noise), np.arcsinh(flat / contrast)]).astype(np.float32)
+
+
+class NetworkView(NamedTuple):
+    """What the network says of a frame.
+
+    Parameters
+    ----------
+    chance
+        Heat map (Y', X') at its scale, from 0 to 1: 1 on an atom, falling over half its width.
+    step
+        Pixels of the frame per pixel of the map, (2,): y, x.
+    """
+
+    chance: NDArray[np.float64]
+    step: NDArray[np.float64]
+
+    def at(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Largest value within about half a width of places (N,) in pixels of the frame."""
+        top = ndimage.maximum_filter(self.chance, footprint=_NEAR)
+        places = [(p + 0.5) / s - 0.5 for p, s in zip((y, x), self.step, strict=True)]
+        return np.asarray(ndimage.map_coordinates(top, places, order=0, mode="nearest"))
+
+    def in_frame(
+        self, y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Places of the map in pixels of the frame."""
+        return (y + 0.5) * self.step[0] - 0.5, (x + 0.5) * self.step[1] - 0.5
+
+
+_NEAR = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+
+
+def see(image: NDArray[np.float64], sigma: float, device: torch.device) -> NetworkView:
+    """Let the network look at a frame.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X) without NaN; atoms are bright.
+    sigma
+        Width of an atom's image in pixels.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    ModelFileError
+        If the weights of this installation are damaged.
+    """
+    seen = torch.as_tensor(network_input(image, sigma), device=device)[None]
+    with torch.inference_mode():
+        last = seen.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
+        chance = torch.sigmoid(load_network(str(device))(last)[0])
+    map_ = chance.cpu().double().numpy()
+    return NetworkView(map_, np.array(image.shape) / map_.shape)
+
+
+@cache
+def load_network(device: str = "cpu") -> AtomNetwork:
+    """Load the weights that come with the package, after a check of their hash and shapes.
+
+    Raises
+    ------
+    ModelFileError
+        If they are missing or damaged.
+    """
+    folder = resources.files(__package__)
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        content = (folder / _WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"The network of the detection cannot be read ({error}): install the package anew."
+        ) from None
+    return network_from(about, content).to(device)
+
+
+def network_from(about: Any, content: bytes) -> AtomNetwork:
+    """Make a network of its description and its weights.
+
+    Parameters
+    ----------
+    about
+        What stands in the JSON file beside the weights.
+    content
+        The weights, as safetensors.
+
+    Raises
+    ------
+    ModelFileError
+        If the two do not belong together.
+    """
+    broken = "The network of the detection is damaged ({}): install the package anew."
+    if not isinstance(about, dict) or hashlib.sha256(content).hexdigest() != about.get("sha256"):
+        raise ModelFileError(broken.format("its weights have another hash"))
+    if len(content) > _MAX_BYTES:
+        raise ModelFileError(broken.format("its weights are too large"))
+    try:
+        network = AtomNetwork(**about["network"])
+        network.load_state_dict(load(content))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelFileError(broken.format(reason)) from None
+    network.requires_grad_(requires_grad=False).eval()
+    return network
