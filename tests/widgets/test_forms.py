@@ -11,11 +11,18 @@ from qtpy.QtWidgets import QLabel
 
 pytest.importorskip("napari")
 
-from napari_rvae import CropConfig, DetectConfig, RVAEConfig, TrackConfig, UnitConfig
+from napari_rvae import (
+    CropConfig,
+    DetectConfig,
+    RVAEConfig,
+    SpeciesConfig,
+    TrackConfig,
+    UnitConfig,
+)
 from napari_rvae._napari.forms import ConfigForm, read_forms
 from napari_rvae.errors import InputError
 
-CONFIGS = (DetectConfig, CropConfig, RVAEConfig, UnitConfig, TrackConfig)
+CONFIGS = (DetectConfig, SpeciesConfig, CropConfig, RVAEConfig, UnitConfig, TrackConfig)
 
 
 def _values(item, hint):

@@ -145,6 +145,8 @@ def start_detection(workspace: Workspace, target: Target) -> Job | None:
         tables = yield from find_atoms(target, threads, control)
         if not tables:
             raise Cancelled("Detection was stopped before the first frame was done.")
+        if target.config.classify:
+            yield Progress(len(tables), len(tables), "species and vacancies")
         return ready(tables, target)
 
     def then(found: Detected, outcome: Outcome) -> None:

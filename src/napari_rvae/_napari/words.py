@@ -58,7 +58,10 @@ def pixel(frames: Frames) -> str:
 
 def describe(sites: pd.DataFrame, frames: Frames, n_frames: int, n_border: int) -> str:
     """Say how many atoms there are, and how far apart they are."""
-    parts = [f"{count(len(sites), 'atom')} in {count(n_frames, 'frame')}"]
+    n_empty = int((sites["kind"] == "vacancy").sum())
+    parts = [f"{count(len(sites) - n_empty, 'atom')} in {count(n_frames, 'frame')}"]
+    if n_empty:
+        parts.append("1 vacancy" if n_empty == 1 else f"{n_empty:,} vacancies")
     apart = describe_distance(sites, frames)
     if apart:
         parts.append(apart)

@@ -43,7 +43,8 @@ latent variables and units of every atom.
 
 _STEPS = """\
 The steps, each with its options below:
-  detect   find the atoms and fit their positions
+  detect   find the atoms and fit their positions; --detect.classify names sublattices
+           and species and adds vacancies
   tracks   link the sites of successive frames
   crop     cut a window around every atom, in neighbour distances, so that the
            pixel size does not matter

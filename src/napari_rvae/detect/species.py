@@ -28,10 +28,10 @@ Ints = NDArray[np.int64]
 _NEIGHBOURS = 18
 
 #: Most further components, and the gain in nats of the likelihood that each must bring.
-_MOST_COMPONENTS, _LEAST_GAIN = 4, 5.0
+_MOST_COMPONENTS, _LEAST_GAIN = 4, 5.5
 
 #: Rounds of the expectation-maximisation.
-_ROUNDS = 60
+_ROUNDS = 40
 
 #: Atoms that are worth so many members when the spread of a component is estimated.
 _PRIOR_MEMBERS = 3.0
@@ -39,14 +39,11 @@ _PRIOR_MEMBERS = 3.0
 #: Sightings of one atom that scatter more than this chance allows are not averaged.
 _SAME_ATOM = 1e-4
 
-#: Where the tails of the hosts are measured: beyond this share of the atoms, and so many.
-_TAIL, _TAIL_ATOMS = 0.003, 8
+#: Degrees of freedom of the hosts' distribution that are tried; the last is as good as normal.
+_FREEDOM = (4.0, 8.0, 20.0, 200.0)
 
-#: Tails are long where they are so by this many standard errors.
-_SURE = 2.0
-
-#: Degrees of freedom of the longest tails, and of tails that are as good as normal.
-_LEAST_FREEDOM, _NORMAL = 4.0, 200.0
+#: Long tails must explain this much more (nats): they could as well be unlike atoms.
+_TAILS_COST = 18.0
 
 #: Atoms within this many standard deviations of the host are hosts.
 _NEAR = 1.3
@@ -177,11 +174,18 @@ def odd_atoms(seen: HostRatio, *, least_contrast: float, false_discovery_rate: f
     """
     count = len(seen.ratio)
     seen = _calibrated(seen)
-    host = _host_density(seen)
-    # the others are hosts beyond doubt; leaving them out makes this ten times faster
-    far = np.flatnonzero(np.abs(seen.ratio - 1) > _NEAR * seen.host_sd)
-    seen, host = seen.select(far), host[far]
-    components = _fitted(seen, host, least_contrast, count)
+    # the others are hosts beyond doubt; leaving them out makes this several times faster
+    is_far = np.abs(seen.ratio - 1) > _NEAR * seen.host_sd
+    far = np.flatnonzero(is_far)
+    best = -math.inf
+    for freedom in _FREEDOM:
+        density = _host_density(seen, freedom)
+        trial, level = _fitted(seen.select(far), density[far], least_contrast, count)
+        level += float(density[~is_far].sum()) - _LEAST_GAIN * len(trial)
+        level -= _TAILS_COST if freedom < _FREEDOM[-1] else 0.0
+        if level > best:
+            best, components, host = level, trial, density[far]
+    seen = seen.select(far)
     brighter, dimmer = np.zeros(count), np.zeros(count)
     if components:
         share = _shares(_log_terms(seen, host, components))
@@ -210,22 +214,12 @@ def _calibrated(seen: HostRatio) -> HostRatio:
     return HostRatio(ratio, np.hypot(seen.own_sd, extra), np.hypot(seen.host_sd, extra))
 
 
-def _host_density(seen: HostRatio) -> Floats:
-    """Logarithm of the hosts' density (N,), but for a constant.
+def _host_density(seen: HostRatio, freedom: float) -> Floats:
+    """Logarithm of the hosts' density (N,), but for a constant: Student's distribution.
 
-    Dirt and uneven ground make the tails of real hosts longer than those of a normal
-    distribution: Student's, with the degrees of freedom that the shorter of both tails shows,
-    since dopants lengthen one of them.
+    Dirt and uneven ground make the tails of real hosts longer than those of a normal one.
     """
     z = (seen.ratio - 1) / seen.host_sd
-    tail = max(_TAIL, _TAIL_ATOMS / len(z))
-    freedom = _NORMAL
-    if tail < 0.05:
-        shorter = min(np.quantile(z, 1 - tail), -np.quantile(z, tail))
-        chance = math.sqrt(tail / len(z)) / stats.norm.pdf(stats.norm.isf(tail))
-        grid = np.geomspace(_LEAST_FREEDOM, _NORMAL, 40)
-        length = stats.t.isf(tail, grid) / stats.t.isf(0.25, grid) * stats.norm.isf(0.25)
-        freedom = float(np.interp(_SURE * chance - shorter, -length, grid))
     width = stats.norm.isf(0.25) / stats.t.isf(0.25, freedom)  # the middle half stays as it is
     density = stats.t.logpdf(z / width, freedom) + 0.5 * math.log(2 * math.pi)
     return np.asarray(density - np.log(width * seen.host_sd))
@@ -243,10 +237,13 @@ def _shares(terms: Floats) -> Floats:
     return np.asarray((weight / weight.sum(axis=1, keepdims=True))[:, 1:])
 
 
-def _fitted(seen: HostRatio, host: Floats, least_contrast: float, count: int) -> list[_Component]:
-    """Components beside the host, added one by one as long as they pay.
+def _fitted(
+    seen: HostRatio, host: Floats, least_contrast: float, count: int
+) -> tuple[list[_Component], float]:
+    """Components beside the host, added one by one as long as they pay, and the log-likelihood.
 
-    `seen` are those of `count` atoms that may be something else.
+    `seen` are those of `count` atoms that may be something else. Of the others, the likelihood
+    has only the share of hosts.
     """
     components: list[_Component] = []
     level = float(host.sum())
@@ -262,7 +259,7 @@ def _fitted(seen: HostRatio, host: Floats, least_contrast: float, count: int) ->
         if gained - level < _LEAST_GAIN:
             break
         components, level = trial, gained
-    return components
+    return components, level
 
 
 def _best_start(
