@@ -55,7 +55,13 @@ from .layers import (
     tracks_layer,
     vectors_layer,
 )
-from .preprocess import LatticeDistortion, analyse_frames, destripe, lattice_distortion
+from .preprocess import (
+    LatticeDistortion,
+    analyse_frames,
+    destripe,
+    lattice_distortion,
+    measure_drift,
+)
 from .runs import Run, load_run, save_run
 from .synthetic import Simulation, simulate_graphene, simulate_perovskite
 from .tables import concat_sites, fold_angle, join_latents, neighbour_distance
@@ -129,6 +135,7 @@ __all__ = [
     "load_run",
     "manifold_layer",
     "map_layer",
+    "measure_drift",
     "measured_config",
     "neighbour_direction",
     "neighbour_distance",

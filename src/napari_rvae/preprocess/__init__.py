@@ -3,6 +3,7 @@
 from napari_rvae.preprocess.analyse import analyse_frames
 from napari_rvae.preprocess.correlation import noise_correlation
 from napari_rvae.preprocess.distortion import LatticeDistortion, lattice_distortion
+from napari_rvae.preprocess.drift import measure_drift
 from napari_rvae.preprocess.flyback import flyback_columns
 from napari_rvae.preprocess.rows import destripe
 from napari_rvae.preprocess.variance import stabilise_variance
@@ -13,6 +14,7 @@ __all__ = [
     "destripe",
     "flyback_columns",
     "lattice_distortion",
+    "measure_drift",
     "noise_correlation",
     "stabilise_variance",
 ]
