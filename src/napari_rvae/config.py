@@ -216,6 +216,15 @@ class DetectConfig(Config):
         "Name sublattices and species, and add missing atoms as vacancies.",
         label="Species, vacancies",
     )
+    average_frames: int = option(
+        1,
+        "Look for atoms in the mean of so many frames about each, drift removed, for low doses.",
+        low=1,
+        high=1000,
+        unit="frames",
+        advanced=True,
+        label="Average over",
+    )
     min_quality: float = option(
         0.0,
         "Leave out frames of lower quality, as analyse_frames tells it; 0: none.",

@@ -54,7 +54,10 @@ def detect_atoms(
     are measured (:func:`~napari_rvae.preprocess.destripe`).
 
     Frames whose flag "keep" in the frames table is False have no atoms, nor have those below
-    ``min_quality`` (:func:`~napari_rvae.analyse_frames`).
+    ``min_quality`` (:func:`~napari_rvae.analyse_frames`). With ``average_frames``, each frame is
+    replaced by the mean of so many about it, drift removed by whole pixels
+    (:func:`~napari_rvae.measure_drift`); then the atoms are those of that mean, and their positions
+    those in the frame. ``table.attrs["average_frames"]`` says so.
 
     Parameters
     ----------
@@ -113,10 +116,11 @@ def detect_atoms(
         tables.append(table)
         if progress is not None and progress(done, movie.n_frames) is False:
             raise Cancelled(f"Detection was stopped after {done} of {movie.n_frames} frames.")
-    found = concat_sites(*tables)
+    sites = concat_sites(*tables)
     if config.classify:
-        found = concat_sites(classify_atoms(found, movie, channel=channel, region=region))
-    return found
+        sites = concat_sites(classify_atoms(sites, movie, channel=channel, region=region))
+    sites.attrs = tables[0].attrs
+    return sites
 
 
 def iter_detect_atoms(
@@ -161,13 +165,19 @@ def iter_detect_atoms(
         table = _empty()
         if index in images.numbers:
             image = movie.frame(index, number)
-            table = _detect_frame(image, scale, config, device, sign)
+            if config.average_frames > 1:
+                table = _detect_mean(images, index, number, scale, device, sign)
+            else:
+                table = _detect_frame(image, scale, config, device, sign)
             here = mask if mask is None or mask.ndim == 2 else mask[index]
             table = table[_inside(table, here, np.isnan(image))]
         any_lattice |= bool(table["lattice_support"].notna().any())
         if index == movie.n_frames - 1 and images.n_frames and not any_lattice:
             _warn_no_lattice(movie, scale)
-        yield _as_sites(table, index, source or movie.name, sign)
+        sites = _as_sites(table, index, source or movie.name, sign)
+        if config.average_frames > 1:
+            sites.attrs["average_frames"] = config.average_frames
+        yield sites
 
 
 def measured_config(
@@ -280,6 +290,21 @@ def _detect_frame(
         if better is None:
             break
         plain, found = better, _search(sign * better, scale, config, device)
+    return found
+
+
+def _detect_mean(
+    images: FrameImages,
+    frame: int,
+    channel: int,
+    scale: AtomScale,
+    device: torch.device,
+    sign: float,
+) -> pd.DataFrame:
+    """Atoms of the mean of some frames, where one frame of them has them."""
+    index = int(np.searchsorted(images.numbers, frame))
+    found = _search(sign * images.frame(index, channel), scale, images.config, device)
+    found[["y", "x"]] -= images.offset(index)
     return found
 
 

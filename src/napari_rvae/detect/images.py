@@ -1,4 +1,4 @@
-"""The images that atoms are looked for in: good frames, without the offsets of their rows."""
+"""The images that atoms are looked for in: good frames, without row noise, averaged if asked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_rvae.config import DetectConfig
 from napari_rvae.frames import Frames
 from napari_rvae.preprocess.analyse import analyse_frames
+from napari_rvae.preprocess.drift import measure_drift
 from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.preprocess.rows import destripe, destripe_fitted
 
@@ -31,7 +32,8 @@ class FrameImages:
     movie
         The frames.
     config
-        Which frames to leave out, and whether the offsets of rows are taken off.
+        Which frames to leave out, whether the offsets of rows are taken off, and over how many
+        frames to average.
     channel
         The channel to look at, which tells the quality.
 
@@ -39,11 +41,22 @@ class FrameImages:
     ----------
     numbers
         Numbers of the frames that are searched (n,), in order.
+    drift
+        How far the specimen has moved in each of them (n, 2), in pixels; 0 without averaging.
     """
 
     def __init__(self, movie: Frames, config: DetectConfig, channel: int) -> None:
         self.movie, self.config = movie, config
         self.numbers = np.flatnonzero(_chosen(movie, config, channel))
+        self.drift = np.zeros((len(self.numbers), 2))
+        self._recent: dict[tuple[int, int], NDArray[np.float64]] = {}
+        if config.average_frames > 1 and len(self.numbers) > 1:
+            drift = measure_drift(movie, channel=channel).iloc[self.numbers]
+            self.drift = drift[["y", "x"]].to_numpy(float)
+            _LOG.info(
+                "mean of %d frames, drift removed; it is ambiguous in %d of %d",
+                *(config.average_frames, int(drift["ambiguous"].sum()), len(drift)),
+            )
 
     @property
     def n_frames(self) -> int:
@@ -51,9 +64,50 @@ class FrameImages:
         return len(self.numbers)
 
     def frame(self, index: int, channel: int = 0) -> NDArray[np.float64]:
-        """Image (Y, X) of one of these frames and a channel; NaN where the frame is."""
-        image = self.movie.frame(int(self.numbers[index]), channel)
-        return destripe(image) if self.config.destripe else image
+        """Image (Y, X) of one of these frames and a channel; NaN where nothing is known."""
+        window = self._window(index)
+        if len(window) == 1:
+            return self._single(index, channel)
+        total, count = np.zeros(self.movie.frame_shape), np.zeros(self.movie.frame_shape)
+        for other in window:
+            # by whole pixels: interpolation would correlate the noise
+            step = np.rint(self.drift[other] - self.drift[index]).astype(int)
+            here, there = _overlap(self.movie.frame_shape, step)
+            image = self._single(other, channel)[there]
+            total[here] += np.nan_to_num(image)
+            count[here] += np.isfinite(image)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def offset(self, index: int) -> NDArray[np.float64]:
+        """How far (dy, dx) the mean of a window shows atoms from where the frame has them."""
+        step = self.drift[self._window(index)] - self.drift[index]
+        return np.asarray((step - np.rint(step)).mean(0))
+
+    def _window(self, index: int) -> list[int]:
+        """Frames that are averaged about one of them; fewer at the ends of the movie."""
+        width = self.config.average_frames
+        first, last = index - (width - 1) // 2, index + width // 2
+        return list(range(max(first, 0), min(last + 1, self.n_frames)))
+
+    def _single(self, index: int, channel: int) -> NDArray[np.float64]:
+        key = index, channel
+        if key not in self._recent:
+            image = self.movie.frame(int(self.numbers[index]), channel)
+            while len(self._recent) >= self.config.average_frames:
+                self._recent.pop(next(iter(self._recent)))  # the oldest
+            self._recent[key] = destripe(image) if self.config.destripe else image
+        return self._recent[key]
+
+
+def _overlap(
+    shape: tuple[int, int], step: NDArray[np.int64]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Pixels that show the same in a frame and in another, in which the specimen is moved."""
+    here = tuple(slice(max(0, -s), max(0, n - max(0, s))) for n, s in zip(shape, step, strict=True))
+    there = tuple(
+        slice(max(0, s), max(0, n - max(0, -s))) for n, s in zip(shape, step, strict=True)
+    )
+    return here, there
 
 
 def _chosen(movie: Frames, config: DetectConfig, channel: int) -> NDArray[np.bool_]:

@@ -4,7 +4,16 @@ import logging
 import numpy as np
 import pytest
 
-from napari_rvae import DetectConfig, Frames, detect_atoms, iter_detect_atoms
+from napari_rvae import (
+    DetectConfig,
+    Frames,
+    detect_atoms,
+    iter_detect_atoms,
+    measure_drift,
+    simulate_graphene,
+)
+from napari_rvae.analysis.scores import detection_scores, match_sites
+from napari_rvae.detect.images import FrameImages
 from napari_rvae.errors import InputError, NoLatticeWarning
 from scenes import draw, lattice
 
@@ -56,3 +65,74 @@ def test_a_movie_without_a_frame_to_search_gives_an_empty_table(frames, options)
 def test_a_quality_is_a_share(value):
     with pytest.raises(InputError, match="min_quality"):
         DetectConfig(min_quality=value)
+
+
+# --------------------------------------------------------------------------- averages
+@pytest.fixture(scope="module")
+def faint():
+    """Seven drifting frames of graphene with some three counts at the peak of an atom."""
+    options = {"hole_end": 0.0, "hop_rate": 0.0, "row_noise": 0.0, "drift": 1.5, "dose": 200.0}
+    return simulate_graphene(n_frames=7, size=192, seed=4, **options)
+
+
+def test_averages_find_more_where_there_are_few_counts(faint):
+    def score(found):
+        truth = faint.sites.assign(source="")
+        options = {"tolerance": 4.0, "border": 14.0, "frame_shape": (192, 192)}
+        return detection_scores(found.assign(source=""), truth, **options)["f1"]
+
+    single = detect_atoms(faint.frames)
+    mean = detect_atoms(faint.frames, average_frames=5)
+    assert score(mean) > 0.97 > score(single)
+    assert mean.attrs == {"average_frames": 5}
+    assert single.attrs == {}
+    pairs = match_sites(mean.assign(source=""), faint.sites.assign(source=""), 4.0)
+    where = ["y", "x"]
+    gap = mean[where].to_numpy()[pairs[:, 0]] - faint.sites[where].to_numpy()[pairs[:, 1]]
+    drift = measure_drift(faint.frames)[where].to_numpy()
+    true = faint.fields["drift"] - faint.fields["drift"][0]
+    for frame in range(7):
+        # what is left is the error of the drift, not that of whole pixels
+        here = mean["frame"].to_numpy()[pairs[:, 0]] == frame
+        assert np.abs(np.median(gap[here], axis=0)).max() < 0.1 + np.abs(drift - true).max()
+
+
+def test_the_mean_of_frames_moved_by_any_step_shows_the_atoms_where_they_are():
+    points, _ = lattice(side=128)
+    steps = np.array([[0.0, 0.0], [0.4, -1.3], [1.0, -2.6], [1.3, -3.4]])
+    scenes = [draw(*(points + s).T, 400.0, side=128, seed=k) for k, s in enumerate(steps)]
+    movie = Frames(np.stack([scene.frame for scene in scenes]))
+    found = detect_atoms(movie, average_frames=3)
+    for frame, scene in enumerate(scenes):
+        here = found[found["frame"] == frame].assign(frame=0, source="")
+        pairs = match_sites(here, scene.sites.assign(source=""), 3.0)
+        where = ["y", "x"]
+        gap = here[where].to_numpy()[pairs[:, 0]] - scene.sites[where].to_numpy()[pairs[:, 1]]
+        assert np.abs(gap.mean(0)).max() < 0.08
+
+
+def test_frames_that_are_left_out_are_in_no_mean(frames):
+    movie = with_keep(frames, [True, True, False, True])
+    images = FrameImages(movie, DetectConfig(average_frames=3, destripe=False), 0)
+    assert images.n_frames == 3
+    chosen = np.asarray(frames.data)[[0, 1, 3]]
+    np.testing.assert_allclose(images.frame(1)[8:-8, 8:-8], chosen.mean(0)[8:-8, 8:-8])
+    np.testing.assert_allclose(images.frame(0)[8:-8, 8:-8], chosen[:2].mean(0)[8:-8, 8:-8])
+
+
+def test_missing_pixels_are_filled_by_other_frames_but_have_no_atoms(frames):
+    data = np.asarray(frames.data, float)[[0, 1, 3]].copy()
+    data[1, 40:80, 40:80], data[:, :10, :10] = np.nan, np.nan
+    images = FrameImages(Frames(data), DetectConfig(average_frames=3, destripe=False), 0)
+    missing = np.isnan(images.frame(1))
+    assert missing[:8, :8].all()
+    assert not missing[12:].any()
+    found = detect_atoms(data, average_frames=3).query("frame == 1")
+    assert len(found) > 20
+    assert not (found["y"].between(40, 79) & found["x"].between(40, 79)).any()
+
+
+def test_an_average_of_a_single_frame_is_that_frame(frames):
+    one = frames.frame(0)
+    plain, mean = detect_atoms(one), detect_atoms(one, average_frames=5)
+    assert mean.equals(plain)
