@@ -189,7 +189,7 @@ def test_a_training_that_stops_by_itself_says_so(viewer, open_widget, put, qtbot
     put(viewer)
     widget = open_widget(viewer, epochs=ENDLESS)
     widget.train()
-    assert "3 of 10000 epochs (then the held-out crops gained no more)" in finish(qtbot, widget)
+    assert "3 of 10,000 epochs (then the held-out crops gained no more)" in finish(qtbot, widget)
     assert widget.resume_button.isHidden()
 
 
@@ -204,7 +204,7 @@ def test_stopping_keeps_the_model_and_resuming_goes_on(viewer, open_widget, put,
     started(qtbot, widget)
     widget.job_panel.stop.click()
     text = finish(qtbot, widget)
-    assert f"of {ENDLESS} epochs" in text
+    assert f"of {ENDLESS:,} epochs" in text
     done = len(widget.workspace.model.rvae.history_)
     assert points.features["z0"].notna().any()
     before = points.features["z0"].to_numpy(copy=True)

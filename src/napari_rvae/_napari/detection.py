@@ -147,7 +147,7 @@ def start_detection(workspace: Workspace, target: Target) -> Job | None:
             raise Cancelled("Detection was stopped before the first frame was done.")
         if target.config.classify:
             yield Progress(len(tables), len(tables), "species and vacancies")
-        return ready(tables, target)
+        return ready(put_together(tables, target), target, len(tables))
 
     def then(found: Detected, outcome: Outcome) -> None:
         _show(workspace, target, found, outcome)
@@ -185,16 +185,22 @@ def find_atoms(
     return tables
 
 
-def ready(tables: Sequence[pd.DataFrame], target: Target) -> Detected:
-    """Make all that can be made in the thread."""
-    from napari_rvae.layers import points_layer
+def put_together(tables: Sequence[pd.DataFrame], target: Target) -> pd.DataFrame:
+    """One table of the sites of all frames, classified if that is asked for."""
     from napari_rvae.tables import concat_sites
 
-    sites, done = concat_sites(*tables), len(tables)
+    sites = concat_sites(*tables)
     if target.config.classify and len(sites):
         from napari_rvae.detect import classify_atoms  # loads torch
 
         sites = concat_sites(classify_atoms(sites, target.frames, region=target.region))
+    return sites
+
+
+def ready(sites: pd.DataFrame, target: Target, done: int) -> Detected:
+    """Make all that can be made in the thread of the sites of so many frames."""
+    from napari_rvae.layers import points_layer
+
     if not len(sites):
         return Detected(None, sites, nothing_found(target), done)
     name = f"atoms of {target.image.name}"

@@ -13,6 +13,7 @@ from napari_rvae._napari.detection import (
     Target,
     find_atoms,
     nothing_found,
+    put_together,
     ready,
     remove_preview,
 )
@@ -44,7 +45,7 @@ def start_preview(workspace: Workspace, target: Target) -> Job | None:
         tables = yield from find_atoms(target, threads, control)
         if len(tables) < len(numbers):
             raise Cancelled("The preview was stopped.")
-        found = ready(tables, target)
+        found = ready(put_together(tables, target), target, len(tables))
         counts = [f"{len(table):,}" for table in tables]
         return Detected(found.layer, found.sites, _text(found, target, numbers, counts), found.done)
 

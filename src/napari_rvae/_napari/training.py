@@ -388,7 +388,7 @@ def _finish(
     if rvae.can_resume:
         epochs = f"stopped after {done} of {count(total, 'epoch')}"
     elif done < total:
-        epochs = f"{done} of {total} epochs (then the held-out crops gained no more)"
+        epochs = f"{done} of {count(total, 'epoch')} (then the held-out crops gained no more)"
     if not rvae.can_resume:
         rvae.release()  # there is nothing to go on with: the device's memory is given back
     text = f"{epochs} in {rvae.history_[-1].seconds:.0f} s on {rvae.device_}"
