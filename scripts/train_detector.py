@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from napari_rvae.detect.network import NETWORK_SIGMA, AtomNetwork, network_input
+from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.render import render_gaussians
 from napari_rvae.synthetic.specimens import SIMULATOR_VERSION, random_specimen
 
@@ -61,7 +62,8 @@ def example(rng: np.random.Generator) -> Example:
     believed = sigma * math.exp(rng.uniform(-1, 1) * math.log(WRONG))
     side = max(16, round(SIDE * believed / NETWORK_SIGMA))
     specimen = random_specimen(rng, sigma, side)
-    seen = network_input(specimen.image.astype(float), believed)
+    image = specimen.image.astype(float)
+    seen = network_input(image, believed, noise_level(image))
     step = side / seen.shape[1]
     places = (specimen.points + 0.5) / step - 0.5
     shape = (seen.shape[1], seen.shape[2])

@@ -41,6 +41,10 @@ NETWORK_SIGMA = 1.6
 #: Widths of the slow background and of the surroundings that set the contrast, in its pixels.
 _BACKGROUND, _SURROUNDINGS = 8.0, 12.0
 
+#: A frame is taken for no cleaner than this: its standard deviation by that of its noise. What was
+#: smoothed or cut to black and white before would look like nothing the network knows.
+_CLEANEST = 10.0
+
 #: Frames are rescaled to a multiple of this, as the network halves them twice.
 _MULTIPLE = 4
 
@@ -157,7 +161,7 @@ def rescaled(image: NDArray[np.float64], sigma: float) -> _Rescaled:
     return _Rescaled(small, math.prod(gains))
 
 
-def network_input(image: NDArray[np.float64], sigma: float) -> NDArray[np.float32]:
+def network_input(image: NDArray[np.float64], sigma: float, noise_sd: float) -> NDArray[np.float32]:
     """What the network sees of a frame.
 
     Parameters
@@ -166,6 +170,8 @@ def network_input(image: NDArray[np.float64], sigma: float) -> NDArray[np.float3
         One frame (Y, X) without NaN; atoms are bright.
     sigma
         Width of an atom's image in pixels.
+    noise_sd
+        Standard deviation of the frame's noise.
 
     Returns
     -------
@@ -174,7 +180,7 @@ def network_input(image: NDArray[np.float64], sigma: float) -> NDArray[np.float3
         noise, then in units of the contrast around; both compressed by arsinh.
     """
     small, gain = rescaled(image, sigma)
-    noise = max(noise_level(image) * gain, 1e-30)
+    noise = max(noise_sd * gain, 1e-30)
     flat = small - ndimage.gaussian_filter(small, _BACKGROUND)
     contrast = np.sqrt(ndimage.gaussian_filter(flat**2, _SURROUNDINGS))
     contrast = np.maximum(contrast, noise)
@@ -228,7 +234,8 @@ def see(image: NDArray[np.float64], sigma: float, device: torch.device) -> Netwo
     ModelFileError
         If the weights of this installation are damaged.
     """
-    seen = torch.as_tensor(network_input(image, sigma), device=device)[None]
+    noise_sd = max(noise_level(image), float(image.std()) / _CLEANEST)
+    seen = torch.as_tensor(network_input(image, sigma, noise_sd), device=device)[None]
     with torch.inference_mode():
         last = seen.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
         chance = torch.sigmoid(load_network(str(device))(last)[0])

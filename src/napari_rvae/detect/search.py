@@ -40,7 +40,7 @@ _ALONE = 1.2
 #: The network's chance below which the lattice's expectation does not save a candidate, a bright
 #: one is not believed for its height, a clear one is not believed; and from which on a candidate
 #: is believed though it is not clear, if it has at least this share of ``min_snr``.
-_REFUTED, _DOUBTED, _BELIEVED, _SURE = 0.03, 0.15, 0.5, 0.6
+_REFUTED, _DOUBTED, _BELIEVED, _SURE = 0.1, 0.15, 0.5, 0.6
 _SEEN_SNR = 0.7
 
 #: Of a crystal's candidates more than the first share have this chance; and of its clear ones

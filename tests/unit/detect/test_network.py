@@ -120,7 +120,9 @@ class TestAnswers:
         )
 
     def test_units_and_offsets_do_not_matter(self, bright):
-        plain, other = (network_input(f, SIGMA) for f in (bright.frame, 3e-9 * bright.frame + 1))
+        unit = 3e-9
+        plain = network_input(bright.frame, SIGMA, 3.0)
+        other = network_input(unit * bright.frame + 1, SIGMA, unit * 3.0)
         assert other == pytest.approx(plain, abs=1e-3)
 
     def test_it_looks_at_the_surroundings_only(self):
