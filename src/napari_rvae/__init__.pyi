@@ -25,6 +25,7 @@ from .crops import Crops, concat_crops, extract_crops
 from .detect import (
     classify_atoms,
     detect_atoms,
+    estimate_detection_time,
     iter_detect_atoms,
     measured_config,
     sample_grid,
@@ -120,6 +121,7 @@ __all__ = [
     "decoded_symmetry",
     "destripe",
     "detect_atoms",
+    "estimate_detection_time",
     "export_table",
     "extract_crops",
     "find_units",

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,12 @@ from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess.rows import destripe
 from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
 
-__all__ = ["detect_atoms", "iter_detect_atoms", "measured_config"]
+__all__ = [
+    "detect_atoms",
+    "estimate_detection_time",
+    "iter_detect_atoms",
+    "measured_config",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -164,13 +170,9 @@ def iter_detect_atoms(
     for index in range(movie.n_frames):
         table = _empty()
         if index in images.numbers:
-            image = movie.frame(index, number)
-            if config.average_frames > 1:
-                table = _detect_mean(images, index, number, scale, device, sign)
-            else:
-                table = _detect_frame(image, scale, config, device, sign)
+            table, missing = _detect_one(images, index, number, scale, device, sign)
             here = mask if mask is None or mask.ndim == 2 else mask[index]
-            table = table[_inside(table, here, np.isnan(image))]
+            table = table[_inside(table, here, missing)]
         any_lattice |= bool(table["lattice_support"].notna().any())
         if index == movie.n_frames - 1 and images.n_frames and not any_lattice:
             _warn_no_lattice(movie, scale)
@@ -178,6 +180,48 @@ def iter_detect_atoms(
         if config.average_frames > 1:
             sites.attrs["average_frames"] = config.average_frames
         yield sites
+
+
+def estimate_detection_time(
+    frames: Any, config: DetectConfig | None = None, *, channel: int | str = 0, **overrides: Any
+) -> float:
+    """Estimate how long :func:`detect_atoms` will take, by a look at the middle frame.
+
+    Parameters
+    ----------
+    frames
+        Frames or array-like (Y, X), (T, Y, X), (T, C, Y, X).
+    config
+        Options; the defaults when left out.
+    channel
+        Number or name of the channel to look at.
+    **overrides
+        Single options, such as ``destripe=False``.
+
+    Returns
+    -------
+    float
+        Seconds for all frames, on this machine as busy as it is; what does not grow with their
+        number (the width of an atom's image) is measured, and so is one frame.
+
+    Examples
+    --------
+    >>> from napari_rvae import estimate_detection_time, simulate_graphene
+    >>> movie = simulate_graphene(n_frames=2, size=128).frames
+    >>> estimate_detection_time(movie) > 0
+    True
+    """
+    movie = as_frames(frames)
+    config = dataclasses.replace(config or DetectConfig(), **overrides)
+    number, device = movie.channel_index(channel), choose_device(config.device)
+    start = perf_counter()
+    images = FrameImages(movie, config, number)
+    sign, scale = _measured(images, config, number)
+    ready = perf_counter()
+    if not images.n_frames:
+        return ready - start
+    _detect_one(images, int(images.numbers[images.n_frames // 2]), number, scale, device, sign)
+    return ready - start + images.n_frames * (perf_counter() - ready)
 
 
 def measured_config(
@@ -271,6 +315,23 @@ def _as_sites(table: pd.DataFrame, frame: int, source: str, sign: float) -> pd.D
         sites[name] = table[name].to_numpy()[order]
     sites["background"] *= sign
     return sites
+
+
+def _detect_one(
+    images: FrameImages,
+    frame: int,
+    channel: int,
+    scale: AtomScale,
+    device: torch.device,
+    sign: float,
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Atoms of a frame that is searched, and which of its pixels are missing."""
+    image = images.movie.frame(frame, channel)
+    if images.config.average_frames > 1:
+        found = _detect_mean(images, frame, channel, scale, device, sign)
+    else:
+        found = _detect_frame(image, scale, images.config, device, sign)
+    return found, np.isnan(image)
 
 
 def _detect_frame(

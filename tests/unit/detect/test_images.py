@@ -8,6 +8,7 @@ from napari_rvae import (
     DetectConfig,
     Frames,
     detect_atoms,
+    estimate_detection_time,
     iter_detect_atoms,
     measure_drift,
     simulate_graphene,
@@ -136,3 +137,11 @@ def test_an_average_of_a_single_frame_is_that_frame(frames):
     one = frames.frame(0)
     plain, mean = detect_atoms(one), detect_atoms(one, average_frames=5)
     assert mean.equals(plain)
+
+
+def test_the_estimate_is_the_time_of_one_frame_times_their_number(frames, monkeypatch):
+    clock = iter([10.0, 13.0, 15.0])  # start, width known, one frame done
+    monkeypatch.setattr("napari_rvae.detect.atoms.perf_counter", lambda: next(clock))
+    assert estimate_detection_time(frames) == 3 + 4 * 2
+    clock = iter([10.0, 13.0])
+    assert estimate_detection_time(with_keep(frames, [False] * 4)) == 3
