@@ -207,6 +207,15 @@ def test_the_bonds_of_a_noisy_lattice_are_as_long_as_they_are(noise):
     assert math.isnan(bond_distance(table[:2]))
 
 
+def test_bonds_are_not_mixed_with_the_next_shell():
+    rows, columns = (index.ravel().astype(float) for index in np.indices((30, 30)))
+    # fcc along [110]: four neighbours at 0.612 a, two at 0.707 a
+    places = 20.0 * np.stack([rows / 2, (columns + (rows % 2) / 2) / np.sqrt(2)], 1)
+    places += np.random.default_rng(0).normal(0, 0.3, places.shape)
+    table = make_sites(frame=0, y=places[:, 0], x=places[:, 1])
+    assert bond_distance(table) == pytest.approx(20 * np.sqrt(3 / 8), rel=0.005)
+
+
 def test_neighbour_distance_needs_one_source_and_three_sites():
     first, second = (make_sites(frame=0, y=[0.0], x=[0.0], source=s) for s in "ab")
     assert math.isnan(neighbour_distance(first))
