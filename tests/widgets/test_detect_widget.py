@@ -172,6 +172,23 @@ def test_options_of_both_forms_reach_the_detector(qtbot, widget, six, detector):
     assert _points(widget.viewer)[0].metadata[METADATA_KEY]["config"] == config.to_dict()
 
 
+def test_vacancies_are_added_if_asked_for(qtbot, widget, six, detector):
+    def lattice(frame):
+        y, x = (np.delete(g.ravel(), 27) for g in np.mgrid[5:80:10.0, 5:80:10.0])
+        measured = {**dict.fromkeys(ATOM_COLUMNS, np.ones(63)), "background": np.zeros(63)}
+        return make_sites(
+            frame=frame, source="six", y=y, x=x, **measured | {"snr": np.full(63, 30)}
+        )
+
+    detector.atoms = lattice
+    widget.plain.fields["classify"].widget.value = True
+    _run(qtbot, widget, detector)
+    assert "378 atoms in 6 frames, 6 vacancies" in _said(widget).text
+    (points,) = _points(widget.viewer)
+    assert (points.features["species"] == "A").sum() == 378
+    assert {str(s) for s in points.symbol[points.features["kind"] == "vacancy"]} == {"ring"}
+
+
 def test_region_of_shapes_with_another_scale(
     qtbot, viewer, widget, image, detector, make_napari_viewer
 ):

@@ -112,7 +112,7 @@ def index_atoms(points: Floats, spacing: float) -> LatticeIndex:
     points = points / spacing
     scale = _area_scale(points)
     pairs = near_pairs(points, REACH * scale)
-    bases = local_bases(points, pairs, scale)
+    bases = local_bases(points, scale)
     if not len(bases.basis):
         return _no_index(count, scale * spacing, pairs)
     basis, family = _chosen_bases(bases.basis, bases.family, bases.slots, pairs)

@@ -88,15 +88,13 @@ def near_pairs(points: NDArray[np.float64], reach: float) -> Pairs:
     return Pairs(first, second, points[second] - points[first])
 
 
-def local_bases(points: NDArray[np.float64], pairs: Pairs, scale: float) -> LocalBases:
+def local_bases(points: NDArray[np.float64], scale: float) -> LocalBases:
     """Find the bases of each part of a frame, and put alike ones into families.
 
     Parameters
     ----------
     points
         Positions (N, 2) in neighbour distances.
-    pairs
-        Their near pairs.
     scale
         Square root of the area of an atom, in neighbour distances.
 
@@ -109,50 +107,61 @@ def local_bases(points: NDArray[np.float64], pairs: Pairs, scale: float) -> Loca
     counts = np.maximum(1, np.rint(extent / (_TILE * scale))).astype(int)
     size = extent / counts
     tile = np.minimum(((points - low) / size).astype(int), counts - 1)
-    found: list[NDArray[np.float64]] = []
-    support: list[int] = []
-    home: list[tuple[int, ...]] = []
-    for number in np.ndindex(*counts):
-        if not (tile == number).all(axis=1).any():
-            continue
-        middle = low + (np.array(number) + 0.5) * size
-        seen = (np.abs(points - middle) <= size).all(axis=1)
-        for basis, n_atoms in _grains(points, pairs.of(seen), seen, scale):
-            found.append(basis)
-            support.append(n_atoms)
-            home.append(number)
+    tile_number = tile[:, 0] * counts[1] + tile[:, 1]
+    order = np.argsort(tile_number, kind="stable")
+    ends = np.searchsorted(tile_number[order], np.arange(counts.prod() + 1))
+    found: list[tuple[NDArray[np.float64], int]] = []
+    home: list[NDArray[np.int64]] = []
+    for number in np.unique(tile_number):
+        own = np.array(divmod(int(number), int(counts[1])))
+        around = [
+            order[ends[k] : ends[k + 1]]
+            for k in (r * counts[1] + c for r, c in _neighbourhood(own, counts))
+        ]
+        atoms = points[np.concatenate(around)]
+        atoms = atoms[(np.abs(atoms - low - (own + 0.5) * size) <= size).all(axis=1)]
+        grains = _grains(atoms, scale)
+        found += grains
+        home += [own] * len(grains)
     if not found:
         none = np.full((len(points), _MOST_SLOTS), -1, np.int64)
         return LocalBases(np.empty((0, 2, 2)), np.empty(0, np.int64), none)
-    homes = np.array(home)
-    basis, family = _families(np.stack(found), np.array(support), homes)
-    return LocalBases(basis, family, _slots(tile, homes, family))
+    homes = np.stack(home)
+    support = np.array([n_atoms for _, n_atoms in found])
+    basis, family = _families(np.stack([one for one, _ in found]), support, homes)
+    slots = np.full((int(counts.prod()), _MOST_SLOTS), -1, np.int64)
+    for number in np.unique(tile_number):
+        near = _bases_near(np.array(divmod(int(number), int(counts[1]))), homes, family)
+        slots[number, : len(near)] = near
+    return LocalBases(basis, family, slots[tile_number])
 
 
-def _slots(
-    tile: NDArray[np.int64], home: NDArray[np.int64], family: NDArray[np.int64]
+def _neighbourhood(own: NDArray[np.int64], counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Rows and columns of a part of the frame and of those next to it."""
+    low, high = np.maximum(own - 1, 0), np.minimum(own + 2, counts)
+    return [(r, c) for r in range(low[0], high[0]) for c in range(low[1], high[1])]
+
+
+def _bases_near(
+    own: NDArray[np.int64], home: NDArray[np.int64], family: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Bases (N, G) that may hold in the part of each atom: its own, and of families next to it."""
-    slots = np.full((len(tile), _MOST_SLOTS), -1, np.int64)
-    for number in np.unique(tile, axis=0):
-        away = np.abs(home - number).max(axis=1)
-        near = np.argsort(away, kind="stable")[: np.count_nonzero(away <= 1)]
-        first = near[np.sort(np.unique(family[near], return_index=True)[1])][:_MOST_SLOTS]
-        slots[np.ix_((tile == number).all(axis=1), np.arange(len(first)))] = first
-    return slots
+    """Bases that may hold in a part: its own, and those of other families next to it."""
+    away = np.abs(home - own).max(axis=1)
+    near = np.argsort(away, kind="stable")[: np.count_nonzero(away <= 1)]
+    first = np.sort(np.unique(family[near], return_index=True)[1])
+    return np.asarray(near[first][:_MOST_SLOTS])
 
 
-def _grains(
-    points: NDArray[np.float64], pairs: Pairs, seen: NDArray[np.bool_], scale: float
-) -> list[tuple[NDArray[np.float64], int]]:
-    """Basis of each grain in a part of the frame, and how many atoms support it."""
-    left, n_seen, found = seen.copy(), int(seen.sum()), []
+def _grains(points: NDArray[np.float64], scale: float) -> list[tuple[NDArray[np.float64], int]]:
+    """Basis of each grain among the atoms of a part of the frame, and how many support it."""
+    pairs, left = near_pairs(points, REACH * scale), np.ones(len(points), bool)
+    found: list[tuple[NDArray[np.float64], int]] = []
     for _ in range(_MOST_GRAINS):
         basis = _basis(points[left], pairs, left, scale) if left.sum() >= _LEAST_ATOMS else None
         if basis is None:
             break
         supported = _supported(pairs, basis, REACH * scale, len(points))
-        if supported.sum() < max(_LEAST_ATOMS, _LEAST_SUPPORT * n_seen):
+        if supported.sum() < max(_LEAST_ATOMS, _LEAST_SUPPORT * len(points)):
             break
         found.append((basis, int(supported.sum())))
         # the rim of a grain is its own, too
