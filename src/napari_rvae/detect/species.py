@@ -33,6 +33,9 @@ _MOST_COMPONENTS, _LEAST_GAIN = 4, 5.5
 #: Rounds of the expectation-maximisation.
 _ROUNDS = 40
 
+#: A component is at most so wide, compared with its distance from the host: species are discrete.
+_WIDEST = 0.2
+
 #: Atoms that are worth so many members when the spread of a component is estimated.
 _PRIOR_MEMBERS = 3.0
 
@@ -313,7 +316,7 @@ def _improved(
         excess = float((w * ((seen.ratio - mean) ** 2 - seen.own_sd**2)).sum())
         usual = _PRIOR_MEMBERS * (0.1 * (mean - 1)) ** 2
         variance = max((excess + usual) / (total + _PRIOR_MEMBERS), 0.0)
-        spread = min(math.sqrt(variance), 0.35 * abs(mean - 1))
+        spread = min(math.sqrt(variance), _WIDEST * abs(mean - 1))
         share = min(max(total / count, 1e-9), 0.5)
         better.append(replace(component, share=share, mean=mean, spread=spread))
     return better
