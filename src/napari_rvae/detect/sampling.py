@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_rvae.detect.images import FrameImages
 from napari_rvae.preprocess.noise import drop_spikes, fill_missing
 
-__all__ = ["PlainImage", "middle", "plain_image", "sampled_images"]
+__all__ = ["PlainImage", "middle", "plain_image", "rows_agree", "sampled_images"]
+
+#: Agreement of rows that is this many times its standard error is no chance.
+_BEYOND_CHANCE = 4.0
 
 
 class PlainImage(NamedTuple):
@@ -44,3 +49,29 @@ def middle(image: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     """Middle part of a picture, at most `side` pixels high and wide."""
     start = [max(0, (n - side) // 2) for n in image.shape]
     return image[start[0] : start[0] + side, start[1] : start[1] + side]
+
+
+def rows_agree(image: NDArray[np.float64], sigma: float) -> bool:
+    """Whether pixels above each other agree beyond chance, as those of an atom do.
+
+    What slow detectors and the offsets of rows make lies along the rows.
+
+    Parameters
+    ----------
+    image
+        Picture (Y, X) without NaN.
+    sigma
+        Width of an atom's image in pixels.
+
+    Returns
+    -------
+    bool
+        True also where there are too few rows to tell.
+    """
+    flat = image - ndimage.uniform_filter(image, 2 * math.ceil(3 * sigma) + 1)
+    flat = flat - np.median(flat, axis=1, keepdims=True)
+    step = max(1, round(sigma / 2))
+    if len(flat) < 8 * step:
+        return True
+    rows = (flat[step:] * flat[:-step]).mean(1)
+    return bool(rows.mean() > _BEYOND_CHANCE * rows.std() / math.sqrt(rows.size))

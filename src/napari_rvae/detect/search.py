@@ -17,6 +17,7 @@ from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
+from napari_rvae.detect.sampling import rows_agree
 from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
 from napari_rvae.render import render_gaussians
 
@@ -42,6 +43,9 @@ _ALONE = 1.2
 #: is believed though it is not clear, if it has at least this share of ``min_snr``.
 _REFUTED, _DOUBTED, _BELIEVED, _SURE = 0.1, 0.15, 0.5, 0.6
 _SEEN_SNR = 0.7
+
+#: Where rows show nothing in common, an atom must be this many times ``min_snr`` above the noise.
+_BEYOND_ROWS = 2.0
 
 #: Of a crystal's candidates more than the first share have this chance; and of its clear ones
 #: the lattice expects more than the second share.
@@ -260,9 +264,11 @@ class FrameSearch:
             bright = _as_bright(fit.amplitude, expected & (snr >= least)) & (chance >= _DOUBTED)
             alone = np.where(np.isnan(view.support), _ALONE, 1.0)
             clear = (snr >= config.min_snr * alone) & (chance >= _BELIEVED)
-            seen = (snr >= _SEEN_SNR * config.min_snr) & (chance >= _SURE)
+            seen = (snr >= _SEEN_SNR * config.min_snr) & (chance >= _SURE) & (needed < _BELIEVED)
             likely = clear | seen | ((snr >= least) & (expected | bright))
             likely &= ~_split_halves(points, support, likely, spacing)
+        if not rows_agree(self.fine.full, self.fine.sigma):
+            likely &= snr >= _BEYOND_ROWS * config.min_snr
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
         bright = fit.amplitude >= _FAINTEST * typical
         return likely & bright & (fit.amplitude > 0), view.support

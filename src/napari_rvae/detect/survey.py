@@ -17,7 +17,7 @@ from napari_rvae.detect.binning import binned_whole
 from napari_rvae.detect.fit import fit_atoms
 from napari_rvae.detect.network import see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
-from napari_rvae.detect.sampling import middle
+from napari_rvae.detect.sampling import middle, rows_agree
 from napari_rvae.preprocess.noise import noise_curve, noise_level, robust_sd
 
 __all__ = ["survey_scale"]
@@ -35,9 +35,6 @@ _CHANCE, _CLEAR, _AS_WIDE, _FEWEST = 0.5, 6.0, 1.3, 3
 
 #: Many atoms are this share of the most that are seen at any width.
 _MANY = 0.3
-
-#: Agreement of rows that is this many times its standard error is no chance.
-_BEYOND_CHANCE = 4.0
 
 #: Atoms are few below this number for each square of their width.
 _SPARSE = 0.01
@@ -94,7 +91,7 @@ def _look(image: NDArray[np.float64], sigma: float, device: torch.device) -> tup
         for p, n in zip((y, x), small.shape, strict=True)
     )
     excess = _noise_excess(small, wide) if chance.size < _SPARSE * small.size / wide**2 else 1.0
-    if not _spans_rows(small, wide):
+    if not rows_agree(small, wide):
         return 0.0, math.nan
     variance = noise_curve(small).variance(ndimage.gaussian_filter(small, wide))
     fit = fit_atoms(small, variance, y, x, wide, free_sigma=True, device=device)
@@ -109,15 +106,3 @@ def _noise_excess(image: NDArray[np.float64], sigma: float) -> float:
     """By how much the noise at the scale of an atom exceeds white noise; atoms are to be few."""
     filtered, left = blob_filter(image, sigma, noise_level(image), density=0.05 / sigma**2)
     return max(1.0, robust_sd(filtered) / max(left, 1e-30))
-
-
-def _spans_rows(image: NDArray[np.float64], sigma: float) -> bool:
-    """Whether pixels above each other agree beyond chance, as those of an atom do.
-
-    What slow detectors and the offsets of rows make lies along the rows.
-    """
-    flat = image - ndimage.gaussian_filter(image, 3 * sigma)
-    flat -= np.median(flat, axis=1, keepdims=True)
-    step = max(1, round(sigma / 2))
-    rows = (flat[step:] * flat[:-step]).mean(1)
-    return bool(rows.mean() > _BEYOND_CHANCE * rows.std() / math.sqrt(rows.size))
