@@ -23,7 +23,8 @@ __all__ = ["Skew", "atom_skew", "choose_sign", "is_sixfold"]
 
 _LOG = logging.getLogger(__name__)
 
-#: The contrast is measured on so many frames, on a part of this side in pixels.
+#: The contrast is measured on so many frames; the width of the atoms on a part of this side in
+#: pixels, and the skewness on half of it or, of wide atoms, on more.
 _FRAMES, _SIDE = 3, 1024
 
 #: Dark atoms are believed from this skewness on, this many times above its standard error.
@@ -139,6 +140,12 @@ def is_sixfold(image: NDArray[np.float64], sigma: float) -> bool:
     return bool(np.mean(even & (order > 0.6)) > 0.4)
 
 
+def _may_be_bright(image: NDArray[np.float64], sigma: float) -> bool:
+    """Whether a frame with dark spots can be one of bright atoms all the same."""
+    finer = (atom_skew(image, sigma / 2**k) for k in range(1, 5) if sigma > 2**k)
+    return is_sixfold(-image, sigma) or any(skew.value > _SURE * skew.sd for skew in finer)
+
+
 def choose_sign(movie: FrameImages, config: DetectConfig, channel: int) -> float:
     """1 for bright atoms, -1 for dark ones; measured where the options leave it open.
 
@@ -164,14 +171,11 @@ def choose_sign(movie: FrameImages, config: DetectConfig, channel: int) -> float
         return -1.0 if config.contrast == "dark" else 1.0
     seen = []
     for image in sampled_images(movie, channel, _FRAMES):
-        part = middle(image, _SIDE)
-        sigma = config.sigma or blob_scale(part).sigma
-        if not math.isfinite(sigma):
-            continue
-        skew = atom_skew(part, sigma)
-        finer = [atom_skew(part, sigma / 2**k) for k in range(1, 5) if sigma > 2**k]
-        bright = any(s.value > _SURE * s.sd for s in finer)
-        seen.append((skew, bright or is_sixfold(-part, sigma)))
+        sigma = config.sigma or blob_scale(middle(image, _SIDE)).sigma
+        if math.isfinite(sigma):
+            part = middle(image, max(_SIDE // 2, math.ceil(1.5 * _PARTS * _ROOM * sigma)))
+            skew = atom_skew(part, sigma)
+            seen.append((skew, skew.value < 0 and _may_be_bright(part, sigma)))
     if not seen:
         return 1.0
     weight = np.array([1 / max(skew.sd, 1e-6) ** 2 for skew, _ in seen])
