@@ -53,11 +53,11 @@ def detect_atoms(
 ) -> pd.DataFrame:
     """Find the atoms in every frame, without labels and without settings.
 
-    The width of an atom's image is measured on the movie; candidates are the maxima of a Wiener
-    filter for blobs of that width; all are fitted together, neighbours subtracted; a weak one
-    stays if the lattice around it expects it. Where there is no lattice, an atom must stand
-    1.2 times ``min_snr`` above the noise. Frames lose the offsets of their rows first, if any
-    are measured (:func:`~napari_rvae.preprocess.destripe`).
+    Whether atoms are bright, and how wide, is measured on the movie; candidates are the maxima of
+    a Wiener filter for blobs of that width; all are fitted together, neighbours subtracted; a
+    weak one stays if the lattice around it expects it, and a small network can refute any. Where
+    there is no lattice, an atom must stand 1.2 times ``min_snr`` above the noise. Frames lose the
+    offsets of their rows first, if any are measured (:func:`~napari_rvae.preprocess.destripe`).
 
     Frames whose flag "keep" in the frames table is False have no atoms, nor have those below
     ``min_quality`` (:func:`~napari_rvae.analyse_frames`). With ``average_frames``, each frame is
