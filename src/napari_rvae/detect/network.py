@@ -217,7 +217,13 @@ class NetworkView(NamedTuple):
 _NEAR = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 
 
-def see(image: NDArray[np.float64], sigma: float, device: torch.device) -> NetworkView:
+def see(
+    image: NDArray[np.float64],
+    sigma: float,
+    device: torch.device,
+    *,
+    noise_sd: float | None = None,
+) -> NetworkView:
     """Let the network look at a frame.
 
     Parameters
@@ -228,13 +234,16 @@ def see(image: NDArray[np.float64], sigma: float, device: torch.device) -> Netwo
         Width of an atom's image in pixels.
     device
         Where to compute.
+    noise_sd
+        Standard deviation of the frame's noise; measured when left out.
 
     Raises
     ------
     ModelFileError
         If the weights of this installation are damaged.
     """
-    noise_sd = max(noise_level(image), float(image.std()) / _CLEANEST)
+    noise_sd = noise_level(image) if noise_sd is None else noise_sd
+    noise_sd = max(noise_sd, float(image.std()) / _CLEANEST)
     seen = torch.as_tensor(network_input(image, sigma, noise_sd), device=device)[None]
     with torch.inference_mode():
         last = seen.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs

@@ -17,7 +17,7 @@ from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
-from napari_rvae.detect.sampling import rows_agree
+from napari_rvae.detect.sampling import middle, rows_agree
 from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
 from napari_rvae.render import render_gaussians
 
@@ -46,6 +46,9 @@ _SEEN_SNR = 0.7
 
 #: Where rows show nothing in common, an atom must be this many times ``min_snr`` above the noise.
 _BEYOND_ROWS = 2.0
+
+#: Rows are compared in the middle of a frame, of this side in pixels.
+_ROWS_SIDE = 1024
 
 #: Of a crystal's candidates more than the first share have this chance; and of its clear ones
 #: the lattice expects more than the second share.
@@ -232,7 +235,7 @@ class FrameSearch:
     @cached_property
     def view(self) -> NetworkView:
         """What the network sees of the frame."""
-        return see(self.fine.full, self.fine.sigma, self.device)
+        return see(self.fine.full, self.fine.sigma, self.device, noise_sd=self.noise_sd)
 
     def chance(self, fit: AtomFit) -> NDArray[np.float64]:
         """How likely the network finds an atom near each place, from 0 to 1."""
@@ -267,7 +270,7 @@ class FrameSearch:
             seen = (snr >= _SEEN_SNR * config.min_snr) & (chance >= _SURE) & (needed < _BELIEVED)
             likely = clear | seen | ((snr >= least) & (expected | bright))
             likely &= ~_split_halves(points, support, likely, spacing)
-        if not rows_agree(self.fine.full, self.fine.sigma):
+        if not rows_agree(middle(self.fine.full, _ROWS_SIDE), self.fine.sigma):
             likely &= snr >= _BEYOND_ROWS * config.min_snr
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
         bright = fit.amplitude >= _FAINTEST * typical
