@@ -110,8 +110,10 @@ def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: 
     The autocorrelation gives a first width without finding anything; the atoms found with it
     tell how their order has biased it. Where the network does not see them as atoms, the frame
     holds something larger than atoms, or too few of these, and the network looks for them at
-    every scale.
+    every scale. Where both lengths are given there is nothing to measure.
     """
+    if config.sigma and config.neighbour_distance:
+        return AtomScale(config.sigma, config.neighbour_distance)
     images = [sign * image for image in sampled_images(movie, channel, _SAMPLED_FRAMES)]
     first = [(image, blob_scale(middle(image, _FIRST_SIDE))) for image in images]
     seen = [(image, blob) for image, blob in first if math.isfinite(blob.sigma)]
