@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.classify import classify_atoms
@@ -325,13 +326,14 @@ def _detect_one(
     device: torch.device,
     sign: float,
 ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """Atoms of a frame that is searched, and which of its pixels are missing."""
+    """Atoms of a frame that is searched, and where pixels are missing (Y, X)."""
     image = images.movie.frame(frame, channel)
     if images.config.average_frames > 1:
         found = _detect_mean(images, frame, channel, scale, device, sign)
     else:
         found = _detect_frame(image, scale, images.config, device, sign)
-    return found, np.isnan(image)
+    # a single missing pixel hides no atom
+    return found, ndimage.uniform_filter((~np.isfinite(image)).astype(float), 3) > 0.5
 
 
 def _detect_frame(

@@ -293,8 +293,9 @@ def network_from(about: Any, content: bytes) -> AtomNetwork:
     if len(content) > _MAX_BYTES:
         raise ModelFileError(broken.format("its weights are too large"))
     try:
-        network = AtomNetwork(**about["network"])
-        network.load_state_dict(load(content))
+        with torch.device("meta"):  # no first weights, and no random numbers for them
+            network = AtomNetwork(**about["network"])
+        network.load_state_dict(load(content), assign=True)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(broken.format(reason)) from None
