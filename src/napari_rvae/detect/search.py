@@ -269,7 +269,7 @@ class FrameSearch:
             clear = (snr >= config.min_snr * alone) & (chance >= _BELIEVED)
             seen = (snr >= _SEEN_SNR * config.min_snr) & (chance >= _SURE) & (needed < _BELIEVED)
             likely = clear | seen | ((snr >= least) & (expected | bright))
-            likely &= ~_split_halves(points, support, likely, spacing)
+            likely &= (chance >= _SURE) | ~_split_halves(points, support, likely, spacing)
         if not rows_agree(middle(self.fine.full, _ROWS_SIDE), self.fine.sigma):
             likely &= snr >= _BEYOND_ROWS * config.min_snr
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
@@ -309,7 +309,7 @@ def _split_halves(
 ) -> NDArray[np.bool_]:
     """Noise can cut a blob in two: of a close pair, the one that the lattice does not expect.
 
-    Both halves of a true pair (a dumbbell) are expected, and stay.
+    Both halves of a true pair (a dumbbell) are expected, and stay; so does what the network sees.
     """
     halves = np.zeros(len(points), bool)
     index = np.flatnonzero(likely)
