@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import cache
 
@@ -22,6 +23,8 @@ from napari_rvae.preprocess.blur import BlobScale, blob_scale
 from napari_rvae.render import render_gaussians
 
 __all__ = ["measure_scale"]
+
+_LOG = logging.getLogger(__name__)
 
 #: A movie's scale is measured on this many frames.
 _SAMPLED_FRAMES = 5
@@ -125,6 +128,7 @@ def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: 
         sigma = float(np.median(widths if widths.size else [blob.sigma for _, blob in seen]))
         spacing = float(np.median(spacings)) if spacings.size else math.nan
         confirmed = float(np.median(refined[:, 2]))
+        _LOG.info("the network sees %.0f %% of the atoms that the scale rests on", 100 * confirmed)
     if confirmed < _CONFIRMED and config.sigma is None:
         sigma, spacing = _surveyed(images[:_REFINED_FRAMES], sigma, spacing, config)
     return AtomScale(config.sigma or sigma, config.neighbour_distance or spacing)
