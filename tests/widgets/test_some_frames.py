@@ -11,7 +11,7 @@ from napari.layers import Image
 
 from napari_rvae import DetectConfig, Frames
 from napari_rvae._napari.some_frames import pick_frames, pick_region, with_scale
-from napari_rvae.detect import scale
+from napari_rvae.detect import atoms
 from napari_rvae.detect.search import AtomScale
 
 
@@ -46,7 +46,7 @@ def test_regions_of_frames_are_picked_too():
 def measured(monkeypatch):
     """Scales that are measured one after the other."""
     scales = []
-    monkeypatch.setattr(scale, "measure_scale", lambda *_: scales.pop(0))
+    monkeypatch.setattr(atoms, "measure_scale", lambda *_: scales.pop(0))
     return scales
 
 
