@@ -82,14 +82,17 @@ class _Detector:
     def __init__(self):
         self.passes = threading.Semaphore(0)
         self.asked = []
+        self.numbers = None
         self.warn = ""
         self.atoms = _atoms
 
-    def __call__(self, frames, config, *, region=None, **_options):
+    def __call__(self, frames, config, *, region=None, numbers=None, **_options):
         self.asked.append((frames, config, region))
-        for index in range(frames.n_frames):
+        self.numbers = numbers
+        asked = range(frames.n_frames) if numbers is None else numbers
+        for index in asked:
             self.passes.acquire(timeout=20)
-            if self.warn and index == frames.n_frames - 1:
+            if self.warn and index == asked[-1]:
                 warnings.warn(self.warn, NoLatticeWarning, stacklevel=2)
             yield self.atoms(index)
 
@@ -286,6 +289,17 @@ def test_a_preview_looks_at_a_frame_as_the_movie_would(qtbot, viewer, widget, im
     _idle(qtbot, widget)
     (layer,) = _points(viewer)
     np.testing.assert_allclose(layer.data, found[["frame", "y", "x"]])
+
+
+def test_a_preview_of_means_takes_the_frames_beside(qtbot, viewer, widget, six, detector):
+    widget.advanced.fields["average_frames"].widget.value = 3
+    detector.passes.release(3)
+    widget.trial.click()
+    _idle(qtbot, widget)
+    assert detector.asked[0][0].n_frames == 6
+    assert detector.numbers == (0, 3, 5)
+    (layer,) = [item for item in viewer.layers if item.name == "preview"]
+    assert sorted(set(layer.data[:, 0])) == [0, 3, 5]
 
 
 def test_species_and_vacancies_are_told_where_asked_for(qtbot, viewer, widget, image):

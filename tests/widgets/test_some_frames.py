@@ -58,6 +58,14 @@ def test_the_scale_is_measured_again_when_the_data_are_others(measured):
         assert (config.sigma, config.min_snr) == (sigma, 6.0)
 
 
+@pytest.mark.parametrize("option", [{"average_frames": 3}, {"min_quality": 0.2}])
+def test_the_scale_is_measured_again_on_other_images(measured, option):
+    measured += [AtomScale(2.0, 12.0), AtomScale(3.0, 15.0)]
+    image = Image(np.zeros((2, 9, 8)))
+    for options, sigma in (({}, 2.0), (option, 3.0)):
+        assert with_scale(image, Frames(image.data), DetectConfig(**options)).sigma == sigma
+
+
 def test_what_was_not_measured_is_left_open(measured):
     measured += [AtomScale(np.nan, np.nan), AtomScale(0.35, 1.5)]
     for _ in range(2):

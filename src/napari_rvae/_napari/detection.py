@@ -167,17 +167,18 @@ def find_atoms(
     tables: list[pd.DataFrame] = []
     with limit_threads(threads):
         frames, region, config = target.frames, target.region, target.config
-        if target.numbers is not None:
+        numbers = target.numbers
+        if numbers is not None:
             yield Progress(0, total, "measuring the scale")
             config = with_scale(target.image, frames, config)
-            frames = pick_frames(frames, target.numbers)
-            region = pick_region(region, target.numbers)
+            if config.average_frames == 1:  # else the means need the frames beside
+                frames, region = pick_frames(frames, numbers), pick_region(region, numbers)
+                numbers = None
         yield Progress(0, total, f"frame 1 of {total}")
         if control.stopped:
             return tables
-        for number, table in zip(
-            target.looked_at, iter_detect_atoms(frames, config, region=region), strict=True
-        ):
+        steps = iter_detect_atoms(frames, config, region=region, numbers=numbers)
+        for number, table in zip(target.looked_at, steps, strict=True):
             tables.append(table.assign(frame=number))
             yield Progress(len(tables), total, f"frame {len(tables)} of {total}")
             if control.stopped:

@@ -21,6 +21,9 @@ __all__ = ["pick_frames", "pick_region", "with_scale"]
 #: Options that are measured where they are left open.
 _FOUND = ("contrast", "sigma", "neighbour_distance")
 
+#: Options that change the images which these are measured on.
+_IMAGES = ("destripe", "average_frames", "min_quality")
+
 #: What was measured on each image: on which data, under which options, the options it gave.
 _MEASURED: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[Any, ...], DetectConfig]] = (
     weakref.WeakKeyDictionary()
@@ -30,9 +33,9 @@ _MEASURED: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[Any, ...], DetectConf
 def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig:
     """Options in which the scale of the whole movie is filled in.
 
-    It is measured once for each image; until the data, the contrast or a length that the user gives
-    changes, the other options can be tried on a frame without measuring it again. So a few frames
-    are looked at as the movie would be.
+    It is measured once for each image; until the data, the contrast, a length that the user gives
+    or what is done to the frames before changes, the other options can be tried on a frame without
+    measuring it again. So a few frames are looked at as the movie would be.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig
     """
     from napari_rvae.detect import measured_config  # loads torch
 
-    asked = tuple(getattr(config, name) for name in (*_FOUND, "destripe"))
+    asked = tuple(getattr(config, name) for name in (*_FOUND, *_IMAGES))
     data, key, found = _MEASURED.get(image, (None, None, config))
     if data is not frames.data or key != asked:
         found = measured_config(frames, config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +24,7 @@ from napari_rvae.detect.sampling import plain_image
 from napari_rvae.detect.scale import measure_scale
 from napari_rvae.detect.search import AtomScale, FrameSearch
 from napari_rvae.device import choose_device
-from napari_rvae.errors import Cancelled, NoLatticeWarning
+from napari_rvae.errors import Cancelled, InputError, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess.rows import destripe
 from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
@@ -135,6 +135,7 @@ def iter_detect_atoms(
     config: DetectConfig | None = None,
     *,
     region: Any = None,
+    numbers: Sequence[int] | None = None,
     source: str = "",
     channel: int | str = 0,
     **overrides: Any,
@@ -142,13 +143,19 @@ def iter_detect_atoms(
     """Find the atoms frame by frame.
 
     Takes the same options as :func:`detect_atoms`, but classifies nothing: that takes the whole
-    movie (:func:`classify_atoms`).
+    movie (:func:`classify_atoms`). With ``numbers`` only these frames are searched, in this order;
+    what is measured, and averaged, is that of the whole movie.
 
     Yields
     ------
     DataFrame
         Sites table of one frame after the other, each numbered from 0 and empty for frames that
         are left out; put them together with :func:`concat_sites`.
+
+    Raises
+    ------
+    InputError
+        If the frames or options are not usable, or a number is that of no frame.
 
     Examples
     --------
@@ -161,21 +168,22 @@ def iter_detect_atoms(
     movie = as_frames(frames)
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     mask, number = as_region(region, movie), movie.channel_index(channel)
-    device = choose_device(config.device)
+    wanted, device = _wanted(numbers, movie), choose_device(config.device)
     images = FrameImages(movie, config, number)
-    if not images.n_frames:
+    searched = set(images.numbers) & set(wanted)
+    if not searched:
         _warn_nothing_left(movie)
     sign, scale = _measured(images, config, number)
     _LOG.info("sigma %.2f px, neighbours %.2f px", scale.sigma, scale.spacing)
     any_lattice = False
-    for index in range(movie.n_frames):
+    for done, index in enumerate(wanted, start=1):
         table = _empty()
-        if index in images.numbers:
+        if index in searched:
             table, missing = _detect_one(images, index, number, scale, device, sign)
             here = mask if mask is None or mask.ndim == 2 else mask[index]
             table = table[_inside(table, here, missing)]
         any_lattice |= bool(table["lattice_support"].notna().any())
-        if index == movie.n_frames - 1 and images.n_frames and not any_lattice:
+        if done == len(wanted) and searched and not any_lattice:
             _warn_no_lattice(movie, scale)
         sites = _as_sites(table, index, source or movie.name, sign)
         if config.average_frames > 1:
@@ -282,6 +290,18 @@ def measured_config(
         sigma=known("sigma", scale.sigma),
         neighbour_distance=known("neighbour_distance", scale.spacing),
     )
+
+
+def _wanted(numbers: Sequence[int] | None, movie: Frames) -> list[int]:
+    """Frames to search."""
+    if numbers is None:
+        return list(range(movie.n_frames))
+    for number in numbers:
+        if not 0 <= number < movie.n_frames:
+            raise InputError(
+                f"There is no frame {number}: the movie has {movie.n_frames}, counted from 0."
+            )
+    return [int(number) for number in numbers]
 
 
 def _measured(images: FrameImages, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:

@@ -2,6 +2,7 @@ import dataclasses
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from napari_rvae import (
@@ -137,6 +138,21 @@ def test_an_average_of_a_single_frame_is_that_frame(frames):
     one = frames.frame(0)
     plain, mean = detect_atoms(one), detect_atoms(one, average_frames=5)
     assert mean.equals(plain)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_some_frames_are_searched_as_in_the_whole_movie(frames, width):
+    whole = list(iter_detect_atoms(frames, average_frames=width))
+    some = list(iter_detect_atoms(frames, average_frames=width, numbers=(3, 1)))
+    assert [table["frame"].unique().tolist() for table in some] == [[3], [1]]
+    for table, number in zip(some, (3, 1), strict=True):
+        pd.testing.assert_frame_equal(table, whole[number])
+
+
+@pytest.mark.parametrize("numbers", [(4,), (-1,), (0, 99)])
+def test_a_number_of_no_frame_is_refused(frames, numbers):
+    with pytest.raises(InputError, match=r"There is no frame (4|-1|99): the movie has 4"):
+        next(iter_detect_atoms(frames, numbers=numbers))
 
 
 def test_the_estimate_is_the_time_of_one_frame_times_their_number(frames, monkeypatch):
