@@ -251,7 +251,7 @@ class _Labels:
             mine = [here[np.isin(self.sublattice[here], np.flatnonzero(level == number))]
                     for here in rows]  # fmt: skip
             atoms = np.concatenate(mine)
-            self.species[atoms] = _letter(number)
+            self.species[atoms[np.isfinite(self.amplitude[atoms])]] = _letter(number)
             known = np.isfinite(np.stack(seen)[:, atoms]).all(axis=0)
             if known.any():
                 self._name_odd(atoms[known], seen.select(atoms[known]), _letter(number), config)

@@ -218,6 +218,18 @@ class TestSpecies:
         found = classify_atoms(atoms)
         assert agreement(found[found["kind"] == "atom"]) > 0.99
         assert found["species_probability"].isna().all()
+        assert (found["species"] == "").all()
+
+    def test_an_atom_without_amplitude_has_a_place_but_no_species(self):
+        points, label = crystal("honeycomb", missing=0.0)
+        atoms = table(points, label)
+        middle = int(np.argmin(np.hypot(*(points - 150).T)))
+        atoms.loc[atoms["true"].index[middle], ["amplitude", "snr"]] = np.nan
+        found = classify_atoms(atoms)
+        by_hand = found["amplitude"].isna() & (found["kind"] == "atom")
+        assert found.loc[by_hand, "species"].tolist() == [""]
+        assert (found.loc[by_hand, "sublattice"] >= 0).all()
+        assert set(found.loc[~by_hand & (found["kind"] == "atom"), "species"]) == {"A"}
 
 
 class TestVacancies:
