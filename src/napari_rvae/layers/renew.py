@@ -63,7 +63,8 @@ def renew_sites(
     Raises
     ------
     InputError
-        If either table is no sites table, or holds several sources.
+        If either table is no sites table, or holds several sources; if `frames` are no whole
+        numbers, or `deleted` no places.
 
     Examples
     --------
@@ -78,13 +79,12 @@ def renew_sites(
     for table in (sites, found):
         if len(table["source"].unique()) > 1:
             raise InputError("The sites come from several movies: renew those of one at a time.")
-    numbers = np.unique(np.asarray(list(frames), np.int64))
+    numbers, gaps = _numbers(frames), _places(deleted)
     again = sites["frame"].isin(numbers)
     by_hand = sites[EDITED] == 1 if EDITED in sites and keep_edited else again & False
     kept, new = sites[~again | by_hand], found[found["frame"].isin(numbers)]
     if keep_edited:
         place = ["frame", "y", "x"]
-        gaps = np.asarray(deleted, float).reshape(-1, 3)
         hand = np.concatenate([sites.loc[again & by_hand, place].to_numpy(float), gaps])
         new = new[~_near(new[place].to_numpy(float), hand, _reach(found, sites))]
     first = max(next_id, int(sites["site_id"].max()) + 1 if len(sites) else 0)
@@ -92,6 +92,29 @@ def renew_sites(
     if len(sites):
         new = new.assign(source=sites["source"].iloc[0])
     return _stacked(kept, new)
+
+
+def _numbers(frames: Iterable[int]) -> NDArray[np.int64]:
+    """Numbers of frames, each once."""
+    try:
+        given = np.asarray(list(frames), float)
+        numbers = given.astype(np.int64)
+    except (TypeError, ValueError):
+        given, numbers = np.array([np.nan]), np.zeros(1, np.int64)
+    if not (numbers == given).all():
+        raise InputError("frames are no whole numbers: give those of the frames to renew.")
+    return np.unique(numbers)
+
+
+def _places(deleted: ArrayLike) -> NDArray[np.float64]:
+    """Places (N, 3) of sites that were deleted."""
+    try:
+        places = np.asarray(deleted, float)
+    except (TypeError, ValueError):
+        places = np.zeros(1)
+    if places.size and places.shape[1:] != (3,):
+        raise InputError("deleted has another shape than (N, 3): give frame, y and x of each site.")
+    return places.reshape(-1, 3)
 
 
 def _reach(found: pd.DataFrame, sites: pd.DataFrame) -> float:

@@ -85,6 +85,18 @@ def test_several_movies_are_refused(sites):
         renew_sites(other, sites, [0])
 
 
+@pytest.mark.parametrize("frames", [["a"], [0.5], [None], 3])
+def test_frames_that_are_no_numbers_are_refused(sites, frames):
+    with pytest.raises(InputError, match="frames are no whole numbers"):
+        renew_sites(sites, sites, frames)
+
+
+@pytest.mark.parametrize("deleted", [[1, 2], [[1, 2]], ["a"], [[1, 2, 3], [1]]])
+def test_places_of_another_shape_are_refused(sites, deleted):
+    with pytest.raises(InputError, match=r"deleted has another shape than \(N, 3\)"):
+        renew_sites(sites, sites, [0], deleted=deleted)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12),
     st.sets(st.integers(0, 4)),
