@@ -386,6 +386,18 @@ def test_one_frame_anew_leaves_the_others(qtbot, viewer, widget, six, detector):
     assert _counts(layer) == [5, 4, 4, 2, 4, 4]
 
 
+def _with_a_vacancy(frame):
+    return _atoms(frame).assign(kind=["atom", "atom", "atom", "vacancy"])
+
+
+def test_vacancies_found_anew_are_no_atoms(qtbot, widget, six, detector):
+    _run(qtbot, widget, detector)
+    _look_at(widget, RANGE, 2, 3)
+    detector.atoms = _with_a_vacancy
+    _run(qtbot, widget, detector)
+    assert widget.status.plain_text == "Frames 2 and 3: 6 atoms and 2 vacancies."
+
+
 def test_a_range_of_frames_anew(qtbot, viewer, widget, six, detector):
     _run(qtbot, widget, detector)
     (layer,) = _points(viewer)

@@ -14,7 +14,7 @@ from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of, made_from, record_of
 from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.some_frames import pick_frames, pick_region, with_scale
-from napari_rvae._napari.words import count, describe, enumerate_frames
+from napari_rvae._napari.words import count, count_sites, describe, enumerate_frames
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.config import DetectConfig
 from napari_rvae.errors import Cancelled
@@ -283,7 +283,7 @@ def _renew(
     record["next_site_id"] = max(record.get("next_site_id", 0), int(sites["site_id"].max()) + 1)
 
     here = sites[sites["frame"].isin(numbers)]
-    text = f"{where[0].upper()}{where[1:]}: {count(len(here), 'atom')}"
+    text = f"{where[0].upper()}{where[1:]}: {count_sites(here)}"
     kept = int((here["edited"] == 1).sum()) if "edited" in here else 0
     notes = [f"{text}, {kept:,} of them set by hand." if kept else f"{text}."]
     if latent_names(sites):

@@ -117,7 +117,7 @@ class FrameTable(QTableWidget):
         return self.shown is not None and "noise_sd" in self.shown
 
     def show_frames(self, table: Any) -> None:
-        """Show a table of :func:`~napari_rvae._napari.detection.frame_table`, None for nothing."""
+        """Show a table of :func:`frame_table`, None for nothing."""
         self.shown = table
         self.blockSignals(True)  # noqa: FBT003 - Qt's own
         self.setRowCount(0 if table is None else len(table))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "count",
+    "count_sites",
     "describe",
     "describe_distance",
     "enumerate_frames",
@@ -61,13 +62,24 @@ def describe(sites: pd.DataFrame, frames: Frames, n_frames: int, n_border: int) 
     n_empty = int((sites["kind"] == "vacancy").sum())
     parts = [f"{count(len(sites) - n_empty, 'atom')} in {count(n_frames, 'frame')}"]
     if n_empty:
-        parts.append("1 vacancy" if n_empty == 1 else f"{n_empty:,} vacancies")
+        parts.append(_count_vacancies(n_empty))
     apart = describe_distance(sites, frames)
     if apart:
         parts.append(apart)
     if n_border:
         parts.append(f"{n_border:,} at the border")
     return ", ".join(parts) + "."
+
+
+def count_sites(sites: pd.DataFrame) -> str:
+    """Say how many atoms and vacancies there are: "12 atoms", "12 atoms and 1 vacancy"."""
+    n_empty = int((sites["kind"] == "vacancy").sum())
+    atoms = count(len(sites) - n_empty, "atom")
+    return f"{atoms} and {_count_vacancies(n_empty)}" if n_empty else atoms
+
+
+def _count_vacancies(number: int) -> str:
+    return "1 vacancy" if number == 1 else f"{number:,} vacancies"
 
 
 def describe_distance(sites: pd.DataFrame, frames: Frames) -> str:
