@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from napari_rvae.errors import InputError
 from napari_rvae.tables import bond_distance, distance_spread
 
-__all__ = ["FRAME_COLUMNS", "MIN_FRAME_SIDE", "Frames", "as_frames", "as_region", "set_scale"]
+__all__ = [
+    "FRAME_COLUMNS",
+    "MIN_FRAME_SIDE",
+    "Frames",
+    "as_frames",
+    "as_region",
+    "check_length",
+    "set_scale",
+]
 
 #: Columns of the frames table.
 FRAME_COLUMNS = ("frame", "time", "dose", "bias", "keep")
@@ -334,6 +342,12 @@ def as_region(region: Any, frames: Frames) -> NDArray[np.bool_] | None:
     return mask
 
 
+def check_length(distance: float) -> None:
+    """Raise an InputError unless a distance is finite and positive."""
+    if not (np.isfinite(distance) and distance > 0):
+        raise InputError(f"The distance {distance:g} is no length: give a positive one.")
+
+
 def set_scale(
     frames: Any, sites: pd.DataFrame, *, neighbour_distance: float, unit: str = "nm"
 ) -> Frames:
@@ -378,8 +392,7 @@ def set_scale(
     ((17.75, 17.75), ('pm', 'pm'))
     """
     movie = as_frames(frames)
-    if not (np.isfinite(neighbour_distance) and neighbour_distance > 0):
-        raise InputError(f"The distance {neighbour_distance:g} is no length: give a positive one.")
+    check_length(neighbour_distance)
     if unit not in _LENGTH_UNITS:
         raise InputError(f"unit = {unit!r} is unknown: choose one of {', '.join(_LENGTH_UNITS)}.")
     # in widths of a pixel, along y too

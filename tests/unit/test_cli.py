@@ -296,8 +296,23 @@ def test_a_known_distance_sets_the_scale(stand_ins, movie, monkeypatch, capsys):
     assert "each 0.02 nm" in capsys.readouterr().out
     assert main(["run", movie]) == 0
     assert "of unknown size" in capsys.readouterr().out
-    assert main(["run", movie, "--neighbour-distance-nm", "0"]) == 1
-    assert "The distance 0 is no length" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("distance", ["0", "-0.142", "nan", "inf"])
+def test_a_distance_that_is_none_is_refused_before_the_work(stand_ins, movie, capsys, distance):
+    assert main(["run", movie, f"--neighbour-distance-nm={distance}"]) == 1
+    seen = capsys.readouterr()
+    assert f"The distance {float(distance):g} is no length" in seen.err
+    assert "finding atoms" not in seen.out + seen.err
+
+
+def test_vacancies_are_counted(stand_ins, movie, monkeypatch, capsys):
+    y, x = (index.ravel() * 8.0 + 4 for index in np.indices((3, 3)))
+    kind = np.where(np.arange(9) == 4, "vacancy", "atom")
+    found = make_sites(frame=0, y=y, x=x).assign(kind=kind)
+    monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: found)
+    assert main(["run", movie]) == 0
+    assert "9 (1 of them vacancies), nearest" in capsys.readouterr().out
 
 
 def test_without_a_folder_nothing_is_written_and_that_is_said(stand_ins, movie, tmp_path, capsys):

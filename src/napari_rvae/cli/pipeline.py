@@ -76,15 +76,19 @@ def analyse_movie(
     Raises
     ------
     InputError
-        If the device is not there, there are no atoms, they cannot set the scale, or no atom has a
-        whole window inside its frame.
+        If the device is not there, the distance is no length, there are no atoms, they cannot set
+        the scale, or no atom has a whole window inside its frame.
     """
     import napari_rvae as nr
     from napari_rvae.device import choose_device
+    from napari_rvae.frames import check_length
     from napari_rvae.vae.checks import check_model
 
     start = perf_counter()
-    choose_device(device)  # a wrong one is said now, not after the atoms were found
+    # what is wrong is said now, not after the atoms were found
+    choose_device(device)
+    if neighbour_distance_nm is not None:
+        check_length(neighbour_distance_nm)
     with progress.step("analysing frames"):
         quality = nr.analyse_frames(frames)
     with progress.step("finding atoms") as tick:
@@ -235,10 +239,12 @@ def print_result(result: Result) -> None:
     noise, blur = (result.quality[name].median() for name in ("noise_sd", "blur"))
     distance = nr.neighbour_distance(result.sites)
     known = result.sites["unit"] >= 0
+    n_empty = int((result.sites["kind"] == "vacancy").sum())
+    among = f" ({n_empty:,} of them vacancies)" if n_empty else ""
     facts = {
         "frames": f"{frames.n_frames} of {rows} x {columns} px, {_pixel(frames)}",
         "noise": f"{noise:.3g} standard deviation, atoms {blur:.2f} px wide",
-        "sites": f"{len(result.sites):,}, nearest neighbours {distance:.2f} px apart",
+        "sites": f"{len(result.sites):,}{among}, nearest neighbours {distance:.2f} px apart",
         "crops": f"{len(crops):,}, each {crops.window_px:.1f} px wide",
         "model": f"{result.model.config.n_latents} latents, trained on {result.model.device_}",
         "units": f"{len(result.units.summary)} in {int(known.sum()):,} sites",
