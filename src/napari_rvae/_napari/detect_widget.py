@@ -35,7 +35,10 @@ NO_ATOMS = "Detect atoms first: the table is kept with their layer."
 
 #: When to change an option, where its own help does not say so.
 ADVICE = {
-    "contrast": "Choose dark where atoms are darker than what lies between them.",
+    "contrast": (
+        "Choose dark where atoms are darker than what lies between them, and the hollows are found "
+        "in their place."
+    ),
     "neighbour_distance": (
         "Give it where the status line reports a distance that cannot be right, such as that of "
         "every second atom."
@@ -46,6 +49,10 @@ ADVICE = {
         "Lower it if faint atoms of the crystal are missed; single atoms beside it are not touched."
     ),
     "min_lattice_support": "Raise it if atoms appear in places that break the lattice.",
+    "destripe": "Switch it off if the offsets of rows that are taken off belong to the specimen.",
+    "classify": "It takes a lattice; the columns are under Colour by on Latents.",
+    "average_frames": "Raise it if single frames show too little, and atoms stay where they are.",
+    "min_quality": "Raise it to the quality (Frame quality, below) of frames that are no use.",
     "device": "A graphics card pays off for large frames with many thousands of atoms.",
 }
 
