@@ -21,6 +21,7 @@ from skimage.feature import peak_local_max
 
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames
+from napari_rvae.preprocess.parabola import top_offset
 from napari_rvae.tables import group_rows, make_sites, neighbour_distance, validate_sites
 
 __all__ = [
@@ -202,9 +203,7 @@ def _maxima(image: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     place = []
     for axis, (before, after) in enumerate((((-1, 0), (1, 0)), ((0, -1), (0, 1)))):
         left, right = (smooth[row + dy, column + dx] for dy, dx in (before, after))
-        bend = left + right - 2 * smooth[row, column]
-        offset = np.where(bend < 0, (left - right) / np.where(bend < 0, 2 * bend, 1.0), 0.0)
-        place.append((row, column)[axis] + np.clip(offset, -0.5, 0.5))
+        place.append((row, column)[axis] + top_offset(left, smooth[row, column], right))
     return np.stack(place, axis=1)
 
 

@@ -15,6 +15,7 @@ from napari_rvae.errors import Cancelled
 from napari_rvae.frames import Frames, as_frames
 from napari_rvae.preprocess.blur import blob_scale
 from napari_rvae.preprocess.noise import fill_missing, robust_sd
+from napari_rvae.preprocess.parabola import top_offset
 
 __all__ = ["measure_drift"]
 
@@ -209,13 +210,7 @@ class _Follower:
             peak = np.clip(peak + step, 1, last)
         y, x = peak
         offset = [
-            _vertex(correlation[y - 1 : y + 2, x]),
-            _vertex(correlation[y, x - 1 : x + 2]),
+            top_offset(*correlation[y - 1 : y + 2, x]),
+            top_offset(*correlation[y, x - 1 : x + 2]),
         ]
         return np.asarray(peak - self.middle + offset, np.float64)
-
-
-def _vertex(values: NDArray[np.float64]) -> float:
-    """Place of a parabola's maximum through three values, from the middle one."""
-    bend = values[0] + values[2] - 2 * values[1]
-    return float(np.clip((values[0] - values[2]) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
