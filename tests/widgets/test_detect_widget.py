@@ -291,6 +291,20 @@ def test_a_preview_looks_at_a_frame_as_the_movie_would(qtbot, viewer, widget, im
     np.testing.assert_allclose(layer.data, found[["frame", "y", "x"]])
 
 
+def _none(frame):
+    return _atoms(frame).iloc[:0]
+
+
+@pytest.mark.parametrize("name", ["preview", "detect"])
+def test_why_nothing_was_searched_is_said(qtbot, widget, six, detector, name):
+    detector.atoms, detector.warn = _none, "six: no frame was searched; lower min_quality."
+    detector.passes.release(6)
+    getattr(widget, name).click()
+    _idle(qtbot, widget)
+    assert widget.status.plain_text.startswith("No atoms in ")
+    assert widget.status.plain_text.endswith("no frame was searched; lower min_quality.")
+
+
 def test_a_preview_of_means_takes_the_frames_beside(qtbot, viewer, widget, six, detector):
     widget.advanced.fields["average_frames"].widget.value = 3
     detector.passes.release(3)

@@ -237,7 +237,8 @@ def _show(workspace: Workspace, target: Target, found: Detected, outcome: Outcom
     elif earlier and found.layer is not None and _renewable(earlier[-1], target):
         _renew(workspace, target, found, earlier[-1], outcome)
     elif found.layer is None:
-        workspace.say("detect", f"{stopped}{found.text}", "warning")
+        text = " ".join((f"{stopped}{found.text}", *outcome.warnings))
+        workspace.say("detect", text, "warning")
     else:
         made = Layer.create(*found.layer)
         note = _add(workspace.viewer, target, made, earlier)

@@ -68,8 +68,9 @@ def _text(found: Detected, target: Target, numbers: Sequence[int], counts: list[
 def _show(workspace: Workspace, found: Detected, outcome: Outcome) -> None:
     viewer = workspace.viewer
     remove_preview(viewer)
+    text = " ".join((found.text, *outcome.warnings))
     if found.layer is None:
-        workspace.say("detect", found.text, "warning")
+        workspace.say("detect", text, "warning")
         return
     data, options, kind = found.layer
     options |= {"name": PREVIEW, "face_color": "transparent"}
@@ -78,5 +79,4 @@ def _show(workspace: Workspace, found: Detected, outcome: Outcome) -> None:
     selected = set(viewer.layers.selection)
     viewer.add_layer(Layer.create(data, options, kind))
     viewer.layers.selection = selected  # the user goes on with what is at hand
-    text = " ".join((found.text, *outcome.warnings))
     workspace.say("detect", text, "warning" if outcome.warnings else "info")
