@@ -44,6 +44,10 @@ _ALONE = 1.2
 _REFUTED, _DOUBTED, _BELIEVED, _SURE = 0.1, 0.15, 0.5, 0.6
 _SEEN_SNR = 0.7
 
+#: Noise cuts no blob in two that stands so many times ``min_snr`` above it, if the network sees
+#: both. (In frames that were smoothed it sees halves of fainter ones.)
+_WHOLE = 2.0
+
 #: Where rows show nothing in common, an atom must be this many times ``min_snr`` above the noise.
 _BEYOND_ROWS = 2.0
 
@@ -269,7 +273,8 @@ class FrameSearch:
             clear = (snr >= config.min_snr * alone) & (chance >= _BELIEVED)
             seen = (snr >= _SEEN_SNR * config.min_snr) & (chance >= _SURE) & (needed < _BELIEVED)
             likely = clear | seen | ((snr >= least) & (expected | bright))
-            likely &= (chance >= _SURE) | ~_split_halves(points, support, likely, spacing)
+            whole = (chance >= _SURE) & (snr >= _WHOLE * config.min_snr)
+            likely &= whole | ~_split_halves(points, support, likely, spacing)
         if not rows_agree(middle(self.fine.full, _ROWS_SIDE), self.fine.sigma):
             likely &= snr >= _BEYOND_ROWS * config.min_snr
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0

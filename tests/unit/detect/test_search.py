@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_rvae import detect_atoms
 from napari_rvae.detect.binning import binned
@@ -46,3 +47,18 @@ def test_wide_atoms_are_found_in_coarser_pixels(magnification):
     assert abs(error.mean(0)).max() < 0.02 * sigma
     assert table["sigma"].iloc[0] == pytest.approx(sigma, rel=0.06)
     assert table["amplitude"].median() == pytest.approx(height, rel=0.06)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_smoothed_noise_does_not_cut_atoms_in_two(seed):
+    """A network sees the halves; where they are faint, the lattice is asked all the same."""
+    rng = np.random.default_rng(seed)
+    step = np.stack(np.meshgrid(np.arange(-2, 40), np.arange(-2, 40), indexing="ij"), -1)
+    step = step.reshape(-1, 2) * 18.0 - 100
+    turn = np.array([[np.cos(0.35), np.sin(0.35)], [-np.sin(0.35), np.cos(0.35)]])
+    y, x = (step @ turn + [60, -60]).T
+    inside = (y > 0) & (x > 0) & (y < 319) & (x < 319)
+    frame = render_gaussians(y[inside], x[inside], 1.0, 4.0, (320, 320))
+    noise = ndimage.gaussian_filter(rng.normal(size=frame.shape), (1.2, 2.0))
+    found = detect_atoms(frame + 0.25 / noise.std() * noise)
+    assert abs(len(found) / inside.sum() - 1) < 0.05
