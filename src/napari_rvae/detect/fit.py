@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-__all__ = ["AtomFit", "fit_atoms"]
+__all__ = ["TAIL_WIDTH", "AtomFit", "fit_atoms"]
 
 #: The fit sees pixels up to this many sigma from the atom: 97 % of what the picture tells of a
 #: position, without much of the neighbours.
@@ -29,6 +29,12 @@ _BATCH_ATOMS = 512
 
 #: The background about an atom is compared with that of so many neighbours.
 _BACKGROUND_NEIGHBOURS = 24
+
+#: Its slope follows from the nearest so many, values so many standard deviations off cut.
+_SLOPE_NEIGHBOURS, _FAR = 14, 2.5
+
+#: Tails of atoms are Gaussians this many times wider than the atom.
+TAIL_WIDTH = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,9 @@ class _Fitter:
         sigma: torch.Tensor,
         *,
         free_sigma: bool,
+        tail: float = 0.0,
     ) -> None:
+        self.tail = tail
         self.n_free = 5 if free_sigma else 4
         self.seed = position
         self.centre = position.round().long()
@@ -126,6 +134,7 @@ class _Fitter:
         self.expected = torch.zeros_like(base)  # background, and how sure that is (1/variance)
         self.sureness = torch.zeros_like(base)
         self.mates: NDArray[np.int64] | None = None
+        self.slope = torch.zeros_like(self.p[:, 1:3])  # of the background, along y and x
 
     def _shape_terms(
         self, p: torch.Tensor, offset: torch.Tensor
@@ -193,7 +202,7 @@ class _Fitter:
         return matrix
 
     def share_background(self) -> None:
-        """Expect of each background what the neighbours' say, as far as they agree.
+        """Expect of each background what the neighbours' say, as far as they agree, and its slope.
 
         An atom's own background is known poorly, since its tails look alike. The scatter of
         the fitted values beyond their own errors tells how far neighbours may differ
@@ -201,16 +210,18 @@ class _Fitter:
         """
         if len(self.p) < 2 * _BACKGROUND_NEIGHBOURS:
             return
+        points = (self.centre + self.p[:, 1:3]).cpu().double().numpy()
         if self.mates is None:  # who they are hardly changes after the first round
-            points = (self.centre + self.p[:, 1:3]).cpu().double().numpy()
-            tree = cKDTree(points)
-            self.mates = np.asarray(tree.query(points, _BACKGROUND_NEIGHBOURS + 1)[1])[:, 1:]
+            found = cKDTree(points).query(points, _BACKGROUND_NEIGHBOURS + 1)[1]
+            self.mates = np.asarray(found)[:, 1:]
         self.sureness = torch.zeros_like(self.sureness)
         matrix = self._information()
         value = self.p[:, 3].cpu().double().numpy()
         ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
         own = torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].cpu().double().numpy()
-        local = np.median(value[self.mates], axis=1)
+        near = self.mates[:, :_SLOPE_NEIGHBOURS]
+        slope, local = _planes(points, value, float(np.median(own)), near)
+        self.slope = torch.as_tensor(slope, dtype=self.p.dtype, device=self.p.device)
         spread = (1.4826 * np.median(np.abs(value - local))) ** 2
         between = max(spread - float(np.median(own)), 0.0)
         # the local median itself is known no better than this
@@ -218,9 +229,22 @@ class _Fitter:
         self.expected = torch.as_tensor(local, dtype=self.p.dtype, device=self.p.device)
         self.sureness = torch.full_like(self.sureness, 1 / max(between, 1e-12))
 
+    def _target(self) -> torch.Tensor:
+        """Windows (N, P*P) without the other atoms and the slope of the background."""
+        offset = self.near.offset.to(self.p.dtype)
+        rise = self.slope[:, :, None] * (offset - self.p[:, 1:3, None])
+        target = self.near.gather(self.image) - self.others()
+        target -= (rise[:, 0, :, None] + rise[:, 1, None, :]).flatten(1)
+        if self.tail:  # all tails were taken off, but the atom's own hardly differ from its core
+            wide = self.p.clone()
+            wide[:, 4] += math.log(TAIL_WIDTH)
+            own = self.tail * self.p[:, 0, None, None] * self._shape_terms(wide, offset)[0]
+            target += own.flatten(1)
+        return target
+
     def improve(self, steps: int) -> None:
         """Take Levenberg-Marquardt steps with the neighbours held."""
-        target = self.near.gather(self.image) - self.others()
+        target = self._target()
         self.p = torch.cat([self._improved(target[part], part, steps) for part in self.batches])
 
     def _improved(self, target: torch.Tensor, part: slice, steps: int) -> torch.Tensor:
@@ -272,6 +296,32 @@ class _Fitter:
         )
 
 
+def _planes(
+    points: NDArray[np.float64],
+    value: NDArray[np.float64],
+    variance: float,
+    mates: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slope (N, 2) of a value about each point and its height (N,) there, by its mates.
+
+    Least squares, with values far from the mates' median cut, and all slopes shrunk as far as
+    their spread is due to the values' own variance.
+    """
+    apart, values = points[mates] - points[:, None], value[mates]
+    usual = np.median(values, axis=1, keepdims=True)
+    limit = _FAR * 1.4826 * np.median(np.abs(values - usual), axis=1, keepdims=True)
+    cut = np.clip(values, usual - limit, usual + limit)
+    arms = apart - apart.mean(1, keepdims=True)
+    spread = np.einsum("nki,nkj->nij", arms, arms)
+    spread += 1e-3 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(2)  # in one line
+    inverse = np.linalg.inv(spread)
+    slope = np.einsum("nij,nkj,nk->ni", inverse, arms, cut - cut.mean(1, keepdims=True))
+    error = float(np.median(np.trace(inverse, axis1=1, axis2=2))) * variance / 2
+    total = float(np.mean(slope**2))
+    slope *= max(total - error, 0.0) / max(total, 1e-30)
+    return slope, np.median(values - np.einsum("nki,ni->nk", apart, slope), axis=1)
+
+
 def fit_atoms(
     image: NDArray[np.float64],
     variance: NDArray[np.float64],
@@ -282,6 +332,7 @@ def fit_atoms(
     free_sigma: bool = False,
     rounds: int = 4,
     device: torch.device | None = None,
+    tail: float = 0.0,
 ) -> AtomFit:
     """Fit amplitude, position and background of every atom.
 
@@ -304,6 +355,9 @@ def fit_atoms(
         How often the neighbours are subtracted anew.
     device
         Where to compute; the CPU when left out.
+    tail
+        Tails that were taken off the frame, as a share of the atoms' height
+        (:class:`~napari_rvae.detect.leftover.Leftover`).
 
     Returns
     -------
@@ -324,6 +378,7 @@ def fit_atoms(
         torch.as_tensor(np.stack([y, x], 1), dtype=torch.float32, device=device),
         torch.full((y.size,), sigma, dtype=torch.float32, device=device),
         free_sigma=free_sigma,
+        tail=tail,
     )
     for number in range(rounds):
         fitter.improve(3 if number == 0 else 2)

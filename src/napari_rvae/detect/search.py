@@ -15,6 +15,7 @@ from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
+from napari_rvae.detect.leftover import measure_leftover
 from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
 from napari_rvae.detect.sampling import middle, rows_agree
@@ -130,14 +131,42 @@ class _Grid:
         self, y: NDArray[np.float64], x: NDArray[np.float64], rounds: int, device: torch.device
     ) -> AtomFit:
         """Fit atoms near places in pixels of the frame; the answer is in these, too."""
-        k, middle = self.binning, (self.binning - 1) / 2
-        rows, columns = (
-            np.clip((p - middle) / k, 0, n - 1)
-            for p, n in zip((y, x), self.image.shape, strict=True)
-        )
         fit = fit_atoms(
-            self.image, self.variance, rows, columns, self.sigma, rounds=rounds, device=device
+            self.image, self.variance, *self._inside(y, x), self.sigma, rounds=rounds, device=device
         )
+        return self._in_frame(fit)
+
+    def fit_best(
+        self, y: NDArray[np.float64], x: NDArray[np.float64], device: torch.device
+    ) -> AtomFit:
+        """Fit, and again without tails and the rows' shifts as far as the first fit tells them."""
+        rounds, variance, sigma = 2, self.variance, self.sigma
+        place = self._inside(y, x)
+        fit = fit_atoms(self.image, variance, *place, sigma, rounds=rounds, device=device)
+        rest = measure_leftover(self.image, variance, fit, sigma)
+        if rest.tail or rest.shift_sd:
+            plain, place = self.image - rest.tails - rest.moved, self._clipped(fit.y, fit.x)
+            fit = fit_atoms(
+                plain, variance, *place, sigma, rounds=rounds, device=device, tail=rest.tail
+            )
+        return self._in_frame(replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(sigma))))
+
+    def _inside(
+        self, y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Places in these pixels, inside the picture, of places in pixels of the frame."""
+        middle = (self.binning - 1) / 2
+        return self._clipped((y - middle) / self.binning, (x - middle) / self.binning)
+
+    def _clipped(
+        self, y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        rows, columns = self.image.shape
+        return np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)
+
+    def _in_frame(self, fit: AtomFit) -> AtomFit:
+        """Turn values in these pixels into those in pixels of the frame."""
+        k, middle = self.binning, (self.binning - 1) / 2
         if k == 1:
             return fit
         taller = (k * self.sigma / self.frame_sigma) ** 2  # as the volume is the same
@@ -211,7 +240,7 @@ class FrameSearch:
             new &= near >= self.separation
         y, x = np.concatenate([first.y, y2[new]]), np.concatenate([first.x, x2[new]])
         fit = _prune(self.coarse.fit(y, x, 3, self.device), self.separation)
-        fit = _prune(self.fine.fit(fit.y, fit.x, 2, self.device), self.separation)
+        fit = _prune(self.fine.fit_best(fit.y, fit.x, self.device), self.separation)
         return fit.widen(inflation)
 
     def _first_look(self) -> tuple[AtomFit, NDArray[np.float64]]:

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from napari_rvae.detect.fit import TAIL_WIDTH, fit_atoms
+from napari_rvae.detect.leftover import measure_leftover
+from napari_rvae.render import render_gaussians
+from scenes import SIDE, SIGMA, lattice
+
+
+def scene(rng, *, noise=1.0, tail=0.0, jitter=0.0, dopant=4.0, ramp=0.0):
+    """Honeycomb (places, frame) with some bright atoms, tails, jittering rows, uneven ground."""
+    points, _ = lattice()
+    y, x = points.T
+    height = 100.0 * np.where(rng.random(y.size) < 0.05, dopant, 1.0)
+    shift = rng.normal(0, jitter, SIDE)
+    size = (SIDE, SIDE)
+    frame = render_gaussians(y, x, height, SIGMA, size, row_shift=shift)
+    frame += tail * render_gaussians(y, x, height, TAIL_WIDTH * SIGMA, size, row_shift=shift)
+    rows, columns = np.indices(size) / SIDE
+    frame += ramp * np.sin(2 * np.pi * (rows + 0.7 * columns)) + rng.normal(0, noise, size)
+    return y, x, shift, frame
+
+
+def fitted(frame, y, x, noise=1.0, **options):
+    inside = (y > -0.5) & (x > -0.5) & (y < SIDE - 0.5) & (x < SIDE - 0.5)
+    variance = np.full_like(frame, noise**2)
+    start = np.clip(np.stack([y, x])[:, inside], 0, SIDE - 1)
+    return inside, fit_atoms(frame, variance, *start, SIGMA, rounds=3, **options)
+
+
+def errors(fit, y, x, inside):
+    away = (np.minimum(y, x) > 15) & (np.maximum(y, x) < SIDE - 16)
+    return np.stack([fit.y - y[inside], fit.x - x[inside]])[:, away[inside]]
+
+
+def test_where_nothing_is_left_nothing_is_told(rng):
+    y, x, _, frame = scene(rng, noise=10.0)
+    _, fit = fitted(frame, y, x, noise=10.0)
+    rest = measure_leftover(frame, np.full_like(frame, 100.0), fit, SIGMA)
+    assert rest.tail == rest.shift_sd == rest.atom_sd(SIGMA) == 0.0
+    assert not rest.tails.any()
+    assert not rest.moved.any()
+
+
+def test_tails_are_measured_and_taken_off(rng):
+    y, x, _, frame = scene(rng, tail=0.08)
+    inside, first = fitted(frame, y, x)
+    rest = measure_leftover(frame, np.ones_like(frame), first, SIGMA)
+    assert 0.02 < rest.tail < 0.12  # the fits take some of it for background and height
+    _, second = fitted(frame - rest.tails, y, x, tail=rest.tail)
+    before, after = (np.sqrt(np.mean(errors(f, y, x, inside) ** 2)) for f in (first, second))
+    assert after < 0.85 * before
+    # heights mean what they meant
+    assert np.median(second.amplitude) == pytest.approx(np.median(first.amplitude), rel=0.05)
+
+
+def test_shifts_of_rows_are_told_and_undone(rng):
+    y, x, shift, frame = scene(rng, jitter=0.15)
+    inside, first = fitted(frame, y, x)
+    rest = measure_leftover(frame, np.ones_like(frame), first, SIGMA)
+    assert np.corrcoef(rest.shift, shift)[0, 1] > 0.8
+    assert rest.shift.std() == pytest.approx(0.15, rel=0.35)
+    _, second = fitted(frame - rest.moved, y, x)
+    before, after = errors(first, y, x, inside)[1], errors(second, y, x, inside)[1]
+    assert after.std() < before.std()
+
+
+def test_missing_pixels_do_not_matter(rng):
+    y, x, _, frame = scene(rng, jitter=0.15)
+    frame[60:70, 40:90] = np.nan
+    _, fit = fitted(frame, y, x)
+    rest = measure_leftover(frame, np.ones_like(frame), fit, SIGMA)
+    assert np.isfinite(rest.moved).all()
+    assert rest.shift.std() == pytest.approx(0.15, rel=0.4)
+
+
+@pytest.mark.parametrize("ramp", [0.0, 20.0])
+def test_a_slanted_ground_moves_no_atom(rng, ramp):
+    y, x, _, frame = scene(rng, ramp=ramp, dopant=1.0)
+    inside, fit = fitted(frame, y, x)
+    assert np.sqrt(np.mean(errors(fit, y, x, inside) ** 2)) < 0.06
