@@ -71,6 +71,8 @@ def render_gaussians(
     jitter = np.zeros(rows) if row_shift is None else np.asarray(row_shift, dtype=float)
     offsets = np.arange(-half, half + 1)
     batch = max(1, _BATCH_PIXELS // (2 * half + 1) ** 2)
+    order = np.argsort(py, kind="stable")  # so that a batch touches few rows
+    py, px, height, width = py[order], px[order], height[order], width[order]
     for start in range(0, py.size, batch):
         part = slice(start, start + batch)
         yi = np.rint(py[part]).astype(np.int64)[:, None] + offsets
@@ -84,6 +86,7 @@ def render_gaussians(
             dx = dx - jitter[safe_y][:, :, None]
         row = np.exp(-(dx**2) / twice[..., None]) * inside_x[:, None, :]
         values = height[part, None, None] * column[:, :, None] * row
-        index = safe_y[:, :, None] * columns + safe_x[:, None, :]
-        picture += np.bincount(index.ravel(), values.ravel(), minlength=rows * columns)
+        first, last = safe_y.min() * columns, (safe_y.max() + 1) * columns
+        index = safe_y[:, :, None] * columns + safe_x[:, None, :] - first
+        picture[first:last] += np.bincount(index.ravel(), values.ravel(), minlength=last - first)
     return picture.reshape(shape)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_rvae.detect.fit import TAIL_WIDTH, AtomFit
+from napari_rvae.detect.sampling import middle
 from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
 
@@ -17,6 +18,9 @@ __all__ = ["Leftover", "measure_leftover"]
 
 #: What is smooth over this many sigma is background.
 _SMOOTH = 5.0
+
+#: Tails are measured on the middle of a frame, of about this side in pixels.
+_TAIL_SIDE = 1024
 
 #: Tails, and shifts of rows, this many standard errors above zero are there.
 _SURE = 5.0
@@ -89,18 +93,23 @@ def measure_leftover(
     atoms = render_gaussians(fit.y, fit.x, fit.amplitude, sigma, shape)
     known = np.isfinite(image)
     weight = np.where(known, 1 / variance, 0.0)
-    width = 2 * int(_SMOOTH * sigma * math.sqrt(6) / 2) + 1
+    width = _width(sigma)
     rest = _without_smooth(fill_missing(image - atoms), width)
-    wide = TAIL_WIDTH * sigma
     points = _at_pixels(fit.y, fit.x, fit.amplitude, shape)
-    tails = 2 * math.pi * wide**2 * ndimage.gaussian_filter(points, wide, mode="constant")
-    # how tall the core is must be free too: with tails, its Gaussian is another
-    looks = [_without_smooth(part, width) for part in (atoms, tails)]
-    height, tail = _heights(rest, looks, weight)
-    rest = rest - height * looks[0] - tail * looks[1]
+    height, tail = _heights(rest, atoms, points, weight, sigma)
+    tails = np.zeros(shape)
+    if tail:
+        rest = rest - height * _without_smooth(atoms, width)
+        tails = tail * _tails(points, sigma)
+        rest = rest - _without_smooth(tails, width)
     slope = np.gradient(atoms, axis=1)
     shift, shift_sd = _row_shifts(rest, slope, weight, sigma)
-    return Leftover(tail, tail * tails, shift, shift_sd, -shift[:, None] * slope)
+    return Leftover(tail, tails, shift, shift_sd, -shift[:, None] * slope)
+
+
+def _width(sigma: float) -> int:
+    """Side of a box that smooths over _SMOOTH sigma when it is applied twice."""
+    return 2 * int(_SMOOTH * sigma * math.sqrt(6) / 2) + 1
 
 
 def _without_smooth(picture: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -128,10 +137,28 @@ def _at_pixels(
     return picture.reshape(shape)
 
 
+def _tails(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Tails as high as their atoms (Y, X)."""
+    wide = TAIL_WIDTH * sigma
+    spread = ndimage.gaussian_filter(points, wide, mode="constant")
+    return np.asarray(2 * math.pi * wide**2 * spread)
+
+
 def _heights(
-    rest: NDArray[np.float64], looks: list[NDArray[np.float64]], weight: NDArray[np.float64]
+    rest: NDArray[np.float64],
+    atoms: NDArray[np.float64],
+    points: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    sigma: float,
 ) -> tuple[float, float]:
-    """Heights of core and tails in the residual; zero where the tails are not sure."""
+    """Heights of core and tails in the residual; zero where the tails are not sure.
+
+    How tall the core is must be free, too: with tails, its Gaussian is another.
+    """
+    side = _TAIL_SIDE + 2 * int(4 * TAIL_WIDTH * sigma)
+    rest, atoms, points, weight = (middle(part, side) for part in (rest, atoms, points, weight))
+    width = _width(sigma)
+    looks = [_without_smooth(part, width) for part in (atoms, _tails(points, sigma))]
     matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
     right = np.array([(weight * a * rest).sum() for a in looks])
     if not np.linalg.cond(matrix) < 1e8:

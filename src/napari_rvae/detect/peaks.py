@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
@@ -40,18 +42,20 @@ def blob_filter(
     pad = int(4 * sigma) + 1
     padded = np.pad(image, pad, mode="reflect" if min(image.shape) > pad else "edge")
     shape = [fft.next_fast_len(n, real=True) for n in padded.shape]
-    k2 = fft.fftfreq(shape[0])[:, None] ** 2 + fft.rfftfreq(shape[1])[None] ** 2
+    k2 = fft.fftfreq(shape[0]) ** 2, fft.rfftfreq(shape[1]) ** 2  # of the two axes
     spectrum = fft.rfft2(padded - padded.mean(), shape)
-    form = np.exp(-4 * np.pi**2 * sigma**2 * k2)
-    background = 1 - np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k2)
+    form = np.multiply.outer(*(np.exp(-4 * np.pi**2 * sigma**2 * k) for k in k2))
+    slow = np.multiply.outer(*(np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k) for k in k2))
     # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
     power = (float(np.var(image)) - noise_sd**2) / (density * np.pi * sigma**2)
     power = max(power, noise_sd**2)  # few blobs in a large frame hardly show in its variance
     signal = density * power * (2 * np.pi * sigma**2) ** 2 * form
-    gain = signal / (signal + noise_sd**2 + 1e-30) * background
-    filtered = fft.irfft2(spectrum * gain, shape)
-    full = np.concatenate([gain, gain[:, 1 : (shape[1] + 1) // 2]], axis=1)  # both halves
-    left = noise_sd * float(np.sqrt(np.mean(full**2)))
+    gain = signal / (signal + noise_sd**2 + 1e-30) * (1 - slow)
+    spectrum *= gain
+    filtered = fft.irfft2(spectrum, shape)
+    power_left = np.einsum("yx,yx->x", gain, gain)
+    both = power_left.sum() + power_left[1 : (shape[1] + 1) // 2].sum()  # both halves of the plane
+    left = noise_sd * math.sqrt(both / (shape[0] * shape[1]))
     return filtered[pad:-pad, pad:-pad][: image.shape[0], : image.shape[1]], left
 
 

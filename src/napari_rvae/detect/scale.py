@@ -73,7 +73,7 @@ def _refine(
     scale = AtomScale(first.sigma, 1.3 * first.valley)
     for _ in range(_ROUNDS):
         search = FrameSearch(part, scale, torch.device("cpu"))
-        fit = search.find()
+        fit = search.find(best=False)
         fit = fit.select(search.judge(fit, config)[0])
         if fit.y.size < 3 or not math.isfinite(measured):
             return math.nan, math.nan, 0.0
@@ -148,6 +148,6 @@ def _surveyed(
         return sigma, spacing
     part = middle(images[int(np.argmin(np.abs(np.nan_to_num(found) - width)))], int(256 * width))
     search = FrameSearch(part, AtomScale(width, math.nan), device)
-    fit = search.find()
+    fit = search.find(best=False)
     fit = fit.select(search.judge(fit, config)[0])
     return width, nearest_spacing(np.stack([fit.y, fit.x], 1))

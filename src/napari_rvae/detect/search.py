@@ -224,12 +224,17 @@ class FrameSearch:
         k = self.fine.binning
         return k * y + (k - 1) / 2, k * x + (k - 1) / 2, height
 
-    def find(self) -> AtomFit:
+    def find(self, *, best: bool = True) -> AtomFit:
         """Fit the candidates, look again with them subtracted, fit all.
 
         Real noise is correlated and real atoms are no Gaussians. Both show in what the filter
         finds when all atoms are taken away; where that is more than white noise would leave,
         the standard deviations grow by as much.
+
+        Parameters
+        ----------
+        best
+            Fit again without what all the atoms tell of tails and of the rows' shifts.
         """
         first, rest = self._first_look()
         inflation = self._inflation(rest)
@@ -240,7 +245,11 @@ class FrameSearch:
             new &= near >= self.separation
         y, x = np.concatenate([first.y, y2[new]]), np.concatenate([first.x, x2[new]])
         fit = _prune(self.coarse.fit(y, x, 3, self.device), self.separation)
-        fit = _prune(self.fine.fit_best(fit.y, fit.x, self.device), self.separation)
+        if best:
+            fit = self.fine.fit_best(fit.y, fit.x, self.device)
+        else:
+            fit = self.fine.fit(fit.y, fit.x, 2, self.device)
+        fit = _prune(fit, self.separation)
         return fit.widen(inflation)
 
     def _first_look(self) -> tuple[AtomFit, NDArray[np.float64]]:

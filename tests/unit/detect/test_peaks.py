@@ -65,3 +65,9 @@ def test_any_shape_is_filtered(shape, rng):
     assert filtered.shape == shape
     assert np.isfinite(filtered).all()
     assert left >= 0
+
+
+def test_the_noise_that_is_left_is_that_of_filtered_noise(rng):
+    noise = rng.normal(0, 2.0, (301, 256))  # odd and even sides
+    filtered, left = blob_filter(noise, 2.5, 2.0, density=0.005)
+    assert filtered.std() == pytest.approx(left, rel=0.1)
