@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 __all__ = ["TAIL_WIDTH", "AtomFit", "fit_atoms"]
 
-#: The fit sees pixels up to this many sigma from the atom: 97 % of what the picture tells of a
+#: A fit sees pixels up to this many sigma from the atom: 97 % of what the picture tells of a
 #: position, without much of the neighbours.
 _FIT_RADIUS = 2.2
 
@@ -100,13 +100,14 @@ class _Fitter:
         *,
         free_sigma: bool,
         tail: float = 0.0,
+        radius: float = _FIT_RADIUS,
     ) -> None:
         self.tail = tail
         self.n_free = 5 if free_sigma else 4
         self.seed = position
         self.centre = position.round().long()
         widest = float(sigma.max())
-        half = max(2, round(_FIT_RADIUS * widest))
+        half = max(2, round(radius * widest))
         draw = max(half, math.ceil(_DRAW_RADIUS * widest))
         self.pad = draw
         shape = (image.shape[0], image.shape[1])
@@ -333,6 +334,7 @@ def fit_atoms(
     rounds: int = 4,
     device: torch.device | None = None,
     tail: float = 0.0,
+    radius: float = _FIT_RADIUS,
 ) -> AtomFit:
     """Fit amplitude, position and background of every atom.
 
@@ -358,6 +360,8 @@ def fit_atoms(
     tail
         Tails that were taken off the frame, as a share of the atoms' height
         (:class:`~napari_rvae.detect.leftover.Leftover`).
+    radius
+        How far from an atom pixels are looked at, in sigma.
 
     Returns
     -------
@@ -379,6 +383,7 @@ def fit_atoms(
         torch.full((y.size,), sigma, dtype=torch.float32, device=device),
         free_sigma=free_sigma,
         tail=tail,
+        radius=radius,
     )
     for number in range(rounds):
         fitter.improve(3 if number == 0 else 2)

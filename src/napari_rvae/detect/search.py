@@ -69,6 +69,10 @@ _LIKE_OTHERS = 0.7
 #: pixels of which it is that many; finer ones tell no more and cost more.
 _SEARCH_SIGMA, _FIT_SIGMA = 1.25, 2.2
 
+#: Without tails and slants, the last fit can look at pixels this many sigma away: more of them make
+#: up for rows that are shifted.
+_BEST_RADIUS = 2.5
+
 #: Maxima of the filtered frame are at least this many sigma apart.
 _PEAK_RADIUS = 1.2
 
@@ -147,7 +151,14 @@ class _Grid:
         if rest.tail or rest.shift_sd:
             plain, place = self.image - rest.tails - rest.moved, self._clipped(fit.y, fit.x)
             fit = fit_atoms(
-                plain, variance, *place, sigma, rounds=rounds, device=device, tail=rest.tail
+                plain,
+                variance,
+                *place,
+                sigma,
+                rounds=rounds,
+                device=device,
+                tail=rest.tail,
+                radius=_BEST_RADIUS,
             )
         return self._in_frame(replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(sigma))))
 
