@@ -81,6 +81,7 @@ class _Detector:
 
     def __init__(self):
         self.passes = threading.Semaphore(0)
+        self.begun = 0  # frames that were asked for
         self.asked = []
         self.numbers = None
         self.warn = ""
@@ -91,6 +92,7 @@ class _Detector:
         self.numbers = numbers
         asked = range(frames.n_frames) if numbers is None else numbers
         for index in asked:
+            self.begun += 1
             self.passes.acquire(timeout=20)
             if self.warn and index == asked[-1]:
                 warnings.warn(self.warn, NoLatticeWarning, stacklevel=2)
@@ -609,6 +611,7 @@ def test_cancel_in_the_middle_keeps_the_frames_that_are_done(
     detector.passes.release(2)
     qtbot.waitUntil(lambda: _done(widget) == 2, timeout=LONG)
     assert widget.job_panel.message.text().startswith("frame 2 of 6, ")
+    qtbot.waitUntil(lambda: detector.begun == 3, timeout=LONG)  # it is in the third frame
     widget.job_panel.stop.click()
     detector.passes.release(1)
     _idle(qtbot, widget)

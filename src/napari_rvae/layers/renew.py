@@ -98,12 +98,11 @@ def _numbers(frames: Iterable[int]) -> NDArray[np.int64]:
     """Numbers of frames, each once."""
     try:
         given = np.asarray(list(frames), float)
-        numbers = given.astype(np.int64)
     except (TypeError, ValueError):
-        given, numbers = np.array([np.nan]), np.zeros(1, np.int64)
-    if not (numbers == given).all():
+        given = np.array([np.nan])
+    if not (np.isfinite(given) & (given == np.rint(given))).all():
         raise InputError("frames are no whole numbers: give those of the frames to renew.")
-    return np.unique(numbers)
+    return np.unique(given.astype(np.int64))
 
 
 def _places(deleted: ArrayLike) -> NDArray[np.float64]:

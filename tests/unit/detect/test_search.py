@@ -61,4 +61,4 @@ def test_smoothed_noise_does_not_cut_atoms_in_two(seed):
     frame = render_gaussians(y[inside], x[inside], 1.0, 4.0, (320, 320))
     noise = ndimage.gaussian_filter(rng.normal(size=frame.shape), (1.2, 2.0))
     found = detect_atoms(frame + 0.25 / noise.std() * noise)
-    assert abs(len(found) / inside.sum() - 1) < 0.05
+    assert abs(len(found) / inside.sum() - 1) < 0.08  # 0.2 where halves are believed
