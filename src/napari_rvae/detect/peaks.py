@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 
+from napari_rvae.preprocess.parabola import top_offset
+
 __all__ = ["blob_filter", "local_maxima"]
 
 
@@ -80,15 +82,7 @@ def local_maxima(
     row, column = row[first], column[first]
     inner_y = np.clip(row, 1, filtered.shape[0] - 2)
     inner_x = np.clip(column, 1, filtered.shape[1] - 2)
-    dy = _vertex(*(filtered[inner_y + k, column] for k in (-1, 0, 1)))
-    dx = _vertex(*(filtered[row, inner_x + k] for k in (-1, 0, 1)))
+    dy = top_offset(*(filtered[inner_y + k, column] for k in (-1, 0, 1)))
+    dx = top_offset(*(filtered[row, inner_x + k] for k in (-1, 0, 1)))
     dy, dx = np.where(row == inner_y, dy, 0.0), np.where(column == inner_x, dx, 0.0)
     return row + dy, column + dx, filtered[row, column]
-
-
-def _vertex(
-    below: NDArray[np.float64], at: NDArray[np.float64], above: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Offset of a parabola's top from its middle point, at most half a pixel."""
-    bend = np.minimum(below - 2 * at + above, -1e-30)
-    return np.asarray(np.clip((below - above) / (2 * bend), -0.5, 0.5))
