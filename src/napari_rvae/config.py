@@ -526,6 +526,14 @@ class UnitConfig(Config):
         advanced=True,
         label="Most rare units",
     )
+    n_starts: int = option(
+        3,
+        "The search is repeated from so many other starts to see how stable the units are.",
+        low=0,
+        high=50,
+        advanced=True,
+        label="Other starts",
+    )
     seed: int = option(0, "Start of the random numbers.", low=0, advanced=True, label="Random seed")
 
 

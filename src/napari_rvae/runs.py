@@ -40,7 +40,8 @@ from napari_rvae.tables import validate_sites
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_rvae.analysis.units import Units
+    from napari_rvae.analysis.units import UnitModel, Units
+    from napari_rvae.analysis.units.sites import Evidence
     from napari_rvae.vae import RVAE
 
 __all__ = ["Run", "check_run_folder", "describe_frames", "load_run", "save_run"]
@@ -59,9 +60,10 @@ _HASH = 12
 
 #: Names of the files and folders that a run makes beside run.json, unfinished ones included.
 _OURS = re.compile(
-    rf"(sites|units|unit_summary)-[0-9a-f]{{{_HASH}}}\.csv"
+    rf"(sites|units|unit_summary|unit_environments|unit_tree)-[0-9a-f]{{{_HASH}}}\.csv"
+    rf"|unit_arrays-[0-9a-f]{{{_HASH}}}\.safetensors"
     rf"|model-[0-9a-f]{{{_HASH}}}"
-    rf"|\.(sites|units|unit_summary|model|run)[-.\w]*\{TEMPORARY}"
+    rf"|\.(sites|units|unit_summary|unit_environments|unit_tree|unit_arrays|model|run)[-.\w]*\{TEMPORARY}"
 )
 
 #: A name inside the folder, on every system.
@@ -339,6 +341,8 @@ def save_run(
         tables["sites"] = validate_sites(sites)
     if units is not None:
         tables["units"], tables["unit_summary"] = units.table, units.summary
+        if units.model is not None:
+            tables["unit_environments"], tables["unit_tree"] = units.environments, units.tree
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
@@ -354,6 +358,10 @@ def save_run(
                 name: _put_table(folder, name, content, types)
                 for name, (content, types) in contents.items()
             }
+            if units is not None and units.model is not None:
+                manifest["files"]["unit_arrays"] = _put_arrays(
+                    folder, "unit_arrays", units.model, units.evidence
+                )
             if model is not None:
                 manifest["files"]["model"] = _put_model(folder, model)
             write_json(folder / _RUN_FILE, manifest)
@@ -392,11 +400,28 @@ def _describe_configs(configs: Iterable[config.Config]) -> dict[str, Any]:
 
 def _put_table(folder: Path, name: str, content: bytes, types: Mapping[str, str]) -> dict[str, Any]:
     """Write a table under a name that tells its content, and describe it."""
+    return {**_put(folder, name, "csv", content), "columns": dict(types)}
+
+
+def _put(folder: Path, name: str, suffix: str, content: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()
-    path = folder / f"{name}-{digest[:_HASH]}.csv"
+    path = folder / f"{name}-{digest[:_HASH]}.{suffix}"
     if not (path.is_file() and sha256_of(path) == digest):
         write_atomic(path, content)
-    return {"name": path.name, "bytes": len(content), "sha256": digest, "columns": dict(types)}
+    return {"name": path.name, "bytes": len(content), "sha256": digest}
+
+
+def _put_arrays(
+    folder: Path, name: str, model: UnitModel, evidence: Evidence | None
+) -> dict[str, Any]:
+    """Write what units are recognised by and edited with."""
+    from safetensors.numpy import save
+
+    arrays = {f"model.{key}": values for key, values in model.arrays().items()}
+    if evidence is not None:
+        own = evidence.arrays()
+        arrays |= {f"evidence.{key}": np.ascontiguousarray(own[key]) for key in own}
+    return _put(folder, name, "safetensors", save(arrays))
 
 
 def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -512,7 +537,7 @@ def _load_version_1(folder: Path, manifest: dict[str, Any]) -> Run:
     files, tables = manifest["files"], {}
     if not isinstance(files, dict):
         raise TypeError("the list of files is no object")
-    for name in ("sites", "units", "unit_summary"):
+    for name in ("sites", "units", "unit_summary", "unit_environments", "unit_tree"):
         if name in files:
             path = _checked(folder, files[name]["name"], files[name])
             tables[name] = read_table(path, files[name]["columns"])
@@ -522,9 +547,7 @@ def _load_version_1(folder: Path, manifest: dict[str, Any]) -> Run:
             _checked(folder / name, inner, entry)
     units = None
     if "units" in tables:
-        from napari_rvae.analysis.units import Units
-
-        units = Units(table=tables["units"], summary=tables["unit_summary"])
+        units = _load_units(folder, files, tables)
     return Run(
         folder=folder,
         sites=tables.get("sites"),
@@ -532,6 +555,34 @@ def _load_version_1(folder: Path, manifest: dict[str, Any]) -> Run:
         configs={k: _config(folder, k, values) for k, values in manifest["configs"].items()},
         frames=manifest["input"],
         manifest=manifest,
+    )
+
+
+def _load_units(folder: Path, files: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Units:
+    """Units with what they can be edited with and recognised by, where the run has it."""
+    from napari_rvae.analysis.units import UnitModel, Units
+    from napari_rvae.analysis.units.sites import Evidence
+
+    if "unit_arrays" not in files:  # of a version that kept none
+        return Units(table=tables["units"], summary=tables["unit_summary"])
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = _checked(folder, files["unit_arrays"]["name"], files["unit_arrays"])
+    parts: dict[str, dict[str, Any]] = {"model": {}, "evidence": {}}
+    try:
+        for name, values in load(path.read_bytes()).items():
+            owner, _, key = name.partition(".")
+            parts[owner][key] = values
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is damaged ({error}): save the run anew.") from None
+    return Units(
+        table=tables["units"],
+        summary=tables["unit_summary"],
+        environments=tables["unit_environments"],
+        tree=tables["unit_tree"],
+        model=UnitModel.from_arrays(parts["model"]),
+        evidence=Evidence.from_arrays(parts["evidence"]) if parts["evidence"] else None,
     )
 
 

@@ -8,17 +8,22 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
 __all__ = [
     "CYCLIC_COLOURS",
+    "TOLERANCE",
     "UNIT_COLOURS",
     "comparable",
-    "look_alike",
+    "difference",
     "median_of_known",
     "unit_names",
+    "unused_colour",
+    "unused_name",
 ]
 
 #: Colour of each unit by its number: the host's is quiet, the others differ in hue and lightness
@@ -71,7 +76,7 @@ CYCLIC_COLOURS = (
 
 #: Two central atoms look alike within these tolerances: 0.4 neighbours, order parameters within
 #: 0.18, bonds within 4 %, amplitudes (their own and their neighbours') within a factor of 1.35.
-_TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
+TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
 #: A central atom so many times brighter than the host's, or dimmer, is called so.
 _NAMED_RATIO = 1.25
 #: Hosts whose amplitudes differ by a larger factor are named apart.
@@ -88,15 +93,20 @@ def median_of_known(values: Array) -> Array:
     return pd.DataFrame(values).median().to_numpy(float)
 
 
-def look_alike(one: Array, other: Array) -> bool:
-    """Whether two central atoms look alike; without amplitude that cannot be told."""
+def difference(one: Array, other: Array) -> float:
+    """How much two central atoms differ, 1 = just not alike any more.
+
+    The largest difference of a descriptor in units of its tolerance; without amplitude it cannot
+    be told and is inf.
+    """
     if not np.isfinite([one[-1], other[-1]]).all():
-        return False
-    return bool((np.abs(one - other) < _TOLERANCE).all())
+        return float("inf")
+    apart = np.abs(one - other) / TOLERANCE
+    return float("inf") if np.isnan(apart).any() else float(apart.max())
 
 
 def unit_names(central: Array, what: NDArray[np.str_], hosts: list[int]) -> list[str]:
-    """Names that say what the central atom looks like; equal ones are numbered."""
+    """Names that say what the central atom looks like; two may have the same."""
     names = [
         f"unit {number}" if kind == "other" else _name(central[number], central[0], kind)
         for number, kind in enumerate(what)
@@ -107,12 +117,26 @@ def unit_names(central: Array, what: NDArray[np.str_], hosts: list[int]) -> list
         words = ["dim", *["medium"] * (int(levels.max()) - 1), "bright"]
         for level, number in zip(levels, hosts, strict=True):
             names[number] = f"{words[level]} host" if levels.max() else "host"
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names):
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
-            names[number] = f"{name} ({seen[name]})"
     return names
+
+
+def unused_name(name: str, taken: Container[str]) -> str:
+    """Return the name, numbered where it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free
+
+
+def unused_colour(taken: Sequence[str], *, is_host: bool = False) -> str:
+    """Return the next colour of the palette; when all are taken, the one that fewest units have.
+
+    The host's quiet colour is for a host alone, as long as there are others.
+    """
+    choice = UNIT_COLOURS if is_host else (*UNIT_COLOURS[1:], UNIT_COLOURS[0])
+    fewest = min(taken.count(colour) for colour in choice)
+    return next(colour for colour in choice if taken.count(colour) == fewest)
 
 
 def _brightness_levels(amplitude: Array) -> NDArray[np.int64]:
@@ -142,10 +166,10 @@ def _name(one: Array, host: Array, kind: str) -> str:
 def _difference(one: Array, host: Array) -> str:
     """What tells two atoms of the same brightness and coordination apart."""
     neighbours = comparable(one[None])[0, -2] - comparable(host[None])[0, -2]
-    if abs(neighbours) > _TOLERANCE[-2]:
+    if abs(neighbours) > TOLERANCE[-2]:
         return "beside bright" if neighbours > 0 else "beside dim"
-    if (np.abs(one - host) > _TOLERANCE)[1:7].any():
+    if (np.abs(one - host) > TOLERANCE)[1:7].any():
         return "distorted"
-    if abs(one[7] - host[7]) > _TOLERANCE[7]:
+    if abs(one[7] - host[7]) > TOLERANCE[7]:
         return "stretched" if one[7] > host[7] else "compressed"
     return "other surroundings"

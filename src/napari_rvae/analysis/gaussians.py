@@ -21,19 +21,20 @@ if TYPE_CHECKING:
     Labels = NDArray[np.int64]
 
 __all__ = [
+    "CLIP",
     "Gaussian",
     "bhattacharyya_distance",
     "fit_host",
     "fit_mixture",
-    "principal_scores",
-    "robust_scale",
+    "principal_axes",
+    "robust_location",
     "split_hosts",
 ]
 
 #: The host's distribution is made of so much of it.
 _KEPT = 0.975
 #: Scaled features are clipped here: one broken pixel must not own an axis.
-_CLIP = 30.0
+CLIP = 30.0
 #: Two hosts each hold this share of the sites at least, and stand this far apart.
 _MIN_HOST_SHARE, _MIN_HOST_SEPARATION = 0.2, 4.0
 #: The density between two hosts falls below this share of the lower peak.
@@ -55,6 +56,8 @@ class Gaussian:
 
     def squared_distance(self, values: Array) -> Array:
         """Squared Mahalanobis distance (N,) of values (N, D)."""
+        if not len(self.mean):
+            return np.zeros(len(values))
         root = cholesky(self.covariance, lower=True)
         whitened: Array = solve_triangular(root, (values - self.mean).T, lower=True)
         distance: Array = np.sum(whitened**2, axis=0)
@@ -62,34 +65,36 @@ class Gaussian:
 
     def log_density(self, values: Array) -> Array:
         """Logarithm of the density (N,) at values (N, D)."""
+        if not len(self.mean):
+            return np.zeros(len(values))
         root = cholesky(self.covariance, lower=True)
         constant = len(self.mean) * math.log(2 * math.pi) / 2 + np.log(np.diag(root)).sum()
         density: Array = -self.squared_distance(values) / 2 - constant
         return density
 
 
-def robust_scale(values: Array) -> Array:
-    """Subtract the median and divide by the spread, column by column; constant ones are dropped.
+def robust_location(values: Array) -> tuple[Array, Array]:
+    """Median and spread (P,) of each column of (N, P).
 
     The spread is the median absolute deviation, scaled to a normal distribution's standard
     deviation; where it vanishes, because most values are equal, the standard deviation.
     """
-    centred = values - np.median(values, axis=0)
+    if not len(values):
+        return np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    centre: Array = np.median(values, axis=0)
+    centred = values - centre
     spread = 1.4826 * np.median(np.abs(centred), axis=0)
-    spread = np.where(spread > 0, spread, centred.std(axis=0))
-    varies = spread > 1e-9 * np.maximum(np.abs(values).max(axis=0), 1e-300)
-    scaled: Array = np.clip(centred[:, varies] / spread[varies], -_CLIP, _CLIP)
-    return scaled
+    return centre, np.where(spread > 0, spread, centred.std(axis=0))
 
 
-def principal_scores(values: Array, n_axes: int) -> Array:
-    """Scores (N, K) on the axes of largest variance, K <= `n_axes`; empty axes are dropped."""
-    centred = values - values.mean(axis=0)
+def principal_axes(values: Array, n_axes: int) -> Array:
+    """Axes (P, K) of largest variance, K <= `n_axes`; empty ones are dropped."""
+    centred = values - values.mean(axis=0) if len(values) else values
     variance, axes = np.linalg.eigh(centred.T @ centred / max(len(values), 1))
     order = np.argsort(variance)[::-1][:n_axes]
     order = order[variance[order] > 1e-9 * max(variance.max(initial=0.0), 1e-300)]
-    scores: Array = centred @ axes[:, order]
-    return scores
+    kept: Array = axes[:, order]
+    return kept
 
 
 def split_hosts(scores: Array, rng: np.random.Generator) -> Labels:

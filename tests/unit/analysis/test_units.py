@@ -76,7 +76,7 @@ def test_the_tables_are_whole_and_agree(crystal):
     sites, features = crystal
     units = find_units(sites, features=features.iloc[:-100])
     table, summary = units.table, units.summary
-    assert table.dtypes.astype(str).tolist() == ["int64", "int64", "float64"]
+    assert table.dtypes.astype(str).tolist() == ["int64", "int64", "float64", "int64", "float64"]
     assert len(table) == len(sites)
     known = table[table["unit"] >= 0]
     assert len(table) - len(known) == 100
@@ -343,7 +343,7 @@ def test_hosts_of_like_brightness_share_a_name():
     central = np.ones((4, 10))
     central[:, -1] = 1.0, 3.7, 4.1, 1.25
     names = unit_names(central, np.array(["atom"] * 4), [0, 1, 2, 3])
-    assert names == ["dim host", "bright host", "bright host (2)", "dim host (2)"]
+    assert names == ["dim host", "bright host", "bright host", "dim host"]
     central[:, -1] = 1.0, 1.1, 1.2, 1.3
     names = unit_names(central, np.array(["atom"] * 4), [0, 1, 2, 3])
-    assert names == ["host", "host (2)", "host (3)", "host (4)"]
+    assert names == ["host"] * 4

@@ -1,0 +1,233 @@
+"""Finding units, and recognising them in another movie."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from napari_rvae import tables
+from napari_rvae.analysis.units.match import recognised
+from napari_rvae.analysis.units.result import Units, assemble, identities
+from napari_rvae.analysis.units.search import search
+from napari_rvae.analysis.units.sites import describe_sites
+from napari_rvae.analysis.units.space import feature_values
+from napari_rvae.analysis.units.tree import groups_at
+from napari_rvae.config import UnitConfig
+from napari_rvae.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_rvae.vae import RVAE
+
+    Array = NDArray[np.float64]
+    Ids = NDArray[np.int64]
+
+__all__ = ["apply_units", "find_units"]
+
+
+def find_units(
+    table: pd.DataFrame,
+    config: UnitConfig | None = None,
+    *,
+    features: pd.DataFrame | None = None,
+    model: RVAE | None = None,
+    pixel_pm: float | None = None,
+    like: Units | None = None,
+    progress: Callable[[int, int], bool | None] | None = None,
+    **overrides: Any,
+) -> Units:
+    """Find the structural units of a sites table.
+
+    Parameters
+    ----------
+    table
+        Sites table, best with ``amplitude`` and, after :func:`~napari_rvae.link_sites`,
+        ``lattice_track_id``: a unit must recur on several lattice sites. Without `features` it
+        needs the latents ``z0``, ``z1``, ...
+    config
+        Options.
+    features
+        One row for each crop: ``site_id`` and any number of columns that do not change when the
+        crop is turned (:meth:`~napari_rvae.RVAE.invariants`).
+    model
+        The model that made the table's latents ``z0``, ``z0_sd``, ...: the summary then tells how
+        symmetric each unit is.
+    pixel_pm
+        Size of a pixel of the model's crops in pm, in which symmetry is judged then.
+    like
+        Units of an earlier search, on these sites or others: a unit that is recognisably the same
+        keeps its number, name and colour.
+    progress
+        Called as ``progress(done, total)`` after each step; False stops.
+    **overrides
+        Single options of :class:`~napari_rvae.UnitConfig`.
+
+    Returns
+    -------
+    Units
+        Unit 0 is the host, the others follow by decreasing number of sites. A site without
+        features has unit -1. A perovskite has several hosts, one for each sublattice.
+
+    Raises
+    ------
+    InputError
+        If there are neither features nor latents, or they do not fit the sites.
+    Cancelled
+        If `progress` returned False.
+
+    Notes
+    -----
+    Features are scaled robustly and reduced to ``n_features`` principal axes, each divided by its
+    median absolute deviation. The host is a normal distribution of the dominant half. What it
+    would hold with a chance below ``outlier_level`` is fitted by ``n_components`` axis-parallel
+    Gaussians, far more than there are units; those that recur are kept, and the ``max_rare``
+    farthest of the others. Components whose *central* atom looks like the host's (neighbours,
+    bond order, bond length, amplitude, brightness of the neighbours) join it: they are the host in
+    some surroundings. The closest of the rest are merged (Bhattacharyya distance times the reduced
+    number of sites) down to ``max_units``. Several hosts are looked for first: clusters of a
+    fifth of the sites or more, with a valley between them, whose central atoms differ.
+
+    The probability of a unit is its share of the density at the site. It knows nothing of the
+    errors of the model itself, so it is too sure. Species are told apart by amplitude; where
+    there is none, nothing joins the host.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import find_units
+    >>> from napari_rvae.tables import make_sites
+    >>> y, x = 10.0 * np.indices((10, 10)).reshape(2, -1)
+    >>> z = np.random.default_rng(0).normal(size=100)
+    >>> find_units(make_sites(frame=0, y=y, x=x, z0=z)).names
+    {0: 'host'}
+    """
+    config = dataclasses.replace(config or UnitConfig(), **overrides)
+    table = tables.validate_sites(table)
+    # in the order of the sites' numbers, so that the order of the rows does not matter
+    order = np.argsort(table["site_id"].to_numpy(), kind="stable")
+    ordered = table.iloc[order]
+    values, columns = feature_values(ordered, features)
+    known = np.flatnonzero(np.isfinite(values).all(1))
+    evidence = describe_sites(ordered)
+    found = search(values[known], columns, evidence.of(known), config, progress)
+    membership = np.full((len(table), found.model.n_environments), np.nan)
+    membership[known] = found.membership
+    back = np.argsort(order)
+    units = assemble(
+        table["site_id"].to_numpy(np.int64),
+        dataclasses.replace(evidence, membership=membership).of(back),
+        found.model,
+        found.tree,
+        groups_at(found.tree, found.model.n_environments, found.n_units),
+    )
+    if like is not None:
+        units = _called_like(units, like)
+    if model is not None:
+        symmetry = _symmetry(table, units.table["unit"].to_numpy(), model, pixel_pm)
+        summary = units.summary.merge(symmetry, on="unit", how="left")
+        units = dataclasses.replace(units, summary=summary)
+    return units
+
+
+def _called_like(units: Units, old: Units) -> Units:
+    """Return the units with the numbers, names and colours of those that they are found to be."""
+    if units.model is None or units.evidence is None:
+        return units
+    same = recognised(units, old)
+    owned = units.environments.groupby("unit")["environment"].agg(list)
+    return assemble(
+        units.table["site_id"].to_numpy(np.int64),
+        units.evidence,
+        units.model,
+        units.tree,
+        [np.array(own, np.int64) for own in owned],
+        known=[same.get(int(str(unit))) for unit in owned.index],
+        first_free=max(old.names, default=-1) + 1,
+    )
+
+
+def apply_units(
+    units: Units, table: pd.DataFrame, *, features: pd.DataFrame | None = None
+) -> Units:
+    """Recognise units in the sites of another movie.
+
+    Parameters
+    ----------
+    units
+        Units that were found, and perhaps edited.
+    table
+        Sites table of the other movie, described as the one that the units were found in.
+    features
+        One row for each crop, by the same model as the features then
+        (:meth:`~napari_rvae.RVAE.invariants`); without them the latents of the table.
+
+    Returns
+    -------
+    Units
+        The same units with the same numbers, names and colours, counted anew; those that do not
+        occur have a count of 0.
+
+    Raises
+    ------
+    InputError
+        If the units are of an older run, or the features are of another model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import apply_units, find_units
+    >>> from napari_rvae.tables import make_sites
+    >>> y, x = 10.0 * np.indices((10, 10)).reshape(2, -1)
+    >>> z = np.random.default_rng(0).normal(size=100)
+    >>> sites = make_sites(frame=0, y=y, x=x, z0=z)
+    >>> apply_units(find_units(sites), sites.iloc[:40]).summary["count"].tolist()
+    [40]
+    """
+    if units.model is None:
+        raise InputError("These units are of an older run without environments: find them again.")
+    table = tables.validate_sites(table)
+    values, columns = feature_values(table, features)
+    position = {name: at for at, name in enumerate(columns)}
+    missing = [name for name in units.model.space.columns if name not in position]
+    if missing and len(table):
+        raise InputError(
+            f"The features lack {missing[0]!r} that the units were found by: take those of the "
+            "same model."
+        )
+    values = values[:, [position[name] for name in units.model.space.columns if not missing]]
+    known = np.isfinite(values).all(axis=1) if not missing else np.zeros(len(table), bool)
+    membership = np.full((len(table), units.model.n_environments), np.nan)
+    membership[known] = units.model.memberships(values[known])
+    owned = units.environments.groupby("unit")["environment"].agg(list)
+    named = identities(units)
+    return assemble(
+        table["site_id"].to_numpy(np.int64),
+        dataclasses.replace(describe_sites(table), membership=membership),
+        units.model,
+        units.tree,
+        [np.array(own, np.int64) for own in owned],
+        known=[named[int(str(unit))] for unit in owned.index],
+        environment_names=units.environments["name"].tolist(),
+    )
+
+
+def _symmetry(table: pd.DataFrame, unit: Ids, model: RVAE, pixel_pm: float | None) -> pd.DataFrame:
+    """Symmetry of each unit, one row for each."""
+    # loads torch, which only those who have a model want
+    from napari_rvae.vae.symmetry import decoded_symmetry
+
+    names = tables.latent_names(table)
+    spread = [f"{name}_sd" for name in names]
+    found = decoded_symmetry(
+        model,
+        table[names].to_numpy(float),
+        z_sd=table[spread].to_numpy(float) if set(spread) <= set(table) else None,
+        unit=unit,
+        pixel_pm=pixel_pm,
+    )
+    return found.rename(columns={"verdict": "symmetry", "order": "symmetry_order"})

@@ -1,0 +1,125 @@
+"""What units are recognised by: everything that another movie's sites are judged with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+
+from napari_rvae.analysis.gaussians import Gaussian
+from napari_rvae.analysis.units.space import FeatureSpace
+from napari_rvae.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Ids = NDArray[np.int64]
+
+__all__ = ["UnitModel"]
+
+_SPACE = ("centre", "spread", "offset", "axes")
+_FLOATS = (*_SPACE, "mean", "covariance", "weight", "starts")
+_WHOLE = ("environment", "host")
+
+
+@dataclass(frozen=True, eq=False)
+class UnitModel:
+    """Normal distributions in the space of the features, and the environments they belong to.
+
+    Parameters
+    ----------
+    space
+        Scaling and axes of the features.
+    mean, covariance, weight
+        Of the M normal distributions: (M, D), (M, D, D), (M,).
+    environment
+        Number of the environment (M,) of each distribution, 0 to E - 1.
+    host
+        Numbers of the environments that are hosts, the largest first.
+    starts
+        Sites (E, S, K) of each environment in each of the K groups that the search gave from the
+        S-th start.
+    """
+
+    space: FeatureSpace
+    mean: Array
+    covariance: Array
+    weight: Array
+    environment: Ids
+    host: Ids
+    starts: Array
+
+    @property
+    def n_environments(self) -> int:
+        """Number of environments, E."""
+        return int(self.environment.max(initial=-1)) + 1
+
+    def memberships(self, values: Array) -> Array:
+        """Probability (N, E) of each environment for features (N, P)."""
+        return self.shares(self.space.transform(values))
+
+    def shares(self, scores: Array) -> Array:
+        """Probability (N, E) of each environment for scores (N, D)."""
+        if not len(self.weight):
+            return np.zeros((len(scores), 0))
+        density = np.stack(
+            [
+                Gaussian(mean, covariance).log_density(scores)
+                for mean, covariance in zip(self.mean, self.covariance, strict=True)
+            ],
+            axis=1,
+        )
+        share = softmax(density + np.log(np.maximum(self.weight, 1e-12)), axis=1)
+        joint = np.zeros((len(scores), self.n_environments))
+        for number in range(len(self.weight)):
+            joint[:, self.environment[number]] += share[:, number]
+        return np.minimum(joint, 1.0)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays by name: numbers, and ``columns`` as UTF-8 JSON."""
+        parts = {**vars(self.space), **vars(self)}
+        text = json.dumps(list(self.space.columns)).encode()
+        numbers = {name: np.ascontiguousarray(parts[name]) for name in (*_FLOATS, *_WHOLE)}
+        return {**numbers, "columns": np.frombuffer(text, np.uint8)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> UnitModel:
+        """Make the model from what :meth:`arrays` returned.
+
+        Raises
+        ------
+        InputError
+            If an array is missing, or they do not fit each other.
+        """
+        try:
+            columns = tuple(json.loads(bytes(arrays["columns"]).decode()))
+            parts = {name: np.asarray(arrays[name], np.float64) for name in _FLOATS}
+            environment, host = (np.asarray(arrays[name], np.int64) for name in _WHOLE)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"The arrays are no model of units ({error}).") from None
+        width, n_axes = len(columns), parts["mean"].shape[-1]
+        n_parts = len(parts["weight"])
+        shapes = {
+            **dict.fromkeys(("centre", "spread", "offset"), (width,)),
+            "axes": (width, n_axes),
+            "mean": (n_parts, n_axes),
+            "covariance": (n_parts, n_axes, n_axes),
+        }
+        if any(parts[name].shape != shape for name, shape in shapes.items()):
+            raise InputError("The arrays of the model of units do not fit each other.")
+        if environment.shape != (n_parts,) or environment.min(initial=0) < 0:
+            raise InputError("The model of units does not say what its distributions belong to.")
+        return cls(
+            space=FeatureSpace(columns, *(parts[name] for name in _SPACE)),
+            mean=parts["mean"],
+            covariance=parts["covariance"],
+            weight=parts["weight"],
+            environment=environment,
+            host=host,
+            starts=parts["starts"],
+        )

@@ -1,0 +1,198 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_rvae import (
+    InputError,
+    UnitModel,
+    Units,
+    apply_units,
+    cut_units,
+    find_units,
+    load_run,
+    merge_units,
+    rename_unit,
+    save_run,
+    split_unit,
+)
+from napari_rvae.tables import make_sites
+
+N_KINDS = 6
+
+
+def _movie(honeycomb, seed, n_frames=4):
+    """Sites of a lattice with five kinds of bright atoms, and features that tell them."""
+    rng = np.random.default_rng(seed)
+    points = honeycomb(260, 10.0)
+    kind = np.where(rng.random(len(points)) < 0.35, rng.integers(1, N_KINDS, len(points)), 0)
+    kind, frame = np.tile(kind, n_frames), np.repeat(np.arange(n_frames), len(points))
+    y, x = (np.tile(points[:, axis], n_frames) for axis in (0, 1))
+    amplitude = (1 + 0.6 * kind) * rng.normal(1, 0.03, kind.size)
+    place = np.tile(np.arange(len(points)), n_frames)
+    sites = make_sites(
+        frame=frame, y=y, x=x, kind="atom", label=kind, amplitude=amplitude, lattice_track_id=place
+    )
+    centres = np.random.default_rng(3).normal(0, 1, (N_KINDS, 30))
+    values = centres[sites["label"]] + rng.normal(0, 0.15, (len(sites), 30))
+    features = pd.DataFrame(values, columns=[f"f{i}" for i in range(30)])
+    features.insert(0, "site_id", sites["site_id"])
+    return sites, features
+
+
+@pytest.fixture
+def movie(honeycomb):
+    return _movie(honeycomb, 0)
+
+
+@pytest.fixture
+def units(movie):
+    sites, features = movie
+    return find_units(sites, features=features)
+
+
+def _check(units):
+    """Tables that belong together."""
+    table, summary, finer = units.table, units.summary, units.environments
+    known = table[table["unit"] >= 0]
+    counts = known["unit"].value_counts().reindex(summary["unit"], fill_value=0)
+    assert counts.tolist() == summary["count"].tolist()
+    counts = known["environment"].value_counts().reindex(finer["environment"], fill_value=0)
+    assert counts.tolist() == finer["count"].tolist()
+    of = dict(zip(finer["environment"], finer["unit"], strict=True))
+    assert known["environment"].map(of).tolist() == known["unit"].tolist()
+    assert (known["unit_probability"] >= known["environment_probability"] - 1e-9).all()
+    assert known["unit_probability"].between(0, 1).all()
+    assert summary["name"].is_unique
+    assert finer["name"].is_unique
+    assert summary["color"].str.fullmatch("#[0-9a-f]{6}").all()
+    assert summary["stability"].between(0, 1).all()
+
+
+def test_units_have_two_levels_and_a_tree(units):
+    _check(units)
+    tree, n = units.tree, len(units.environments)
+    assert tree["cost"].is_monotonic_increasing
+    assert tree["node"].tolist() == list(range(n, n + len(tree)))
+    assert tree["n_groups"].tolist() == list(range(n - 1, n - 1 - len(tree), -1))
+    assert tree["n_groups"].iloc[-1] == units.summary["is_host"].sum()
+    assert (tree[["first", "second"]].to_numpy() < tree[["node"]].to_numpy()).all()
+
+
+def test_merging_keeps_the_largest_and_leaves_the_old_as_it_was(units):
+    before = units.table.copy()
+    small, smaller = units.summary["unit"].iloc[[2, 4]]
+    merged = merge_units(units, [smaller, small])
+    _check(merged)
+    pd.testing.assert_frame_equal(units.table, before)
+    assert len(merged) == len(units) - 1
+    assert merged.names == {k: v for k, v in units.names.items() if k != smaller}
+    assert merged.colors == {k: v for k, v in units.colors.items() if k != smaller}
+    moved = units.table["unit"].isin([small, smaller])
+    assert (merged.table.loc[moved, "unit"] == small).all()
+    assert merged.table.loc[~moved].equals(units.table.loc[~moved])
+
+
+def test_splitting_undoes_a_merger(units):
+    merged = merge_units(units, [1, 2, 3])
+    split = split_unit(merged, 1)
+    _check(split)
+    assert len(split) == len(merged) + 1
+    assert split.names[1] == units.names[1]
+    again = split
+    while len(again) < len(units):
+        large = again.environments.groupby("unit").size().drop(0, errors="ignore").idxmax()
+        again = split_unit(again, int(large))
+    groups = again.table.groupby("unit")["site_id"].agg(frozenset)
+    assert set(groups) == set(units.table.groupby("unit")["site_id"].agg(frozenset))
+    single = units.environments.groupby("unit").size()
+    with pytest.raises(InputError, match="single environment"):
+        split_unit(units, int(single[single == 1].index[0]))
+
+
+def test_a_name_by_hand_stays(units):
+    named = rename_unit(units, 2, "  Si with three C ")
+    assert named.names[2] == "Si with three C"
+    assert named.colors == units.colors
+    assert merge_units(named, [3, 4]).names[2] == "Si with three C"
+    assert cut_units(named, len(units)).names[2] == "Si with three C"
+    with pytest.raises(InputError, match="of its own"):
+        rename_unit(named, 1, "Si with three C")
+    with pytest.raises(InputError, match="at least"):
+        rename_unit(named, 1, "  ")
+    with pytest.raises(InputError, match="no unit 99"):
+        rename_unit(named, 99, "x")
+
+
+@pytest.mark.parametrize("n_units", [1, 2, 4, 6, 100])
+def test_cutting_moves_along_the_tree(units, n_units):
+    cut = cut_units(units, n_units)
+    _check(cut)
+    n_environments = len(units.environments)
+    assert len(cut) == min(max(n_units, n_environments - len(units.tree)), n_environments)
+    for unit, name in cut.names.items():
+        if unit in units.names:
+            assert name == units.names[unit]
+    back = cut_units(cut, len(units))
+    assert back.table["unit"].nunique() == len(units)
+
+
+def test_units_are_recognised_in_another_movie(units, honeycomb):
+    named = rename_unit(merge_units(units, [4, 5]), 1, "first")
+    sites, features = _movie(honeycomb, 1, n_frames=2)
+    applied = apply_units(named, sites, features=features)
+    _check(applied)
+    assert applied.names == named.names
+    assert applied.colors == named.colors
+    truth = pd.crosstab(applied.table["unit"], sites["label"].to_numpy())
+    assert (truth.max(axis=1) == truth.sum(axis=1)).drop(4, errors="ignore").all()
+    only = sites["label"].to_numpy() == 0
+    alone = apply_units(named, sites[only], features=features)
+    assert alone.names == named.names
+    assert alone.summary["count"].tolist()[1:] == [0] * (len(named) - 1)
+    with pytest.raises(InputError, match="same model"):
+        apply_units(named, sites, features=features.rename(columns={"f0": "g0"}))
+
+
+def test_units_come_back_from_a_run(tmp_path, movie, units):
+    sites, _ = movie
+    folder = save_run(tmp_path / "run", sites=sites, units=rename_unit(units, 1, "mine"))
+    loaded = load_run(folder).units
+    assert loaded.names[1] == "mine"
+    for name in ("table", "environments", "tree"):
+        pd.testing.assert_frame_equal(getattr(loaded, name), getattr(units, name))
+    merged, before = merge_units(loaded, [2, 3]), merge_units(units, [2, 3])
+    assert merged.table["unit"].equals(before.table["unit"])
+    assert np.allclose(merged.table["unit_probability"], before.table["unit_probability"])
+    save_run(folder, sites=sites, overwrite=True)
+    assert load_run(folder).units is None
+    assert not list(folder.glob("unit_*"))
+
+
+def test_a_model_goes_to_arrays_and_back(units, movie):
+    sites, features = movie
+    arrays = units.model.arrays()
+    same = dataclasses.replace(units, model=UnitModel.from_arrays(arrays))
+    applied = apply_units(same, sites, features=features)
+    assert (applied.table["unit"] == units.table["unit"]).mean() > 0.999
+    with pytest.raises(InputError, match="no model of units"):
+        UnitModel.from_arrays({"mean": arrays["mean"]})
+    with pytest.raises(InputError, match="do not fit"):
+        UnitModel.from_arrays({**arrays, "mean": arrays["mean"][:-1]})
+
+
+def test_units_of_an_older_run_can_be_renamed_only():
+    table = pd.DataFrame({"site_id": [0, 1], "unit": [0, 1], "unit_probability": [1.0, 1.0]})
+    summary = pd.DataFrame({"unit": [0, 1], "name": ["host", "other"], "count": [1, 1]})
+    old = Units(table, summary)
+    assert rename_unit(old, 1, "mine").names == {0: "host", 1: "mine"}
+    assert len(set(old.colors.values())) == 2
+    for edit in (
+        lambda: merge_units(old, [0, 1]),
+        lambda: split_unit(old, 0),
+        lambda: cut_units(old, 1),
+        lambda: apply_units(old, make_sites(frame=0, y=[1.0], x=[1.0])),
+    ):
+        with pytest.raises(InputError, match="find them again"):
+            edit()
