@@ -1,6 +1,7 @@
 """The public names, by the module that each comes from."""
 
 from .analysis.baselines import CropGMM, CropPCA, InvariantPCA
+from .analysis.descriptors import describe_sites
 from .analysis.explain import (
     SiteViews,
     Traversal,
@@ -131,6 +132,7 @@ __all__ = [
     "concat_sites",
     "cut_units",
     "decoded_symmetry",
+    "describe_sites",
     "destripe",
     "detect_atoms",
     "estimate_detection_time",

@@ -1,8 +1,13 @@
-"""What an atom looks like from its position and amplitude alone: neighbours, order, brightness."""
+"""What an atom looks like from its position and amplitude alone.
+
+Neighbours, order and brightness (`site_descriptors`); rings, strain and off-centring beside them
+(`describe_sites`).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +16,15 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from napari_rvae import tables
-from napari_rvae.errors import InputError
+from napari_rvae.analysis import bonds, strain
+from napari_rvae.analysis.bonds import CUTOFF, LONGEST_BOND, RING_COLUMNS, SAME_ATOM
+from napari_rvae.analysis.strain import CAGE_COLUMNS, STRAIN_COLUMNS
+from napari_rvae.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DESCRIPTOR_COLUMNS", "site_descriptors"]
+__all__ = ["DESCRIPTOR_COLUMNS", "describe_sites", "site_descriptors"]
 
 #: Highest order of the bond-orientational order parameters.
 _MAX_ORDER = 6
@@ -31,14 +39,8 @@ DESCRIPTOR_COLUMNS = (
     "relative_amplitude",
 )
 
-#: Between the first and the second shell of every common lattice, in nearest distances.
-_CUTOFF = 1.28
 #: Width of the cut-off: a neighbour near it counts in part, so that noise makes no jumps.
 _SOFTNESS = 0.045
-#: A large dopant keeps its neighbours this much farther away, in neighbour distances.
-_LONGEST_BOND = 1.3
-#: Nearer than this is the same atom found twice, not a neighbour.
-_SAME_ATOM = 0.2
 
 
 def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = None) -> pd.DataFrame:
@@ -106,6 +108,128 @@ def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = Non
     return described
 
 
+def describe_sites(
+    table: pd.DataFrame,
+    neighbour_distance: float | None = None,
+    *,
+    reference: ArrayLike | None = None,
+    progress: Callable[[int, int], bool | None] | None = None,
+) -> pd.DataFrame:
+    """Describe each site by what can be measured on positions: rings, strain, off-centring.
+
+    Parameters
+    ----------
+    table
+        Sites table. With ``sublattice`` (:func:`~napari_rvae.classify_atoms`) only neighbours on
+        another one form the cage; with ``y_sd`` and ``x_sd`` its middle has an error.
+    neighbour_distance
+        Nearest-neighbour distance in pixels, for all sources; measured for each when left out.
+    reference
+        Two translations of the lattice without strain, [[dy, dx], [dy, dx]] in pixels; the median
+        of the largest crystal of each source when left out. A strain that is the same everywhere,
+        such as that of a slanted scan, then does not show.
+    progress
+        Called as ``progress(done, total)`` after each frame; False stops.
+
+    Returns
+    -------
+    DataFrame
+        One row for each site, in order, all but ``site_id`` float64: the columns of
+        :func:`site_descriptors`, and
+
+        - ``bonds``: number of neighbours within the same limit, counted hard;
+        - ``ring3`` to ``ring8``: number of rings of that size at the site: faces of the bond
+          graph, which is plane. ``ring_large``: of closed faces with more bonds, such as those
+          around vacancies and holes. ``ring_open``: 1 where the outside touches the site, what
+          the frame's edge cuts or a vacuum that reaches it; what rings there would be is not
+          known. A vacancy has no bonds, and the face that it lies in;
+        - ``strain_yy``, ``strain_xx``, ``strain_xy``: strain of the lattice about the site along
+          the frame's axes, y down, against the reference turned to it, without dimension;
+          ``dilatation``, yy + xx, the growth of the area; ``shear_strain``, half the difference
+          of the two principal strains. These two do not change when the specimen is turned;
+        - ``lattice_rotation``: turn of the lattice against the reference in radians,
+          counter-clockwise on the screen, up to the lattice's symmetry;
+        - ``off_centre_y``, ``off_centre_x``: position less the mean of the neighbours (of another
+          sublattice, where these are known), in pixels; ``off_centre``, its length, and
+          ``off_centre_sd``, the standard deviation along it.
+
+        NaN where it cannot be told: strain without a lattice on all sides, off-centring where
+        the cage lacks an atom.
+
+    Raises
+    ------
+    InputError
+        If the table is no sites table, the distance is not positive, or the reference spans no
+        lattice.
+    Cancelled
+        If `progress` returned False.
+
+    Notes
+    -----
+    Bonds are those of :func:`site_descriptors`, faces those of their Delaunay triangulation that
+    no bond divides. The lattice's two translations are fitted, by least squares, to the atoms of
+    the same place of the cell that are one translation away (up to eight). With F the gradient
+    that takes the reference's translations to them, F = V R: the strain is V - 1, the rotation
+    that of R. Where two sublattices stand on one finer lattice, as the columns of a perovskite
+    along [001], that lattice is meant: moving one against the other does not change it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import describe_sites
+    >>> from napari_rvae.tables import make_sites
+    >>> y, x = 10.0 * np.indices((9, 9)).reshape(2, -1)
+    >>> found = describe_sites(make_sites(frame=0, y=y, x=x))
+    >>> found.loc[40, ["bonds", "ring4", "off_centre"]].tolist()
+    [4.0, 4.0, 0.0]
+    """
+    table = tables.validate_sites(table)
+    described = site_descriptors(table, neighbour_distance)
+    lattice = strain.checked_reference(reference)
+    distances = _distance_of_each_source(table, neighbour_distance)
+    names = (*RING_COLUMNS, *STRAIN_COLUMNS, *CAGE_COLUMNS)
+    values = np.full((len(table), len(names)), np.nan)
+    groups, done = tables.group_rows(table), 0
+    for source, distance in distances.items():
+        frames = [rows for name, _, rows in groups if name == source]
+        found = []
+        for rows in frames:
+            here, ring, cage, local = _frame_geometry(table, rows, distance)
+            values[here, : len(RING_COLUMNS)] = ring
+            values[here, -len(CAGE_COLUMNS) :] = cage
+            found.append((here, local))
+            done += 1
+            if progress is not None and progress(done, len(groups)) is False:
+                raise Cancelled("The description of the sites was stopped: nothing was written.")
+        base = lattice if lattice is not None else strain.mean_lattice([own for _, own in found])
+        if base is not None:
+            for here, local in found:
+                values[here, len(RING_COLUMNS) : -len(CAGE_COLUMNS)] = strain.strain_of(local, base)
+    return pd.concat([described, pd.DataFrame(values, columns=list(names))], axis=1)
+
+
+def _frame_geometry(
+    table: pd.DataFrame, rows: NDArray[np.int64], distance: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], strain.LocalLattice]:
+    """Known rows of one frame, their rings, cages and local lattice."""
+    points = table[["y", "x"]].to_numpy(float)[rows]
+    known = np.isfinite(points).all(axis=1) & math.isfinite(distance)
+    here, points = rows[known], points[known]
+    is_atom = (table["kind"] != "vacancy").to_numpy()[here]
+    ring = bonds.ring_counts(points / distance, is_atom)
+    sd = np.full(points.shape, np.nan)
+    if {"y_sd", "x_sd"} <= set(table):
+        sd = table[["y_sd", "x_sd"]].to_numpy(float)[here]
+    sublattice = table["sublattice"].to_numpy(np.int64)[here] if "sublattice" in table else None
+    pairs = bonds.bonded_pairs(points / distance, is_atom)
+    cage = strain.cage_offsets(points, sd, pairs, sublattice)
+    local = strain.local_lattice(points[is_atom], distance)
+    crystal = np.full(len(here), -1, np.int64)
+    basis = np.full((len(here), 2, 2), np.nan)
+    crystal[is_atom], basis[is_atom] = local.crystal, local.basis
+    return here, ring, cage, strain.LocalLattice(crystal, basis)
+
+
 def _distance_of_each_source(
     table: pd.DataFrame, neighbour_distance: float | None
 ) -> dict[str, float]:
@@ -135,18 +259,18 @@ def _surroundings(
 ) -> NDArray[np.float64]:
     """All descriptors but the last (N, 9) of the points (N, 2) of one frame."""
     count = len(points)
-    reach = _CUTOFF * _LONGEST_BOND + 5 * _SOFTNESS
+    reach = CUTOFF * LONGEST_BOND + 5 * _SOFTNESS
     pairs = cKDTree(points).query_pairs(reach, output_type="ndarray") if count else np.empty((0, 2))
     both = np.concatenate([pairs, pairs[:, ::-1]]).astype(np.int64)
     here, there = both[is_atom[both[:, 1]]].T
     offset = points[there] - points[here]
     distance = np.hypot(offset[:, 0], offset[:, 1])
-    apart = distance > _SAME_ATOM
+    apart = distance > SAME_ATOM
     here, there, offset, distance = here[apart], there[apart], offset[apart], distance[apart]
     bond = np.full(count, np.inf)
     np.minimum.at(bond, here, distance)
-    bond = np.clip(bond, 1.0, _LONGEST_BOND)
-    cutoff = _CUTOFF * np.maximum(bond[here], bond[there])
+    bond = np.clip(bond, 1.0, LONGEST_BOND)
+    cutoff = CUTOFF * np.maximum(bond[here], bond[there])
     weight = expit((cutoff - distance) / _SOFTNESS)
 
     def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

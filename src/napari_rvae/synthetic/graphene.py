@@ -31,7 +31,7 @@ from napari_rvae.synthetic.scan import (
     scan_margin,
     sheared,
 )
-from napari_rvae.synthetic.sheet import BRIDGE
+from napari_rvae.synthetic.sheet import BRIDGE, ring_numbers
 from napari_rvae.synthetic.simulation import Simulation, true_sites
 from napari_rvae.tables import fold_angle
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["GrapheneConfig", "simulate_graphene"]
+
+#: Sizes of the rings that the truth counts.
+RING_SIZES = (4, 5, 6, 7, 8)
 
 #: Length of a C-C bond in nm.
 BOND_LENGTH = 0.142
@@ -80,7 +83,8 @@ def simulate_graphene(
         picture of sublattice 0 has a neighbour to the right, so a site of sublattice 0 in a
         grain turned by g has the angle g, one of sublattice 1 g + pi; beside a dopant or a gap
         the angle is the direction of the lattice bond that leads there; for four-fold silicon
-        it is that of the bond whose place it took.
+        it is that of the bond whose place it took. ``rings4`` to ``rings8`` (int64) are the
+        numbers of rings of bonds at an atom in the specimen, which goes on beyond the frame.
 
     Raises
     ------
@@ -145,12 +149,19 @@ def _picture(
         "amplitude": amplitude,
         "sigma": np.full(content.size, config.probe_sigma),
         "track_id": moment.atom,
+        **_planted_rings(moment, there),
     }
     rows = inside_frame(position, shape) & (there | (content == VACANCY))
     return (
         Columns(position[there], amplitude[there]),
         {name: values[rows] for name, values in truth.items()},
     )
+
+
+def _planted_rings(moment: Moment, there: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+    """Number (N,) of rings of each size at every place."""
+    bonds = moment.sheet.bonds[there[moment.sheet.bonds].all(axis=1)]
+    return {f"rings{size}": ring_numbers(moment.position, bonds, size) for size in RING_SIZES}
 
 
 def _environments(

@@ -1,11 +1,11 @@
-"""A perovskite along [001]: bright A columns, dimmer B columns, planted polarization."""
+"""A perovskite along [001]: bright A and dimmer B columns, planted polarization and strain."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -70,6 +70,22 @@ class PerovskiteConfig(ScanConfig):
         "Polarization: two domains with a wall, a smooth vortex, or the same everywhere.",
         choices=("domains", "vortex", "uniform"),
     )
+    wall_width: float = option(
+        2.0,
+        "Half the width of the wall between two domains.",
+        low=0.1,
+        high=1000.0,
+        unit="neighbour distances",
+    )
+    strain: float = option(
+        0.0,
+        "Largest strain of two waves, one that stretches and one that shears.",
+        low=0.0,
+        high=0.1,
+    )
+    strain_period: float = option(
+        24.0, "Period of these waves.", low=8.0, high=1000.0, unit="neighbour distances"
+    )
     vacancies: float = option(0.0, "Missing columns, per site.", low=0.0, high=0.5)
     disorder: float = option(
         0.01,
@@ -111,7 +127,10 @@ def simulate_perovskite(
         reference picture has the edges of the cell along its rows and columns and, where the
         site is polar (``symmetry`` 1), the B displacement to the right, within 45 degrees. The
         columns ``off_y``, ``off_x`` hold the displacement planted at a B site, in pixels (0 at
-        an A site); ``fields["polarization"]`` (T, 2, Y, X) holds its field.
+        an A site); ``fields["polarization"]`` (T, 2, Y, X) holds its field. Where there is a
+        ``strain``, ``strain_yy``, ``strain_xx``, ``strain_xy`` (y down) and ``turn`` (radians)
+        hold the planted strain and rotation of the specimen at each site; ``angle`` follows
+        the turn.
 
     Raises
     ------
@@ -140,8 +159,17 @@ def simulate_perovskite(
     disorder = specimen_rng.normal(0.0, spread, (n_points, 2))
     missing = specimen_rng.random(n_points) < config.vacancies
     off = _polarization(points.position, config, shape)
+    strained = _strained(points.position, config, specimen_rng)
     pictures = [
-        _picture(points, disorder + shift, off=off, missing=missing, shape=shape, config=config)
+        _picture(
+            points,
+            disorder + strained.moved + shift,
+            off=off,
+            strained=strained,
+            missing=missing,
+            shape=shape,
+            config=config,
+        )
         for shift in drift
     ]
     recording = record([columns for columns, _ in pictures], drift, shape, config, scan_rng)
@@ -155,6 +183,36 @@ def simulate_perovskite(
             "polarization": _polarization_maps(drift, shape, config),
         },
     )
+
+
+class _Strained(NamedTuple):
+    """Planted deformation at each lattice point."""
+
+    moved: NDArray[np.float64]  # (N, 2) pixels
+    strain: NDArray[np.float64]  # (N, 2, 2)
+    turn: NDArray[np.float64]  # (N,) radians
+
+
+def _strained(
+    position: NDArray[np.float64], config: PerovskiteConfig, rng: np.random.Generator
+) -> _Strained:
+    """Deformation by a wave of stretch and a wave of shear; none draws no random numbers."""
+    moved = np.zeros(position.shape)
+    gradient = np.zeros((len(position), 2, 2))
+    if config.strain > 0:
+        number = 2 * math.pi / (config.strain_period * config.neighbour_distance)
+        phase = rng.uniform(-math.pi, math.pi, 2)
+        for k, (heading, across) in enumerate(((0.5, 0.0), (1.5, math.pi / 2))):
+            along = rotated(np.array([0.0, 1.0]), config.rotation + heading)
+            towards = rotated(along, across)
+            wave = number * (position @ along) + phase[k]
+            moved += config.strain / number * np.sin(wave)[:, None] * towards
+            gradient += config.strain * np.cos(wave)[:, None, None] * np.outer(towards, along)
+    left, size, right = np.linalg.svd(np.eye(2) + gradient)
+    rotation = left @ right
+    stretch = (left * size[:, None, :]) @ np.swapaxes(left, 1, 2)
+    turn = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
+    return _Strained(moved, stretch - np.eye(2), turn)
 
 
 def _polarization(
@@ -171,7 +229,7 @@ def _polarization(
     elif config.pattern == "domains":
         # the wall runs along the polarization, so that it carries no charge
         depth = away @ rotated(along, math.pi / 2)
-        strength = np.tanh(depth / (2 * distance))[..., None] * along
+        strength = np.tanh(depth / (config.wall_width * distance))[..., None] * along
     else:
         strength = np.broadcast_to(along, away.shape)
     return np.asarray(config.polarization * distance * strength)
@@ -192,6 +250,7 @@ def _picture(
     shift: NDArray[np.float64],
     *,
     off: NDArray[np.float64],
+    strained: _Strained,
     missing: NDArray[np.bool_],
     shape: tuple[int, int],
     config: PerovskiteConfig,
@@ -203,7 +262,7 @@ def _picture(
     planted = sheared(planted, config)
     amplitude = config.host_peak * np.where(is_b, config.b_contrast, 1.0)
     amplitude[missing] = 0.0
-    angle, symmetry = _orientations(points.grain, off, config)
+    angle, symmetry = _orientations(points.grain, off, strained.turn, config)
     truth = {
         "y": position[:, 0],
         "x": position[:, 1],
@@ -219,6 +278,9 @@ def _picture(
         "off_y": planted[:, 0],
         "off_x": planted[:, 1],
     }
+    if config.strain > 0:
+        truth["strain_yy"], truth["strain_xx"] = strained.strain[:, 0, 0], strained.strain[:, 1, 1]
+        truth["strain_xy"], truth["turn"] = strained.strain[:, 0, 1], strained.turn
     rows = inside_frame(position, shape)
     return (
         Columns(position[~missing], amplitude[~missing]),
@@ -227,10 +289,13 @@ def _picture(
 
 
 def _orientations(
-    grain: NDArray[np.int64], off: NDArray[np.float64], config: PerovskiteConfig
+    grain: NDArray[np.int64],
+    off: NDArray[np.float64],
+    turn: NDArray[np.float64],
+    config: PerovskiteConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Angle and symmetry (N,) of every site: the cell's, towards the polarization if polar."""
-    angle = config.rotation + config.misorientation * grain
+    angle = config.rotation + config.misorientation * grain + turn
     polar = np.hypot(*off.T) > _POLAR * config.neighbour_distance
     quarters = np.rint((bearing(off) - angle) / (math.pi / 2))
     angle = angle + np.where(polar, quarters, 0.0) * math.pi / 2

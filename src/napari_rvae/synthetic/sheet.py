@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_rvae.synthetic.lattice import bearing, rotated
@@ -25,6 +27,7 @@ __all__ = [
     "bridge_bonds",
     "distorted_places",
     "relaxed",
+    "ring_numbers",
     "rotate_bonds",
 ]
 
@@ -188,6 +191,44 @@ def distorted_places(sheet: Sheet, position: NDArray[np.float64]) -> NDArray[np.
     hurt = sheet.degree(np.ones(len(sheet.grain), bool)) < 3
     hurt[sheet.bonds[bad].ravel()] = True
     return np.asarray(hurt & (sheet.boundary_distance < 6 * sheet.distance))
+
+
+def ring_numbers(
+    position: NDArray[np.float64], bonds: NDArray[np.int64], size: int
+) -> NDArray[np.int64]:
+    """Number (N,) of rings of `size` bonds at each place of a plane sheet.
+
+    Every face is walked around: at each atom the next bond in turn is taken.
+
+    Parameters
+    ----------
+    position
+        Places (N, 2).
+    bonds
+        Bonds (M, 2) between atoms that are there; none crosses another.
+    size
+        Number of bonds around a ring.
+    """
+    if not len(bonds):
+        return np.zeros(len(position), np.int64)
+    start, end = np.concatenate([bonds, bonds[:, ::-1]]).T
+    order = np.lexsort((bearing(position[end] - position[start]), start))
+    count = order.size
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    first = np.searchsorted(start[order], start)
+    degree = np.bincount(start, minlength=len(position))[start]
+    next_in_turn = order[first + (rank - first + 1) % degree]
+    way_back = (np.arange(count) + count // 2) % count
+    following = next_in_turn[way_back]
+    walk = coo_array((np.ones(count), (np.arange(count), following)), shape=(count, count))
+    _, face = connected_components(walk, directed=False)
+    area = np.bincount(face, position[start, 0] * position[end, 1]) - np.bincount(
+        face, position[start, 1] * position[end, 0]
+    )
+    # the walk around the outside goes the other way
+    ring = (np.bincount(face) == size) & (area < 0)
+    return np.bincount(start, ring[face], len(position)).astype(np.int64)
 
 
 def _neighbour_on_side(sheet: Sheet, place: int, other: int, side: NDArray[np.float64]) -> int:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
-from napari_rvae import InputError
+from napari_rvae import Cancelled, InputError, describe_sites
 from napari_rvae.analysis.descriptors import DESCRIPTOR_COLUMNS, site_descriptors
 from napari_rvae.tables import make_sites
 from strategies import sites_tables
@@ -118,3 +118,17 @@ def test_any_table_gives_one_row_a_site_in_order(table):
     assert (found.dtypes[1:] == "float64").all()
     order = found[[f"psi{m}" for m in range(1, 7)]].to_numpy()
     assert ((order >= 0) & (order <= 1 + 1e-9) | np.isnan(order)).all()
+
+
+@given(sites_tables())
+def test_any_table_can_be_described_in_full(table):
+    found = describe_sites(table)
+    assert found["site_id"].tolist() == table["site_id"].tolist()
+    assert (found.dtypes[1:] == "float64").all()
+    assert site_descriptors(table).equals(found[["site_id", *DESCRIPTOR_COLUMNS]])
+
+
+def test_the_description_can_be_stopped():
+    table = make_sites(frame=[0, 1], y=[0.0, 0.0], x=[0.0, 0.0])
+    with pytest.raises(Cancelled, match="was stopped"):
+        describe_sites(table, progress=lambda done, total: False)
