@@ -12,6 +12,7 @@ from .analysis.explain import (
     view_sites,
 )
 from .analysis.maps import latent_map
+from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.tracks import link_sites
 from .analysis.units import (
     UnitModel,
@@ -104,6 +105,8 @@ __all__ = [
     "Frames",
     "InputError",
     "InvariantPCA",
+    "LatentDirection",
+    "LatentMeaning",
     "LatticeDistortion",
     "ModelChecks",
     "ModelFileError",
@@ -130,6 +133,7 @@ __all__ = [
     "color_points",
     "concat_crops",
     "concat_sites",
+    "correlate_latents",
     "cut_units",
     "decoded_symmetry",
     "describe_sites",
