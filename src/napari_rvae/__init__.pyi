@@ -11,6 +11,8 @@ from .analysis.explain import (
     traverse,
     view_sites,
 )
+from .analysis.kinetics.pathways import find_pathways
+from .analysis.kinetics.results import Pathways
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.tracks import link_sites
@@ -27,6 +29,7 @@ from .analysis.units import (
 from .config import (
     CropConfig,
     DetectConfig,
+    PathwayConfig,
     RVAEConfig,
     SpeciesConfig,
     TrackConfig,
@@ -113,6 +116,8 @@ __all__ = [
     "NapariRvaeError",
     "NoLatticeWarning",
     "NotFittedError",
+    "PathwayConfig",
+    "Pathways",
     "RVAEConfig",
     "ReadError",
     "Run",
@@ -142,6 +147,7 @@ __all__ = [
     "estimate_detection_time",
     "export_table",
     "extract_crops",
+    "find_pathways",
     "find_units",
     "fold_angle",
     "frames_from_layer",

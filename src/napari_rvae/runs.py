@@ -40,6 +40,7 @@ from napari_rvae.tables import validate_sites
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_rvae.analysis.kinetics.results import Pathways
     from napari_rvae.analysis.units import UnitModel, Units
     from napari_rvae.analysis.units.sites import Evidence
     from napari_rvae.vae import RVAE
@@ -60,14 +61,19 @@ _HASH = 12
 
 #: Names of the files and folders that a run makes beside run.json, unfinished ones included.
 _OURS = re.compile(
-    rf"(sites|units|unit_summary|unit_environments|unit_tree)-[0-9a-f]{{{_HASH}}}\.csv"
+    rf"(sites|units|unit_summary|unit_environments|unit_tree|pathways_\w+)-[0-9a-f]{{{_HASH}}}\.csv"
     rf"|unit_arrays-[0-9a-f]{{{_HASH}}}\.safetensors"
     rf"|model-[0-9a-f]{{{_HASH}}}"
-    rf"|\.(sites|units|unit_summary|unit_environments|unit_tree|unit_arrays|model|run)[-.\w]*\{TEMPORARY}"
+    rf"|\.(sites|units|unit_summary|unit_environments|unit_tree|unit_arrays|pathways_\w+|model|run)"
+    rf"[-.\w]*\{TEMPORARY}"
 )
 
 #: A name inside the folder, on every system.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+#: Names of the tables, and what those of the pathways begin with.
+_TABLES = ("sites", "units", "unit_summary", "unit_environments", "unit_tree")
+_PATHWAYS = "pathways_"
 
 _PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "torch", "safetensors")
 
@@ -94,6 +100,8 @@ class Run:
         Description of the input, see :func:`describe_frames`, or None.
     manifest
         All of ``run.json``.
+    pathways
+        Events and rates, or None.
     """
 
     folder: Path
@@ -102,6 +110,7 @@ class Run:
     configs: Mapping[str, config.Config]
     frames: Mapping[str, Any] | None
     manifest: Mapping[str, Any]
+    pathways: Pathways | None = None
 
     @property
     def has_model(self) -> bool:
@@ -287,6 +296,7 @@ def save_run(
     sites: pd.DataFrame | None = None,
     model: _Model | None = None,
     units: Units | None = None,
+    pathways: Pathways | None = None,
     configs: Iterable[config.Config] = (),
     overwrite: bool = False,
 ) -> Path:
@@ -304,6 +314,8 @@ def save_run(
         A trained :class:`napari_rvae.RVAE`.
     units
         What :func:`napari_rvae.find_units` returned.
+    pathways
+        What :func:`napari_rvae.find_pathways` returned.
     configs
         Options of the steps, one object a class.
     overwrite
@@ -343,6 +355,8 @@ def save_run(
         tables["units"], tables["unit_summary"] = units.table, units.summary
         if units.model is not None:
             tables["unit_environments"], tables["unit_tree"] = units.environments, units.tree
+    if pathways is not None:
+        tables |= {f"{_PATHWAYS}{name}": part for name, part in pathways.tables().items()}
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
@@ -537,8 +551,8 @@ def _load_version_1(folder: Path, manifest: dict[str, Any]) -> Run:
     files, tables = manifest["files"], {}
     if not isinstance(files, dict):
         raise TypeError("the list of files is no object")
-    for name in ("sites", "units", "unit_summary", "unit_environments", "unit_tree"):
-        if name in files:
+    for name in files:
+        if name in _TABLES or name.startswith(_PATHWAYS):
             path = _checked(folder, files[name]["name"], files[name])
             tables[name] = read_table(path, files[name]["columns"])
     if "model" in files:
@@ -548,10 +562,16 @@ def _load_version_1(folder: Path, manifest: dict[str, Any]) -> Run:
     units = None
     if "units" in tables:
         units = _load_units(folder, files, tables)
+    ways = {
+        name.removeprefix(_PATHWAYS): table
+        for name, table in tables.items()
+        if name.startswith(_PATHWAYS)
+    }
     return Run(
         folder=folder,
         sites=tables.get("sites"),
         units=units,
+        pathways=_pathways(ways) if ways else None,
         configs={k: _config(folder, k, values) for k, values in manifest["configs"].items()},
         frames=manifest["input"],
         manifest=manifest,
@@ -584,6 +604,13 @@ def _load_units(folder: Path, files: dict[str, Any], tables: dict[str, pd.DataFr
         model=UnitModel.from_arrays(parts["model"]),
         evidence=Evidence.from_arrays(parts["evidence"]) if parts["evidence"] else None,
     )
+
+
+def _pathways(found: dict[str, pd.DataFrame]) -> Pathways:
+    from napari_rvae.analysis.kinetics.results import COLUMNS, Pathways
+
+    # a later version may have more tables
+    return Pathways(**{name: table for name, table in found.items() if name in COLUMNS})
 
 
 #: Every version of the format that was ever written.

@@ -19,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from napari_rvae import tables
+from napari_rvae.analysis.dopants import find_dopants
 from napari_rvae.config import TrackConfig
 from napari_rvae.errors import Cancelled
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Points = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["link_sites"]
+__all__ = ["link_sites", "movie_drift"]
 
 #: The common shift of two frames is looked for this far from its prediction, in neighbour
 #: distances; a honeycomb lattice repeats itself only after 1.73, a square one after 1.
@@ -37,10 +38,6 @@ _SHIFT_SEARCH = 0.9
 _SHIFT_CELL = 0.05
 #: The place of a site is the mean over about so many of its last sightings.
 _MEMORY = 5
-#: A dopant is this many robust standard deviations and this many times above its frame's median.
-_DOPANT_Z, _DOPANT_RATIO = 5.0, 1.3
-#: A species, or a brightness, more common than this is no dopant but part of the crystal.
-_MAX_DOPANT_SHARE = 0.1
 #: Costs of linking dopants in nats: of a hop, of each neighbour distance, of not being linked.
 _HOP_COST, _DISTANCE_COST, _UNLINKED_COST = 4.5, 0.5, 7.0
 #: Spread of the logarithm of one dopant's amplitude from frame to frame.
@@ -129,6 +126,49 @@ def link_sites(
             ids[rows] = np.where(ids[rows] >= 0, ids[rows] + offset, -1)
         offset = max(offset, int(atom.max(initial=-1)) + 1, int(lattice.max(initial=-1)) + 1)
     return table.assign(lattice_track_id=lattice, track_id=atom)
+
+
+def movie_drift(table: pd.DataFrame) -> pd.DataFrame:
+    """Drift of linked sites: the median way of the places from frame to frame.
+
+    Parameters
+    ----------
+    table
+        Sites table with ``lattice_track_id``.
+
+    Returns
+    -------
+    DataFrame
+        ``source``, ``frame``, ``drift_y`` and ``drift_x`` in pixels since the first frame of the
+        source, one row for each frame that has sites.
+
+    Examples
+    --------
+    >>> from napari_rvae.analysis.tracks import movie_drift
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=[0, 1], y=[5.0, 5.0], x=[10.0, 12.0], lattice_track_id=[0, 0])
+    >>> movie_drift(sites)["drift_x"].tolist()
+    [0.0, 2.0]
+    """
+    table = tables.validate_sites(table, need=["lattice_track_id"])
+    parts = [pd.DataFrame({"source": pd.Series(dtype="str"), "frame": pd.Series(dtype="int64")})]
+    for source, part in table.groupby("source", sort=True):
+        frames = np.unique(part["frame"].to_numpy(np.int64))
+        path = np.zeros((len(frames), 2))
+        linked = part[part["lattice_track_id"] >= 0].sort_values(["lattice_track_id", "frame"])
+        which = np.searchsorted(frames, linked["frame"])
+        track = linked["lattice_track_id"].to_numpy()
+        points = linked[["y", "x"]].to_numpy(float)
+        follows = (track[1:] == track[:-1]) & (which[1:] == which[:-1] + 1)
+        way = pd.DataFrame((points[1:] - points[:-1])[follows]).groupby(which[1:][follows])
+        steps = way.median().reindex(range(len(frames))).fillna(0.0)
+        path[:] = np.cumsum(steps.to_numpy(float).reshape(-1, 2), axis=0)
+        parts.append(
+            pd.DataFrame(
+                {"source": source, "frame": frames, "drift_y": path[:, 0], "drift_x": path[:, 1]}
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
 
 
 class _LatticeLinker:
@@ -228,7 +268,7 @@ def _atom_tracks(
 ) -> Ids:
     """Track of each atom (N,) of one source; dopants that moved get numbers from `n_places` on."""
     atom = np.where((part["kind"] != "vacancy").to_numpy(), lattice, -1)
-    kind, brightness = _find_dopants(part)
+    kind, brightness = find_dopants(part)
     frame = part["frame"].to_numpy(np.int64)
     chosen = np.flatnonzero((kind >= 0) & (atom >= 0))
     chain = _link_dopants(frame[chosen], points[chosen], kind[chosen], brightness[chosen], config)
@@ -254,30 +294,6 @@ def _fill_gaps(rows: Ids, by_place: Ids, lattice: Ids, frame: Ids) -> Ids:
             place = by_place[low:high]
             filled.append(place[(frame[place] > frame[before]) & (frame[place] < frame[after])])
     return np.concatenate(filled)
-
-
-def _find_dopants(part: pd.DataFrame) -> tuple[Ids, Points]:
-    """Kind of dopant of each row (-1 = none), and the logarithm of its amplitude (NaN = none)."""
-    is_atom = (part["kind"] != "vacancy").to_numpy()
-    amplitude = (
-        part["amplitude"].to_numpy(float) if "amplitude" in part else np.full(len(part), np.nan)
-    )
-    amplitude = np.where(is_atom & (amplitude > 0), amplitude, np.nan)
-    named = is_atom & (part["species"].fillna("") != "").to_numpy() if "species" in part else None
-    if named is not None and named.any():
-        code, names = pd.factorize(part["species"].where(named), sort=True)
-        share = np.bincount(code[code >= 0], minlength=len(names)) / max((code >= 0).sum(), 1)
-        rare = np.flatnonzero(share <= _MAX_DOPANT_SHARE)
-        kind = np.where(np.isin(code, rare), code, -1)
-    else:
-        values = pd.Series(amplitude)
-        frame = part["frame"].to_numpy()
-        median = values.groupby(frame).transform("median")
-        spread = 1.4826 * (values - median).abs().groupby(frame).transform("median")
-        bright = values > np.maximum(median + _DOPANT_Z * spread, _DOPANT_RATIO * median)
-        common = bright.sum() > _MAX_DOPANT_SHARE * max(is_atom.sum(), 1)
-        kind = np.where(bright & (not common), 0, -1)
-    return kind.astype(np.int64), np.log(amplitude)
 
 
 def _link_dopants(
