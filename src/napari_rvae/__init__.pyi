@@ -13,6 +13,16 @@ from .analysis.explain import (
 )
 from .analysis.kinetics.pathways import find_pathways
 from .analysis.kinetics.results import Pathways
+from .analysis.landscape import (
+    FilmStrip,
+    Landscape,
+    LatentPath,
+    film_strip,
+    latent_landscape,
+    latent_path,
+    observed_passages,
+    path_agreement,
+)
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.tracks import link_sites
@@ -104,12 +114,15 @@ __all__ = [
     "Crops",
     "DetectConfig",
     "EpochRecord",
+    "FilmStrip",
     "FitProgress",
     "Frames",
     "InputError",
     "InvariantPCA",
+    "Landscape",
     "LatentDirection",
     "LatentMeaning",
+    "LatentPath",
     "LatticeDistortion",
     "ModelChecks",
     "ModelFileError",
@@ -147,6 +160,7 @@ __all__ = [
     "estimate_detection_time",
     "export_table",
     "extract_crops",
+    "film_strip",
     "find_pathways",
     "find_units",
     "fold_angle",
@@ -154,7 +168,9 @@ __all__ = [
     "image_layer",
     "iter_detect_atoms",
     "join_latents",
+    "latent_landscape",
     "latent_map",
+    "latent_path",
     "lattice_distortion",
     "line_profiles",
     "link_sites",
@@ -166,7 +182,9 @@ __all__ = [
     "merge_units",
     "neighbour_direction",
     "neighbour_distance",
+    "observed_passages",
     "outlier_scores",
+    "path_agreement",
     "points_layer",
     "read_frames",
     "region_from_layer",
