@@ -20,7 +20,7 @@ from napari_rvae.detect.classify import classify_atoms
 from napari_rvae.detect.contrast import choose_sign
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.images import FrameImages, without_rows_beside
-from napari_rvae.detect.sampling import plain_image
+from napari_rvae.detect.sampling import Sample, plain_image
 from napari_rvae.detect.scale import measure_scale
 from napari_rvae.detect.search import AtomScale, FrameSearch
 from napari_rvae.device import choose_device
@@ -306,8 +306,9 @@ def _wanted(numbers: Sequence[int] | None, movie: Frames) -> list[int]:
 
 def _measured(images: FrameImages, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
     """Factor that makes the atoms bright, and the scale of the movie."""
-    sign = choose_sign(images, config, channel)
-    return sign, measure_scale(images, config, channel, sign)
+    sample = Sample(images, channel)
+    sign = choose_sign(sample, config)
+    return sign, measure_scale(sample, config, sign)
 
 
 def _warn_nothing_left(movie: Frames) -> None:

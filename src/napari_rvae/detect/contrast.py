@@ -13,19 +13,17 @@ from scipy.spatial import cKDTree
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned_whole
-from napari_rvae.detect.images import FrameImages
 from napari_rvae.detect.peaks import local_maxima
-from napari_rvae.detect.sampling import middle, sampled_images
-from napari_rvae.preprocess.blur import blob_scale
+from napari_rvae.detect.sampling import Sample, middle, spread
 from napari_rvae.preprocess.noise import robust_sd
 
 __all__ = ["Skew", "atom_skew", "choose_sign", "is_sixfold"]
 
 _LOG = logging.getLogger(__name__)
 
-#: The contrast is measured on so many frames; the width of the atoms on a part of this side in
-#: pixels, and the skewness on half of it or, of wide atoms, on more.
-_FRAMES, _SIDE = 3, 1024
+#: The skewness is measured on so many frames, on a part of this side in pixels or, of wide atoms,
+#: on more.
+_FRAMES, _SIDE = 3, 512
 
 #: Dark atoms are believed from this skewness on, this many times above its standard error.
 _LEAST_SKEW, _SURE = 0.15, 4.0
@@ -146,7 +144,7 @@ def _may_be_bright(image: NDArray[np.float64], sigma: float) -> bool:
     return is_sixfold(-image, sigma) or any(skew.value > _SURE * skew.sd for skew in finer)
 
 
-def choose_sign(movie: FrameImages, config: DetectConfig, channel: int) -> float:
+def choose_sign(sample: Sample, config: DetectConfig) -> float:
     """1 for bright atoms, -1 for dark ones; measured where the options leave it open.
 
     Bright is what most detectors show, so dark asks for proof: spots that are dark far beyond
@@ -155,12 +153,10 @@ def choose_sign(movie: FrameImages, config: DetectConfig, channel: int) -> float
 
     Parameters
     ----------
-    movie
-        The frames; a few of them are looked at.
+    sample
+        Some frames of the movie.
     config
         Options; "bright" and "dark" need no look.
-    channel
-        Number of the channel.
 
     Returns
     -------
@@ -170,10 +166,11 @@ def choose_sign(movie: FrameImages, config: DetectConfig, channel: int) -> float
     if config.contrast != "auto":
         return -1.0 if config.contrast == "dark" else 1.0
     seen = []
-    for image in sampled_images(movie, channel, _FRAMES):
-        sigma = config.sigma or blob_scale(middle(image, _SIDE)).sigma
+    for number in spread(len(sample.images), _FRAMES):
+        image = sample.images[number]
+        sigma = config.sigma or sample.blobs[number].sigma
         if math.isfinite(sigma):
-            part = middle(image, max(_SIDE // 2, math.ceil(1.5 * _PARTS * _ROOM * sigma)))
+            part = middle(image, max(_SIDE, math.ceil(1.5 * _PARTS * _ROOM * sigma)))
             skew = atom_skew(part, sigma)
             seen.append((skew, skew.value < 0 and _may_be_bright(part, sigma)))
     if not seen:

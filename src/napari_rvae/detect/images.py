@@ -150,6 +150,7 @@ def without_rows_beside(
     """
     if plain is image or atoms.empty:
         return None
-    better = destripe_fitted(image, atoms[["y", "x", "amplitude", "sigma"]].to_numpy(float).T)
+    fitted = atoms[["y", "x", "amplitude", "sigma"]].to_numpy(float).T
+    better = destripe_fitted(image, fitted, plain=plain)
     change = float(np.nanstd(better - plain))
     return better if change > _WORTH * noise_level(plain) else None

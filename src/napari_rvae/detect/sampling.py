@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_rvae.detect.images import FrameImages
+from napari_rvae.preprocess.blur import BlobScale, blob_scale
 from napari_rvae.preprocess.noise import drop_spikes, fill_missing
 
-__all__ = ["PlainImage", "middle", "plain_image", "rows_agree", "sampled_images"]
+__all__ = ["PlainImage", "Sample", "middle", "plain_image", "rows_agree", "spread"]
+
+#: A movie is measured on so many frames.
+_FRAMES = 5
+
+#: The width of the blobs is measured on the middle of a frame, of this side in pixels; on twice of
+#: it where they are larger than this share of it.
+_SIDE, _LARGE = 1024, 1 / 40
 
 #: Agreement of rows that is this many times its standard error is no chance.
 _BEYOND_CHANCE = 4.0
@@ -38,11 +47,43 @@ def plain_image(image: NDArray[np.float64]) -> PlainImage | None:
     return PlainImage((smooth - level) / unit, level, unit) if unit > 0 else None
 
 
-def sampled_images(movie: FrameImages, channel: int, count: int) -> list[NDArray[np.float64]]:
-    """Up to `count` frames spread over a movie, without spikes and missing pixels."""
-    numbers = np.unique(np.linspace(0, movie.n_frames - 1, min(count, movie.n_frames)).astype(int))
-    plain = [plain_image(movie.frame(int(i), channel)) for i in numbers]
-    return [fill_missing(image.values) for image in plain if image is not None]
+class Sample:
+    """A few frames spread over a movie, and the blobs in them; read when they are asked for.
+
+    Parameters
+    ----------
+    movie
+        The frames.
+    channel
+        Number of the channel to look at.
+    """
+
+    def __init__(self, movie: FrameImages, channel: int) -> None:
+        self._movie, self._channel = movie, channel
+
+    @cached_property
+    def images(self) -> list[NDArray[np.float64]]:
+        """Frames (Y, X) without spikes and missing pixels, bright or dark as they are."""
+        movie = self._movie
+        plain = [plain_image(movie.frame(k, self._channel)) for k in spread(movie.n_frames)]
+        return [fill_missing(image.values) for image in plain if image is not None]
+
+    @cached_property
+    def blobs(self) -> list[BlobScale]:
+        """Width of the blobs in each of the images; NaN where there are none."""
+        return [_blobs(image) for image in self.images]
+
+
+def spread(count: int, most: int = _FRAMES) -> list[int]:
+    """Numbers of at most so many things, spread evenly, of a number of them."""
+    return sorted({int(k) for k in np.linspace(0, count - 1, min(count, most))})
+
+
+def _blobs(image: NDArray[np.float64]) -> BlobScale:
+    blob = blob_scale(middle(image, _SIDE))
+    if min(image.shape) > _SIDE and not blob.valley <= _LARGE * _SIDE:
+        return blob_scale(middle(image, 2 * _SIDE))
+    return blob
 
 
 def middle(image: NDArray[np.float64], side: int) -> NDArray[np.float64]:

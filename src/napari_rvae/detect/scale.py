@@ -14,9 +14,7 @@ from scipy import optimize
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned_whole
 from napari_rvae.detect.fit import AtomFit
-from napari_rvae.detect.images import FrameImages
-from napari_rvae.detect.network import see
-from napari_rvae.detect.sampling import middle, sampled_images
+from napari_rvae.detect.sampling import Sample, middle
 from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
 from napari_rvae.detect.survey import survey_scale
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
@@ -26,15 +24,9 @@ __all__ = ["measure_scale"]
 
 _LOG = logging.getLogger(__name__)
 
-#: A movie's scale is measured on this many frames.
-_SAMPLED_FRAMES = 5
-
 #: On so many of them, and on a part of this side in pixels, the width is refined.
 _REFINED_FRAMES = 3
 _REFINED_SIDE = 400
-
-#: The first width is measured on the middle of a frame, of this side in pixels.
-_FIRST_SIDE = 2048
 
 #: Where the network sees fewer of the atoms found than this share, or where they are fewer than
 #: that, their scale is in doubt.
@@ -84,8 +76,7 @@ def _refine(
             break
     # the mean over a bin widens the picture by the bin's own variance
     sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
-    chance = see(part, scale.sigma, torch.device("cpu")).at(fit.y, fit.x)
-    confirmed = float(np.mean(chance > 0.5)) if chance.size >= _MANY else 0.0
+    confirmed = float(np.mean(search.chance(fit) > 0.5)) if fit.y.size >= _MANY else 0.0
     return sigma, binning * scale.spacing, confirmed
 
 
@@ -107,8 +98,8 @@ def _width_that_looks(
     return float(optimize.brentq(excess, low, high, xtol=0.01 * first.sigma))
 
 
-def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: float) -> AtomScale:
-    """Measure the scale of a movie on a few of its frames.
+def measure_scale(sample: Sample, config: DetectConfig, sign: float) -> AtomScale:
+    """Measure the scale of a movie on some of its frames.
 
     The autocorrelation gives a first width without finding anything; the atoms found with it
     tell how their order has biased it. Where the network does not see them as atoms, the frame
@@ -117,8 +108,8 @@ def measure_scale(movie: FrameImages, config: DetectConfig, channel: int, sign: 
     """
     if config.sigma and config.neighbour_distance:
         return AtomScale(config.sigma, config.neighbour_distance)
-    images = [sign * image for image in sampled_images(movie, channel, _SAMPLED_FRAMES)]
-    first = [(image, blob_scale(middle(image, _FIRST_SIDE))) for image in images]
+    images = [sign * image for image in sample.images]
+    first = zip(images, sample.blobs, strict=True)
     seen = [(image, blob) for image, blob in first if math.isfinite(blob.sigma)]
     sigma = spacing = math.nan
     confirmed = 0.0

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, optimize
 
+from napari_rvae.preprocess.background import slow_background
 from napari_rvae.preprocess.noise import fill_missing
 
 __all__ = ["BlobEllipse", "BlobScale", "blob_contrast", "blob_ellipse", "blob_scale"]
@@ -66,9 +67,8 @@ def _profile(image: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64
 
 
 def _smooth(image: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-    """Slow background: two running means, whose cost does not grow with the width."""
-    size = 2 * int(width) + 1
-    return ndimage.uniform_filter(ndimage.uniform_filter(image, size), size)
+    """Slow background at this scale."""
+    return slow_background(image, 2 * int(width) + 1)
 
 
 def _first_valley(profile: NDArray[np.float64]) -> int:

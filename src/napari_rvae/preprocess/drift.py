@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 from skimage.feature import peak_local_max
 
 from napari_rvae.errors import Cancelled
 from napari_rvae.frames import Frames, as_frames
+from napari_rvae.preprocess.background import slow_background
 from napari_rvae.preprocess.blur import blob_scale
 from napari_rvae.preprocess.noise import fill_missing, robust_sd
 from napari_rvae.preprocess.parabola import top_offset
@@ -168,8 +169,7 @@ class _Follower:
         full = fill_missing(image)
         full = full - np.median(full)  # a constant frame becomes exactly zero
         width = 2 * int(_BACKGROUND * min(self.shape) / 2) + 1
-        slow = ndimage.uniform_filter(ndimage.uniform_filter(full, width), width)
-        return np.asarray(fft.rfft2((full - slow) * self.window))
+        return np.asarray(fft.rfft2((full - slow_background(full, width)) * self.window))
 
     def _correlation(self, cross: _SPECTRUM) -> NDArray[np.float64]:
         """Correlation (Y, X) of a cross spectrum; no shift is in the middle."""

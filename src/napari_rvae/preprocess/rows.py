@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, special
 
-from napari_rvae.preprocess.noise import fill_missing, robust_sd
+from napari_rvae.preprocess.background import slow_background
+from napari_rvae.preprocess.noise import fill_missing, robust_sd, some_rows
 from napari_rvae.render import render_gaussians
 
 __all__ = ["destripe", "destripe_fitted"]
@@ -99,24 +100,29 @@ def destripe(
     if spread == 0:
         return image
     n_modes = min(_MODES, max(1, columns // 16))
-    level = _noise_level(_fine_power(residual))
+    waves = _cosines(columns, _REFERENCE * n_modes)
+    along = residual @ waves  # (Y, modes): what every row has of each cosine
+    level = _noise_level(_fine_power(along))
     white = float(np.median(level[n_modes : _REFERENCE * n_modes]))
     least = _SURE * _LEVEL_SD / math.sqrt(rows / 2) * white
     offset = level[:n_modes] - white
     offset[offset <= least] = 0.0
     if white < _NOTHING**2 or not offset.any():
         return image
-    coefficient = fft.dctn(residual, norm="ortho")
-    slow = coefficient[:, :n_modes]
+    slow = fft.dct(along[:, :n_modes], axis=0, norm="ortho")
     noise = offset + white
     share = offset / (noise + _picture_power(slow**2, noise))
     share[0] = 0.0  # the mean of the frame is no one row's
-    stripes = np.zeros_like(coefficient)
-    stripes[:, :n_modes] = share * slow
-    return np.asarray(image - spread * fft.idctn(stripes, norm="ortho"))
+    stripes = fft.idct(share * slow, axis=0, norm="ortho")
+    return np.asarray(image - spread * (stripes @ waves[:, :n_modes].T))
 
 
-def destripe_fitted(image: NDArray[np.float64], atoms: NDArray[np.float64]) -> NDArray[np.float64]:
+def destripe_fitted(
+    image: NDArray[np.float64],
+    atoms: NDArray[np.float64],
+    *,
+    plain: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """Destripe a frame whose atoms are fitted.
 
     Near the upper and lower edge, where atoms that lie outside show and were not fitted, the
@@ -128,13 +134,15 @@ def destripe_fitted(image: NDArray[np.float64], atoms: NDArray[np.float64]) -> N
         One frame (Y, X); NaN pixels stay.
     atoms
         Their y, x, amplitude and sigma (4, n), in pixels and any unit; n may be 0.
+    plain
+        What :func:`destripe` makes of the frame without atoms, where that is known already.
 
     Returns
     -------
     ndarray of shape (Y, X)
         The picture without offsets; `image` itself where none are measured.
     """
-    plain = destripe(image)
+    plain = destripe(image) if plain is None else plain
     # drawing the atoms takes longer than looking whether there are stripes
     if plain is image or not atoms.shape[1]:
         return plain
@@ -155,7 +163,7 @@ def _residual(
     """Frame less atoms and background, in units of its spread, and that spread."""
     known = np.isfinite(image)
     residual = fill_missing(image)
-    residual = residual - np.median(residual)
+    residual = residual - np.median(some_rows(residual))
     if atoms is not None:
         known = known & np.isfinite(atoms)
         model = fill_missing(atoms)
@@ -165,26 +173,37 @@ def _residual(
             model = model / size
             residual = residual - (residual * model).sum() / (model**2).sum() * model
     width = 2 * int(_BACKGROUND * min(image.shape) / 2) + 1
-    residual = residual - ndimage.uniform_filter(ndimage.uniform_filter(residual, width), width)
-    spread = robust_sd(residual[known])
+    residual = residual - slow_background(residual, width)
+    spread = robust_sd(residual if known.all() else residual[known])
     if spread == 0:
         return residual, 0.0
     residual = np.tanh(residual / (_CLIP * spread))
     slope = max(0.5, float(1 - np.mean(residual[known] ** 2)))
     residual = _CLIP / slope * residual
+    if known.all():
+        return residual, spread
     # what is missing is taken for the mean of its row, so that it does not dilute it
     count = np.maximum(known.sum(1), 1)
     mean = np.where(known, residual, 0.0).sum(1) / count
     return np.where(known, residual, mean[:, None]), spread
 
 
-def _fine_power(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Power of the cosines (upper half of the frequencies along y, along x) of a residual.
+def _cosines(length: int, count: int) -> NDArray[np.float64]:
+    """The slowest cosines (length, count or less) of an orthonormal transform (DCT-II)."""
+    number, place = np.arange(min(count, length)), np.arange(length) + 0.5
+    waves = np.cos(np.pi / length * np.multiply.outer(place, number))
+    waves *= math.sqrt(2 / length)
+    waves[:, 0] /= math.sqrt(2)
+    return np.asarray(waves)
 
-    By way of its second difference along y, which leaves no smooth picture whose ends would look
+
+def _fine_power(along: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Power (upper half of the frequencies along y, modes) of the rows' cosines (Y, modes).
+
+    By way of the second difference along y, which leaves no smooth picture whose ends would look
     like something fine.
     """
-    bend = fft.dctn(np.diff(residual, n=2, axis=0), norm="ortho")
+    bend = fft.dct(np.diff(along, n=2, axis=0), axis=0, norm="ortho")
     count = len(bend)
     fine = np.arange(count // 2, count)
     weight = 2 - 2 * np.cos(np.pi * fine / count)  # of the difference

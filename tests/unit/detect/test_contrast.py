@@ -7,6 +7,7 @@ from napari_rvae import detect_atoms
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.contrast import atom_skew, choose_sign, is_sixfold
 from napari_rvae.detect.images import FrameImages
+from napari_rvae.detect.sampling import Sample
 from napari_rvae.frames import as_frames
 from napari_rvae.render import render_gaussians
 from scenes import SIDE, SIGMA, SPACING, draw, lattice, simulated
@@ -14,7 +15,7 @@ from scenes import SIDE, SIGMA, SPACING, draw, lattice, simulated
 
 def sign(frame, contrast="auto"):
     config = DetectConfig(contrast=contrast)
-    return choose_sign(FrameImages(as_frames(frame), config, 0), config, 0)
+    return choose_sign(Sample(FrameImages(as_frames(frame), config, 0), 0), config)
 
 
 def sixfold(sigma=SIGMA):

@@ -8,7 +8,9 @@ from napari_rvae.preprocess.noise import (
     fill_missing,
     noise_curve,
     noise_level,
+    robust_sd,
     row_noise,
+    some_rows,
 )
 from napari_rvae.render import render_gaussians
 
@@ -103,3 +105,15 @@ def test_spikes_are_dropped_and_atoms_are_not(atoms, rng):
     noisy[30, 40], noisy[199, 0], noisy[80, 80] = 1e5, -1e4, np.nan
     missing = np.argwhere(np.isnan(drop_spikes(noisy)))
     assert missing.tolist() == [[30, 40], [80, 80], [199, 0]]
+
+
+def test_of_large_pictures_some_rows_tell_the_noise(rng):
+    large = rng.normal(0, 2, (1024, 600)) + 5 * rng.integers(0, 2, (1024, 1))
+    some = some_rows(large)
+    assert 2**17 < some.size <= 2**18
+    assert (some[0] == large[0]).all()
+    assert (some[-1] == large[-1]).all()
+    assert noise_level(rng.normal(0, 2, (1024, 600))) == pytest.approx(2, rel=0.02)
+    assert robust_sd(rng.normal(0, 2, (1024, 600))) == pytest.approx(2, rel=0.02)
+    assert some_rows(large[:100]) is not None
+    assert len(some_rows(large[:100])) == 100
