@@ -353,8 +353,10 @@ def _detect_one(
         found = _detect_mean(images, frame, channel, scale, device, sign)
     else:
         found = _detect_frame(image, scale, images.config, device, sign)
-    # a single missing pixel hides no atom
-    return found, ndimage.uniform_filter((~np.isfinite(image)).astype(float), 3) > 0.5
+    missing = ~np.isfinite(image)
+    if missing.any():  # a single missing pixel hides no atom
+        missing = ndimage.uniform_filter(missing.astype(float), 3) > 0.5
+    return found, missing
 
 
 def _detect_frame(

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from napari_rvae.detect.fit import TAIL_WIDTH, AtomFit
 from napari_rvae.detect.sampling import middle
+from napari_rvae.preprocess.background import finer, slow_background
 from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
 
@@ -21,6 +22,9 @@ _SMOOTH = 5.0
 
 #: Tails are measured on the middle of a frame, of about this side in pixels.
 _TAIL_SIDE = 1024
+
+#: Tails are drawn in pixels of which their width is this many or more.
+_TAIL_PIXELS = 2.2
 
 #: Tails, and shifts of rows, this many standard errors above zero are there.
 _SURE = 5.0
@@ -94,14 +98,12 @@ def measure_leftover(
     known = np.isfinite(image)
     weight = np.where(known, 1 / variance, 0.0)
     width = _width(sigma)
-    rest = _without_smooth(fill_missing(image - atoms), width)
-    points = _at_pixels(fit.y, fit.x, fit.amplitude, shape)
-    height, tail = _heights(rest, atoms, points, weight, sigma)
-    tails = np.zeros(shape)
+    left = fill_missing(image - atoms)
+    rest, tails = _without_smooth(left, width), _tails(fit, sigma, shape)
+    height, tail = _heights(rest, atoms, tails, weight, sigma)
+    tails *= tail
     if tail:
-        rest = rest - height * _without_smooth(atoms, width)
-        tails = tail * _tails(points, sigma)
-        rest = rest - _without_smooth(tails, width)
+        rest = _without_smooth(left - height * atoms - tails, width)
     slope = np.gradient(atoms, axis=1)
     shift, shift_sd = _row_shifts(rest, slope, weight, sigma)
     return Leftover(tail, tails, shift, shift_sd, -shift[:, None] * slope)
@@ -113,9 +115,7 @@ def _width(sigma: float) -> int:
 
 
 def _without_smooth(picture: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    return np.asarray(
-        picture - ndimage.uniform_filter(ndimage.uniform_filter(picture, width), width)
-    )
+    return np.asarray(picture - slow_background(picture, width))
 
 
 def _at_pixels(
@@ -137,17 +137,24 @@ def _at_pixels(
     return picture.reshape(shape)
 
 
-def _tails(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Tails as high as their atoms (Y, X)."""
-    wide = TAIL_WIDTH * sigma
-    spread = ndimage.gaussian_filter(points, wide, mode="constant")
-    return np.asarray(2 * math.pi * wide**2 * spread)
+def _tails(fit: AtomFit, sigma: float, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Tails as high as their atoms (Y, X); so smooth that coarser pixels tell them."""
+    step = max(1, int(TAIL_WIDTH * sigma / _TAIL_PIXELS))
+    wide = TAIL_WIDTH * sigma / step
+    y, x = ((p + 0.5) / step - 0.5 for p in (fit.y, fit.x))
+    points = _at_pixels(y, x, fit.amplitude, (-(-shape[0] // step), -(-shape[1] // step)))
+    # points between pixels, and values between these, are spread by lines
+    spread = ndimage.gaussian_filter(
+        points, math.sqrt(wide**2 - (2 if step > 1 else 1) / 6), mode="constant"
+    )
+    spread *= 2 * math.pi * wide**2
+    return spread if step == 1 else finer(spread, step, shape)
 
 
 def _heights(
     rest: NDArray[np.float64],
     atoms: NDArray[np.float64],
-    points: NDArray[np.float64],
+    tails: NDArray[np.float64],
     weight: NDArray[np.float64],
     sigma: float,
 ) -> tuple[float, float]:
@@ -156,9 +163,9 @@ def _heights(
     How tall the core is must be free, too: with tails, its Gaussian is another.
     """
     side = _TAIL_SIDE + 2 * int(4 * TAIL_WIDTH * sigma)
-    rest, atoms, points, weight = (middle(part, side) for part in (rest, atoms, points, weight))
+    rest, atoms, tails, weight = (middle(part, side) for part in (rest, atoms, tails, weight))
     width = _width(sigma)
-    looks = [_without_smooth(part, width) for part in (atoms, _tails(points, sigma))]
+    looks = [_without_smooth(part, width) for part in (atoms, tails)]
     matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
     right = np.array([(weight * a * rest).sum() for a in looks])
     if not np.linalg.cond(matrix) < 1e8:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 from scipy.spatial import cKDTree
 
 from napari_rvae.preprocess.parabola import top_offset
@@ -45,7 +45,7 @@ def blob_filter(
     padded = np.pad(image, pad, mode="reflect" if min(image.shape) > pad else "edge")
     shape = [fft.next_fast_len(n, real=True) for n in padded.shape]
     k2 = fft.fftfreq(shape[0]) ** 2, fft.rfftfreq(shape[1]) ** 2  # of the two axes
-    spectrum = fft.rfft2(padded - padded.mean(), shape)
+    spectrum = fft.rfft2((padded - padded.mean()).astype(np.float32), shape)
     form = np.multiply.outer(*(np.exp(-4 * np.pi**2 * sigma**2 * k) for k in k2))
     slow = np.multiply.outer(*(np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k) for k in k2))
     # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
@@ -53,8 +53,8 @@ def blob_filter(
     power = max(power, noise_sd**2)  # few blobs in a large frame hardly show in its variance
     signal = density * power * (2 * np.pi * sigma**2) ** 2 * form
     gain = signal / (signal + noise_sd**2 + 1e-30) * (1 - slow)
-    spectrum *= gain
-    filtered = fft.irfft2(spectrum, shape)
+    spectrum *= gain.astype(np.float32)
+    filtered = fft.irfft2(spectrum, shape).astype(float)
     power_left = np.einsum("yx,yx->x", gain, gain)
     both = power_left.sum() + power_left[1 : (shape[1] + 1) // 2].sum()  # both halves of the plane
     left = noise_sd * math.sqrt(both / (shape[0] * shape[1]))
@@ -71,10 +71,7 @@ def local_maxima(
     y, x, height : ndarray of shape (N,)
         Positions in pixels and the filtered value there.
     """
-    reach = max(1, int(radius))
-    yy, xx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    top = ndimage.maximum_filter(filtered, footprint=yy**2 + xx**2 <= max(radius, 1.5) ** 2)
-    row, column = np.nonzero((filtered == top) & (filtered > 0))
+    row, column = _tops(filtered, max(radius, 1.5))
     # a top between pixels can give several equal ones: the first of them stands for all
     pairs = cKDTree(np.stack([row, column], 1)).query_pairs(max(radius, 1.5), output_type="ndarray")
     first = np.ones(row.size, bool)
@@ -86,3 +83,21 @@ def local_maxima(
     dx = top_offset(*(filtered[row, inner_x + k] for k in (-1, 0, 1)))
     dy, dx = np.where(row == inner_y, dy, 0.0), np.where(column == inner_x, dx, 0.0)
     return row + dy, column + dx, filtered[row, column]
+
+
+def _tops(
+    filtered: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels (N,), (N,) above zero of which none within a radius is higher."""
+    ends = np.pad(filtered, 1, mode="edge")
+    lines = np.maximum(np.maximum(ends[:-2], ends[2:]), ends[1:-1])
+    beside = np.maximum(np.maximum(lines[:, :-2], lines[:, 2:]), lines[:, 1:-1])
+    row, column = np.nonzero((filtered >= beside) & (filtered > 0))
+    height, reach = filtered[row, column], int(radius)
+    for dy, dx in np.ndindex(2 * reach + 1, 2 * reach + 1):
+        if 2 < (dy - reach) ** 2 + (dx - reach) ** 2 <= radius**2:
+            y = np.clip(row + dy - reach, 0, filtered.shape[0] - 1)
+            x = np.clip(column + dx - reach, 0, filtered.shape[1] - 1)
+            top = filtered[y, x] <= height
+            row, column, height = row[top], column[top], height[top]
+    return row, column

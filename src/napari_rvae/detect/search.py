@@ -140,27 +140,23 @@ class _Grid:
         )
         return self._in_frame(fit)
 
-    def fit_best(
-        self, y: NDArray[np.float64], x: NDArray[np.float64], device: torch.device
-    ) -> AtomFit:
-        """Fit, and again without tails and the rows' shifts as far as the first fit tells them."""
-        rounds, variance, sigma = 2, self.variance, self.sigma
-        place = self._inside(y, x)
-        fit = fit_atoms(self.image, variance, *place, sigma, rounds=rounds, device=device)
-        rest = measure_leftover(self.image, variance, fit, sigma)
+    def fit_better(self, first: AtomFit, device: torch.device) -> AtomFit:
+        """Fit again without tails and the rows' shifts, as far as the first fit tells them."""
+        fit = self._from_frame(first)
+        rest = measure_leftover(self.image, self.variance, fit, self.sigma)
         if rest.tail or rest.shift_sd:
-            plain, place = self.image - rest.tails - rest.moved, self._clipped(fit.y, fit.x)
             fit = fit_atoms(
-                plain,
-                variance,
-                *place,
-                sigma,
-                rounds=rounds,
+                self.image - rest.tails - rest.moved,
+                self.variance,
+                *self._clipped(fit.y, fit.x),
+                self.sigma,
+                rounds=2,
                 device=device,
                 tail=rest.tail,
                 radius=_BEST_RADIUS,
             )
-        return self._in_frame(replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(sigma))))
+        fit = replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(self.sigma)))
+        return self._in_frame(fit)
 
     def _inside(
         self, y: NDArray[np.float64], x: NDArray[np.float64]
@@ -177,19 +173,28 @@ class _Grid:
 
     def _in_frame(self, fit: AtomFit) -> AtomFit:
         """Turn values in these pixels into those in pixels of the frame."""
-        k, middle = self.binning, (self.binning - 1) / 2
-        if k == 1:
+        return self._scaled(fit, self.binning, self.frame_sigma)
+
+    def _from_frame(self, fit: AtomFit) -> AtomFit:
+        """Turn values in pixels of the frame into those in these pixels."""
+        return self._scaled(fit, 1 / self.binning, self.sigma)
+
+    def _scaled(self, fit: AtomFit, factor: float, sigma: float) -> AtomFit:
+        """The same atoms in other pixels, in which the first pixel's middle is 0 again."""
+        if self.binning == 1:
             return fit
-        taller = (k * self.sigma / self.frame_sigma) ** 2  # as the volume is the same
+        move = (factor - 1) / 2
+        # the volume is the same; atoms here are wider by the width of a pixel
+        taller = (self.binning * self.sigma / self.frame_sigma) ** (2 if factor > 1 else -2)
         return replace(
             fit,
-            y=k * fit.y + middle,
-            x=k * fit.x + middle,
-            y_sd=k * fit.y_sd,
-            x_sd=k * fit.x_sd,
+            y=factor * fit.y + move,
+            x=factor * fit.x + move,
+            y_sd=factor * fit.y_sd,
+            x_sd=factor * fit.x_sd,
             amplitude=taller * fit.amplitude,
             amplitude_sd=taller * fit.amplitude_sd,
-            sigma=np.full_like(fit.sigma, self.frame_sigma),
+            sigma=np.full_like(fit.sigma, sigma),
         )
 
 
@@ -256,10 +261,9 @@ class FrameSearch:
             new &= near >= self.separation
         y, x = np.concatenate([first.y, y2[new]]), np.concatenate([first.x, x2[new]])
         fit = _prune(self.coarse.fit(y, x, 3, self.device), self.separation)
+        fit = self.fine.fit(fit.y, fit.x, 2, self.device)
         if best:
-            fit = self.fine.fit_best(fit.y, fit.x, self.device)
-        else:
-            fit = self.fine.fit(fit.y, fit.x, 2, self.device)
+            fit = self.fine.fit_better(fit, self.device)
         fit = _prune(fit, self.separation)
         return fit.widen(inflation)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["slow_background"]
+__all__ = ["finer", "slow_background"]
 
 #: The means are taken of so many points along the side of a square; between them the background
 #: is a straight line.
@@ -56,8 +56,23 @@ def slow_background(image: NDArray[np.float64], width: int) -> NDArray[np.float6
     triangle = 1 - np.abs(offsets) / reach
     triangle /= triangle.sum()
     smooth = ndimage.correlate1d(ndimage.correlate1d(coarse, triangle, axis=0), triangle, axis=1)
-    finer = _between(np.ascontiguousarray(smooth.T), step).T
-    return np.asarray(_between(np.ascontiguousarray(finer), step)[:rows, :columns])
+    return finer(smooth, step, (rows, columns))
+
+
+def finer(coarse: NDArray[np.float64], step: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Interpolate a smooth picture of coarse pixels linearly.
+
+    Parameters
+    ----------
+    coarse
+        Picture (Y', X').
+    step
+        Pixels along a side of one of its pixels.
+    shape
+        Rows and columns of the finer picture, from the same corner; no more than step times those.
+    """
+    along = _between(np.ascontiguousarray(coarse.T), step)[: shape[1]]
+    return np.asarray(_between(np.ascontiguousarray(along.T), step)[: shape[0]])
 
 
 def _mean_twice(image: NDArray[np.float64], width: int) -> NDArray[np.float64]:
