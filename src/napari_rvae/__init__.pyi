@@ -1,6 +1,7 @@
 """The public names, by the module that each comes from."""
 
 from .analysis.baselines import CropGMM, CropPCA, InvariantPCA
+from .analysis.cards import UnitCard, unit_cards
 from .analysis.descriptors import describe_sites
 from .analysis.explain import (
     SiteViews,
@@ -25,6 +26,7 @@ from .analysis.landscape import (
 )
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
+from .analysis.shares import unit_shares
 from .analysis.tracks import link_sites
 from .analysis.units import (
     UnitModel,
@@ -139,6 +141,7 @@ __all__ = [
     "SpeciesConfig",
     "TrackConfig",
     "Traversal",
+    "UnitCard",
     "UnitConfig",
     "UnitModel",
     "Units",
@@ -202,6 +205,8 @@ __all__ = [
     "suggest_n_latents",
     "tracks_layer",
     "traverse",
+    "unit_cards",
+    "unit_shares",
     "vectors_layer",
     "view_sites",
 ]

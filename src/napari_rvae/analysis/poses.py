@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Pictures = NDArray[np.float32]
 
-__all__ = ["align_crops", "as_pictures", "place_pictures"]
+__all__ = ["align_crops", "as_pictures", "find_turns", "place_pictures"]
+
+#: Directions that are tried, and how often the mean is made anew.
+_DIRECTIONS, _ROUNDS = 120, 3
 
 
 def align_crops(images: ArrayLike, angle: ArrayLike, shift: ArrayLike = (0.0, 0.0)) -> Pictures:
@@ -85,6 +88,64 @@ def place_pictures(
     matrices = [_turn(-a) for a in turns]
     offsets = [-matrix @ move for matrix, move in zip(matrices, shifts, strict=True)]
     return _sampled(values, matrices, offsets, None)
+
+
+def find_turns(images: ArrayLike) -> Array:
+    """Angles that lay crops on one another, where no model knows them.
+
+    Parameters
+    ----------
+    images
+        Crops (M, C, S, S) of one kind of surroundings; those with NaN get NaN.
+
+    Returns
+    -------
+    ndarray (M,)
+        Radians in (-pi, pi], in steps of 3 degrees, for :func:`align_crops`: those that match the
+        mean of the turned crops best, which is made anew three times. The zero means nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.analysis.poses import find_turns, place_pictures
+    >>> picture = np.random.default_rng(0).normal(size=(1, 1, 9, 9)).repeat(3, 0)
+    >>> turns = find_turns(place_pictures(picture, [0.0, np.pi / 2, np.pi]))
+    >>> np.round(np.degrees(turns - turns[0])).tolist()
+    [0.0, 90.0, 180.0]
+    """
+    values = as_pictures(images)
+    turns = np.full(len(values), np.nan)
+    good = np.isfinite(values).all(axis=(1, 2, 3))
+    if not good.any():
+        return turns
+    spectra = _polar_spectra(values[good])  # (M, rings, orders)
+    strength = np.abs(spectra)
+    # the start is the crop that is most like the others, whatever way each lies
+    start = int(np.argmin(((strength - strength.mean(0)) ** 2).sum((1, 2))))
+    mean, orders = spectra[start], np.arange(spectra.shape[-1])
+    found = np.zeros(len(spectra))
+    for _ in range(_ROUNDS):
+        match = np.fft.irfft((spectra * mean.conj()).sum(1), _DIRECTIONS)
+        found = match.argmax(1) * (2 * math.pi / _DIRECTIONS)
+        mean = (spectra * np.exp(1j * found[:, None] * orders)[:, None]).mean(0)
+    turns[good] = np.pi - (np.pi - found) % (2 * np.pi)
+    return turns
+
+
+def _polar_spectra(values: Array) -> NDArray[np.complex128]:
+    """Angular Fourier coefficients on rings about the middle (M, C * R, K), weighted by area."""
+    side = values.shape[-1]
+    middle = (side - 1) / 2
+    radius = np.arange(1.0, middle + 1e-9)
+    phi = np.arange(_DIRECTIONS) * (2 * math.pi / _DIRECTIONS)
+    y, x = middle - radius[:, None] * np.sin(phi), middle + radius[:, None] * np.cos(phi)
+    rings = [
+        ndimage.map_coordinates(channel, (y, x), order=1, mode="nearest")
+        for channel in values.reshape(-1, side, side)
+    ]
+    weighted = np.stack(rings) * np.sqrt(radius)[:, None]
+    spectra = np.fft.rfft(weighted, axis=-1)
+    return spectra.reshape(len(values), -1, spectra.shape[-1])
 
 
 def _sampled(

@@ -1,0 +1,239 @@
+"""One card for each structural unit: what it looks like, where and when it occurs, how sure it is.
+
+Everything goes through public tables and the model's public methods, so it works for both engines,
+for the baselines, and, with less on each card, without any model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.shares import join_units, unit_shares
+from napari_rvae.analysis.stands import open_sides, stands_beside, typical_sites, unsure_sites
+from napari_rvae.analysis.unit_pictures import NO_MEAN, UnitPictures
+from napari_rvae.analysis.wording import describe_card
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_rvae.analysis.explain import Model
+    from napari_rvae.analysis.motif import Motif
+    from napari_rvae.analysis.units import Units
+    from napari_rvae.crops import Crops
+
+    Ids = NDArray[np.int64]
+    Picture = NDArray[np.float32]
+
+__all__ = ["UnitCard", "unit_cards"]
+
+#: Orders of the symmetry deviations.
+_ORDERS = (2, 3, 4, 6)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitCard:
+    """What there is to say of one structural unit.
+
+    Attributes
+    ----------
+    unit, name, color
+        Its number, name and colour ("#rrggbb").
+    count, share
+        Sites of it, and their share of the sites that have a unit, 0 to 1.
+    stability
+        How well it was found again from other random starts, 0 to 1; NaN where nobody has looked.
+    probability
+        Median of its sites' ``unit_probability``; NaN where unknown.
+    symmetry
+        "3-fold", "no symmetry", "cannot tell", ...; "" without a model.
+    deviations
+        Deviation from each order of symmetry, in pixels of the crops.
+    decoded
+        The model's picture (S, S) at the median latents, first channel, NaN beyond the disc; None
+        where there is no model or no latents. All cards are turned alike: so that the host's
+        brightest neighbour lies to the right.
+    mean_crop
+        Mean of the unit's crops (S, S), turned like the decoded picture; None without crops.
+    n_crops
+        How many crops that is the mean of.
+    motif
+        Atoms and bonds of the decoded picture (of the mean crop, where the model knows no angle, or
+        there is none); None without either.
+    spacing
+        Neighbour distance in pixels of the pictures; NaN where unknown.
+    shares
+        One row for each frame, see :func:`unit_shares`.
+    beside
+        Which units stand beside it: ``unit``, ``name``, ``share`` of its neighbours, ``per_site``.
+    open_side
+        Widest angle (radians) without atoms around the typical site; NaN where unknown.
+    typical, unsure
+        ``site_id`` of the sites that are most like the unit's middle, each of another lattice
+        site where these are known, and of those that are the least sure.
+    caption
+        All of it in plain words.
+    """
+
+    unit: int
+    name: str
+    color: str
+    count: int
+    share: float
+    stability: float = math.nan
+    probability: float = math.nan
+    symmetry: str = ""
+    deviations: Mapping[int, float] = field(default_factory=dict)
+    decoded: Picture | None = None
+    mean_crop: Picture | None = None
+    n_crops: int = 0
+    motif: Motif | None = None
+    spacing: float = math.nan
+    shares: pd.DataFrame = field(default_factory=pd.DataFrame)
+    beside: pd.DataFrame = field(default_factory=pd.DataFrame)
+    open_side: float = math.nan
+    typical: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    unsure: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    caption: str = ""
+
+    def __repr__(self) -> str:
+        """Return what it is in one line."""
+        return f"UnitCard({self.unit}, {self.name!r}, {self.count} sites)"
+
+
+def unit_cards(
+    units: Units,
+    table: pd.DataFrame,
+    *,
+    model: Model | None = None,
+    crops: Crops | None = None,
+    frames_table: pd.DataFrame | None = None,
+    elements: Mapping[str, str] | None = None,
+    n_examples: int = 6,
+) -> list[UnitCard]:
+    """Describe every unit: pictures, atoms and bonds, when it occurs, what stands beside it.
+
+    Parameters
+    ----------
+    units
+        What :func:`~napari_rvae.find_units` returned.
+    table
+        The sites table; with the latents for decoded pictures, and with ``angle`` or crops for
+        mean ones.
+    model
+        The model of the latents (also a baseline); None for no decoded pictures.
+    crops
+        Crops of the sites, or of some of them; None for no mean pictures.
+    frames_table
+        ``frames.table``: adds ``time`` and ``dose`` to the shares.
+    elements
+        What to call the classes of brightness (:class:`~napari_rvae.analysis.motif.Motif`), such
+        as ``{"A": "C", "A+": "Si"}``.
+    n_examples
+        Number of typical and of unsure sites on each card.
+
+    Returns
+    -------
+    list of UnitCard
+        One for each unit of the summary, in its order. What cannot be told is None, NaN or empty.
+
+    Raises
+    ------
+    InputError
+        If the units are of other sites, or the model does not fit the latents.
+
+    Notes
+    -----
+    The gauge of the model turns canonical pictures alike over all latents, so one common turn
+    makes all cards comparable. A model without angles (a baseline), or none, leaves this open:
+    then each unit's crops are laid on one another, and each picture is turned by itself.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae import Units, unit_cards
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=0, y=[5.0, 5.0, 5.0], x=[10.0, 20.0, 30.0])
+    >>> table = sites[["site_id"]].assign(unit=[0, 1, 0], unit_probability=1.0)
+    >>> summary = pd.DataFrame({"unit": [0, 1], "name": ["end", "middle"], "count": [2, 1]})
+    >>> cards = unit_cards(Units(table, summary), sites)
+    >>> cards[1].beside[["name", "per_site"]].to_numpy().tolist()
+    [['end', 2.0]]
+    """
+    sites = join_units(units, table)
+    summary = units.summary.reset_index(drop=True)
+    facts = _Facts(
+        sites=sites,
+        pictures=UnitPictures.make(sites, summary, model, crops),
+        shares=unit_shares(units, table, frames_table),
+        beside=stands_beside(sites, units.names),
+        open_side=open_sides(sites),
+    )
+    hosts = facts.pictures.hosts(summary)
+    host = next((row for _, row in summary.iterrows() if row.get("is_host", True)), None)
+    cards = []
+    for place, (_, row) in enumerate(summary.iterrows()):
+        card = _card(row, place, facts, n_examples)
+        motif = facts.pictures.motif(card.unit, hosts, elements)
+        cards.append(describe_card(dataclasses.replace(card, motif=motif), row, host))
+    return cards
+
+
+class _Facts(NamedTuple):
+    """What was found of all units together."""
+
+    sites: pd.DataFrame
+    pictures: UnitPictures
+    shares: pd.DataFrame
+    beside: pd.DataFrame
+    open_side: pd.Series[float]
+
+
+def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> UnitCard:
+    """Card of one row of the summary, without atoms and words."""
+    sites, pictures, unit = facts.sites, facts.pictures, int(row["unit"])
+    here = sites[sites["unit"] == unit]
+    mean = pictures.means.get(unit, NO_MEAN)
+    known = [order for order in _ORDERS if f"deviation_{order}" in row]
+    shares, beside = facts.shares, facts.beside
+    return UnitCard(
+        unit=unit,
+        name=str(row["name"]),
+        color=_color(row, place),
+        count=int(row["count"]),
+        share=_number(row, "share", len(here) / max(int((sites["unit"] >= 0).sum()), 1)),
+        stability=_number(row, "stability"),
+        probability=_median(here["unit_probability"]),
+        symmetry=str(row.get("symmetry", "")),
+        deviations={order: _number(row, f"deviation_{order}") for order in known},
+        decoded=pictures.decoded.get(unit),
+        mean_crop=mean.picture,
+        n_crops=mean.n_crops,
+        spacing=pictures.spacing,
+        shares=shares[shares["unit"] == unit].drop(columns="unit").reset_index(drop=True),
+        beside=beside[beside["of"] == unit].drop(columns="of").reset_index(drop=True),
+        open_side=_median(facts.open_side[here.index]),
+        typical=typical_sites(here, n_examples),
+        unsure=unsure_sites(here, n_examples),
+    )
+
+
+def _number(row: pd.Series[Any], name: str, default: float = math.nan) -> float:
+    return float(row[name]) if name in row and pd.notna(row[name]) else default
+
+
+def _median(values: pd.Series[Any]) -> float:
+    known = values.dropna()
+    return float(known.median()) if len(known) else math.nan
+
+
+def _color(row: pd.Series[Any], place: int) -> str:
+    given = row.get("color")
+    return given if isinstance(given, str) else UNIT_COLOURS[place % len(UNIT_COLOURS)]

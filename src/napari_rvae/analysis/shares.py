@@ -1,0 +1,85 @@
+"""How large a share of the sites each structural unit has, frame by frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_rvae import tables
+from napari_rvae.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_rvae.analysis.units import Units
+
+__all__ = ["join_units", "unit_shares"]
+
+
+def join_units(units: Units, table: pd.DataFrame) -> pd.DataFrame:
+    """Join units to their sites.
+
+    Raises
+    ------
+    InputError
+        If they are of other sites.
+    """
+    sites = tables.join_latents(table, units.table)
+    if len(units.table) and not units.table["site_id"].isin(table["site_id"]).any():
+        raise InputError("No site_id of the units is in the table: they do not belong together.")
+    return sites
+
+
+def unit_shares(
+    units: Units, table: pd.DataFrame, frames_table: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Share of each unit in each frame.
+
+    Parameters
+    ----------
+    units
+        What :func:`~napari_rvae.find_units` returned.
+    table
+        The sites table.
+    frames_table
+        ``frames.table``: adds ``time`` and ``dose`` where it has them.
+
+    Returns
+    -------
+    DataFrame
+        One row for each unit and frame (of each source), also where there is none of it:
+        ``unit``, ``source``, ``frame``, ``count``, ``share`` of the frame's sites that have a
+        unit, and ``share_sd``, its binomial standard error (with half a site more on each side,
+        so that it is never 0).
+
+    Raises
+    ------
+    InputError
+        If the units are of other sites.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae import Units, unit_shares
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=[0, 0, 1, 1], y=[1.0, 2.0, 1.0, 2.0], x=[1.0] * 4)
+    >>> table = sites[["site_id"]].assign(unit=[0, 0, 0, 1], unit_probability=1.0)
+    >>> summary = pd.DataFrame({"unit": [0, 1], "name": ["host", "edge"], "count": [3, 1]})
+    >>> unit_shares(Units(table, summary), sites)["share"].tolist()
+    [1.0, 0.5, 0.0, 0.5]
+    """
+    sites = join_units(units, table)
+    known = sites[sites["unit"] >= 0]
+    numbers = units.summary[["unit"]].astype("int64")
+    every = numbers.merge(known[["source", "frame"]].drop_duplicates(), how="cross")
+    keys = ["unit", "source", "frame"]
+    counts = known.groupby(keys).size().rename("count").reset_index()
+    found = every.merge(counts, on=keys, how="left").fillna({"count": 0}).astype({"count": "int64"})
+    all_sites = found.groupby(["source", "frame"])["count"].transform("sum").to_numpy(float)
+    found["share"] = found["count"] / all_sites
+    smooth = (found["count"] + 0.5) / (all_sites + 1)
+    found["share_sd"] = np.sqrt(smooth * (1 - smooth) / np.maximum(all_sites, 1))
+    if frames_table is not None:
+        extra = [name for name in ("time", "dose") if name in frames_table]
+        found = found.merge(frames_table[["frame", *extra]], on="frame", how="left")
+    return found

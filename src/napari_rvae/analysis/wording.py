@@ -1,0 +1,136 @@
+"""A unit's card in plain words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_rvae.analysis.cards import UnitCard
+
+__all__ = ["describe_card"]
+
+#: Open to one side by so much (radians), a site is at an edge: across a single missing atom the
+#: next ones are seen.
+_EDGE = math.radians(140.0)
+#: Brighter or dimmer than the host by this factor is said.
+_RATIO = 1.25
+#: Neighbours of a unit with less than this share are not named.
+_NAMED_SHARE = 0.1
+
+
+def describe_card(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> UnitCard:
+    """Return the card with its caption, made of what is known.
+
+    Parameters
+    ----------
+    card
+        A card without one.
+    row
+        The unit's row of the summary.
+    host
+        The host's, None where there is none.
+    """
+    parts = [
+        _what(card, row, host),
+        _how_often(card, row),
+        _beside(card),
+        _symmetry(card),
+        _sure(card),
+    ]
+    sentences = [part[0].upper() + part[1:] for part in parts if part]
+    return dataclasses.replace(card, caption=" ".join(f"{sentence}." for sentence in sentences))
+
+
+def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> str:
+    """What stands in the middle and around it."""
+    parts = []
+    if card.motif is not None and len(card.motif):
+        parts.append(card.motif.text)
+    elif _known(row, "coordination"):
+        count = round(float(row["coordination"]))
+        parts.append(f"{count} neighbour{'' if count == 1 else 's'}")
+    rings = row.get("rings")
+    if isinstance(rings, str) and rings:
+        parts.append(f"where rings of {rings} meet")
+    if card.open_side > _EDGE:
+        parts.append(f"at an edge (open by {math.degrees(card.open_side):.0f} degrees)")
+    elif _fewer(row, host) and not str(row["name"]).startswith("vacancy"):
+        parts.append("beside a gap")
+    if _known(row, "relative_amplitude"):
+        ratio = float(row["relative_amplitude"])
+        if ratio > _RATIO:
+            parts.append(f"{ratio:.1f} times as bright as the host")
+        elif 0 < ratio < 1 / _RATIO:
+            parts.append(f"only {ratio:.0%} as bright as the host")
+    if _known(row, "bond_length") and abs(float(row["bond_length"]) - 1) > 0.06:
+        parts.append(f"bonds {float(row['bond_length']):.2f} neighbour distances long")
+    return ", ".join(parts)
+
+
+def _how_often(card: UnitCard, row: pd.Series[Any]) -> str:
+    noun = "site" if card.count == 1 else "sites"
+    text = f"{card.count:,} {noun} ({_percent(card.share)})"
+    places = row.get("n_places")
+    if places is not None and 0 < int(places) < card.count:
+        text += f" in {int(places):,} place{'' if int(places) == 1 else 's'}"
+    known = card.shares[card.shares["share"].notna()] if len(card.shares) else card.shares
+    if len(known) > 2:
+        text += _trend(known)
+    return text
+
+
+def _trend(shares: pd.DataFrame) -> str:
+    """Whether a share rises or falls by more than its error, weighted least squares."""
+    t = np.arange(len(shares)) / (len(shares) - 1)
+    weight = 1 / shares["share_sd"].to_numpy(float) ** 2
+    t = t - np.average(t, weights=weight)
+    slope = float((weight * t * shares["share"]).sum() / (weight * t**2).sum())
+    error = 1 / math.sqrt(float((weight * t**2).sum()))
+    if abs(slope) < 3 * error:
+        return ""
+    return f", {'growing' if slope > 0 else 'shrinking'} over the movie"
+
+
+def _beside(card: UnitCard) -> str:
+    shown = card.beside[card.beside["share"] >= _NAMED_SHARE].head(3) if len(card.beside) else None
+    if shown is None or not len(shown):
+        return ""
+    names = [
+        f"{'its own kind' if unit == card.unit else name} ({share:.0%})"
+        for unit, name, share in zip(shown["unit"], shown["name"], shown["share"], strict=True)
+    ]
+    return f"beside {', '.join(names)}"
+
+
+def _symmetry(card: UnitCard) -> str:
+    return {"": "", "cannot tell": "its symmetry cannot be told"}.get(card.symmetry, card.symmetry)
+
+
+def _sure(card: UnitCard) -> str:
+    parts = []
+    if math.isfinite(card.probability):
+        parts.append(f"median probability {card.probability:.2f}")
+    if math.isfinite(card.stability):
+        parts.append(f"{card.stability:.0%} found again from other starts")
+    return ", ".join(parts)
+
+
+def _fewer(row: pd.Series[Any], host: pd.Series[Any] | None) -> bool:
+    """Whether a unit has fewer neighbours than the host."""
+    if host is None or not (_known(row, "coordination") and _known(host, "coordination")):
+        return False
+    return round(float(row["coordination"])) < round(float(host["coordination"]))
+
+
+def _known(row: pd.Series[Any], name: str) -> bool:
+    return name in row and bool(np.isfinite(float(row[name])))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
