@@ -199,7 +199,7 @@ class StandIn:
     def manifold(self, n, *, dims):
         return np.zeros((n, n, 1, 8, 8))
 
-    def inverse_transform(self, z):
+    def inverse_transform(self, z, *, angle=0.0):
         return np.zeros((len(z), 1, 8, 8))
 
     def invariants(self, crops):
@@ -328,7 +328,7 @@ def test_without_a_folder_nothing_is_written_and_that_is_said(stand_ins, movie, 
 def test_a_run_is_written_with_its_report_and_its_checks(stand_ins, movie, tmp_path, capsys):
     folder = tmp_path / "results"
     assert main(["run", movie, "--out", str(folder), "--overwrite"]) == 0
-    names = ["metrics.json", "report.png", "run.json"]
+    names = ["metrics.json", "report.png", "run.json", "units.png"]
     assert sorted(p.name for p in folder.iterdir()) == names
     assert json.loads((folder / "metrics.json").read_text()) == {
         "check_angle": 0.25,

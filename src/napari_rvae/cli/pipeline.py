@@ -225,9 +225,27 @@ def write_result(
             overwrite=overwrite,
         )
         save_figure(page, folder / "report.png")
+        _write_cards(folder, result)
         figures = {f"check_{name}": value for name, value in result.checks.figures.items()}
         write_json(folder / "metrics.json", {**(metrics or {}), **figures})
-    say(f"written to {folder}: run.json, report.png, metrics.json")
+    say(f"written to {folder}: run.json, report.png, units.png, metrics.json")
+
+
+def _write_cards(folder: Path, result: Result) -> None:
+    """Draw a card of each unit."""
+    from napari_rvae import unit_cards
+    from napari_rvae.figures import cards_figure, save_figure
+
+    cards = unit_cards(
+        result.units,
+        result.sites,
+        model=result.model,
+        crops=result.crops,
+        frames_table=result.frames.table,
+    )
+    if cards:
+        title = f"Structural units of {result.frames.name or 'the movie'}"
+        save_figure(cards_figure(cards, title=title), folder / "units.png")
 
 
 def print_result(result: Result) -> None:

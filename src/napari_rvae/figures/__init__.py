@@ -1,9 +1,16 @@
-"""The report: one page of pictures and numbers for one movie, and its export.
+"""The report: one page of pictures and numbers for one movie, the units as cards, and export.
 
 Matplotlib is imported inside the functions, and used through its objects alone: no pyplot, no
 window, no setting of the process is touched.
 """
 
 from napari_rvae.figures.report import report_figure, save_figure
+from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
 
-__all__ = ["report_figure", "save_figure"]
+__all__ = [
+    "card_figure",
+    "cards_figure",
+    "report_figure",
+    "save_figure",
+    "shares_figure",
+]

@@ -23,6 +23,7 @@ from napari_rvae.tables import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from napari_rvae.analysis.units import Units
     from napari_rvae.vae import RVAE
@@ -32,13 +33,17 @@ __all__ = [
     "PAGE_INCHES",
     "Page",
     "Panel",
+    "Theme",
     "dress",
     "label_axes",
     "length_text",
     "length_unit",
     "make_page",
+    "new_figure",
     "percentile_limits",
+    "plain_axes",
     "shorten",
+    "theme_of",
 ]
 
 #: Size of the page in inches: 16:10.
@@ -77,6 +82,13 @@ _THEMES = {
     "light": Theme("#ffffff", ink="#1b1e23", faint="#7d848e", accent="#1f5fa8", second="#c77700"),
     "dark": Theme("#15171b", ink="#e8eaed", faint="#868d98", accent="#7db7f0", second="#f0a840"),
 }
+
+
+def theme_of(name: str) -> Theme:
+    """Colours by their name; InputError for another one."""
+    if name not in _THEMES:
+        raise InputError(f"There is no theme {name!r}: choose light or dark.")
+    return _THEMES[name]
 
 
 @dataclass(frozen=True)
@@ -133,8 +145,7 @@ def make_page(
     theme: str,
 ) -> Page:
     """Check and join what is to be drawn; the arguments are those of ``report_figure``."""
-    if theme not in _THEMES:
-        raise InputError(f"There is no theme {theme!r}: choose light or dark.")
+    look = theme_of(theme)
     index = frames.n_frames // 2 if frame is None else frame
     if not 0 <= index < frames.n_frames:
         raise InputError(f"There is no frame {index}: there are {frames.n_frames}.")
@@ -144,7 +155,7 @@ def make_page(
     if units is not None:
         table = join_latents(table, units.table)
     legend = _unit_legend(table, units)
-    return Page(frames, table, index, _THEMES[theme], model, legend, neighbour_distance(table))
+    return Page(frames, table, index, look, model, legend, neighbour_distance(table))
 
 
 def _unit_legend(table: pd.DataFrame, units: Units | None) -> pd.DataFrame:
@@ -157,7 +168,10 @@ def _unit_legend(table: pd.DataFrame, units: Units | None) -> pd.DataFrame:
         legend.insert(1, "name", [f"unit {unit}" for unit in legend["unit"]])
     else:
         legend = pd.DataFrame({"unit": [], "name": [], "count": []})
-    legend["colour"] = [UNIT_COLOURS[i % len(UNIT_COLOURS)] for i in range(len(legend))]
+    if units is not None and "color" in units.summary:
+        legend["colour"] = units.summary["color"].to_numpy()
+    else:
+        legend["colour"] = [UNIT_COLOURS[i % len(UNIT_COLOURS)] for i in range(len(legend))]
     return legend
 
 
@@ -168,6 +182,24 @@ def dress(axes: Axes, title: str, theme: Theme) -> None:
     axes.set_anchor("NW")
     for spine in axes.spines.values():
         spine.set(color=theme.faint, linewidth=0.6)
+
+
+def new_figure(size: tuple[float, float], look: Theme) -> Figure:
+    """Make an empty figure (inches) that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, facecolor=look.paper)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: Axes, look: Theme) -> None:
+    """Give axes the colours of the page, and open their box."""
+    axes.tick_params(colors=look.ink, labelsize=8, length=3, width=0.6)
+    for side, spine in axes.spines.items():
+        spine.set(color=look.faint, linewidth=0.6)
+        spine.set_visible(side in ("left", "bottom"))
 
 
 def label_axes(axes: Axes, page: Page, x: str, y: str) -> None:

@@ -1,0 +1,107 @@
+"""Cards of units as figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_rvae.analysis.cards import UnitCard
+from napari_rvae.analysis.motif import locate_atoms
+from napari_rvae.errors import InputError
+from napari_rvae.figures import card_figure, cards_figure, save_figure, shares_figure
+from napari_rvae.render import render_gaussians
+
+FRAMES = 4
+
+
+def _shares(values):
+    return pd.DataFrame(
+        {
+            "source": "",
+            "frame": range(FRAMES),
+            "count": 5,
+            "share": values,
+            "share_sd": 0.01,
+            "dose": 10.0,
+        }
+    )
+
+
+@pytest.fixture
+def cards():
+    y, x = np.array([15.5, 15.5, 15.5]), np.array([15.5, 24.5, 6.5])
+    picture = render_gaussians(y, x, np.array([3.0, 1.0, 1.0]), 2.0, (32, 32))
+    motif = locate_atoms(picture, 9.0, hosts=[1.0], elements={"A": "C", "A+": "Si"})
+    host = UnitCard(
+        unit=0,
+        name="host",
+        color="#9db8d2",
+        count=90,
+        share=0.9,
+        decoded=picture,
+        mean_crop=picture,
+        motif=motif,
+        spacing=9.0,
+        shares=_shares([0.9] * FRAMES),
+        caption="A with two A. 90 sites (90 %).",
+    )
+    plain = UnitCard(4, "edge", "#e69f00", 10, 0.1, shares=_shares([0.1, 0.1, 0.1, 0.4]))
+    return [host, plain]
+
+
+def _texts(figure):
+    inside = [text for axes in figure.axes for text in (*axes.texts, axes.title)]
+    return [text.get_text() for text in (*figure.texts, *inside)]
+
+
+def test_a_card_shows_pictures_atoms_share_and_words(cards):
+    figure = card_figure(cards[0])
+    assert [axes.get_title() for axes in figure.axes] == ["decoded", "mean crop", "atoms", "share"]
+    said = _texts(figure)
+    for part in ("host", "Si", "C"):
+        assert part in said
+    assert any("90 sites" in text for text in said)
+
+
+def test_a_sheet_holds_all_cards_and_leaves_out_what_is_not_there(cards):
+    figure = cards_figure(cards, theme="dark", title="Units of a movie")
+    said = _texts(figure)
+    assert "Units of a movie" in said
+    assert "edge" in said
+    assert len(figure.axes) == 5  # four of the host, the share of the other
+    assert cards_figure(cards * 5).get_size_inches()[1] > figure.get_size_inches()[1]
+
+
+def test_shares_are_drawn_in_the_units_colours_without_the_largest(cards):
+    axes = shares_figure(cards).axes[0]
+    (line,) = axes.lines
+    assert line.get_ydata().tolist() == [10, 10, 10, 40]
+    assert line.get_color() == "#e69f00"
+    assert len(shares_figure(cards, with_host=True).axes[0].lines) == 2
+
+
+def test_the_dose_is_summed_and_a_time_that_is_not_known_is_said(cards):
+    axes = shares_figure(cards, against="dose").axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [10, 20, 30, 40]
+    with pytest.raises(InputError, match="know no time"):
+        shares_figure(cards, against="time")
+
+
+def test_a_single_frame_is_a_bar_and_a_point(cards):
+    one = [UnitCard(0, "host", "#9db8d2", 9, 1.0, shares=_shares([1.0] * FRAMES).head(1))]
+    assert len(card_figure(one[0]).axes[0].patches) == 1
+    assert shares_figure(one).axes[0].lines
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_figures_become_files(cards, tmp_path, suffix):
+    path = save_figure(cards_figure(cards), tmp_path / f"units{suffix}")
+    assert path.stat().st_size > 5000
+
+
+def test_nothing_to_draw_and_unknown_themes_are_said(cards):
+    with pytest.raises(InputError, match="no units"):
+        cards_figure([])
+    with pytest.raises(InputError, match="no units"):
+        shares_figure([])
+    with pytest.raises(InputError, match="theme"):
+        card_figure(cards[0], theme="blue")
