@@ -4,11 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_rvae import Units, find_units
 from napari_rvae.analysis.cards import UnitCard
 from napari_rvae.analysis.motif import locate_atoms
 from napari_rvae.errors import InputError
-from napari_rvae.figures import card_figure, cards_figure, save_figure, shares_figure
+from napari_rvae.figures import (
+    card_figure,
+    cards_figure,
+    save_figure,
+    shares_figure,
+    tree_figure,
+)
 from napari_rvae.render import render_gaussians
+from napari_rvae.tables import make_sites
 
 FRAMES = 4
 
@@ -105,3 +113,17 @@ def test_nothing_to_draw_and_unknown_themes_are_said(cards):
         shares_figure([])
     with pytest.raises(InputError, match="theme"):
         card_figure(cards[0], theme="blue")
+
+
+def test_the_tree_of_mergers_has_a_leaf_for_each_environment():
+    y, x = 10.0 * np.indices((30, 30)).reshape(2, -1)
+    z = np.random.default_rng(0).normal(size=900) + 20 * (y < 140)
+    units = find_units(make_sites(frame=0, y=y, x=x, z0=z), n_starts=0)
+    figure = tree_figure(units, theme="dark")
+    said = _texts(figure)
+    assert sum("host" in text for text in said) >= 1
+    named = [text for text in said if text.rpartition("(")[0]]
+    assert len(named) == len(units.environments)
+    lonely = Units(units.table, units.summary)
+    with pytest.raises(InputError, match="no tree"):
+        tree_figure(lonely)

@@ -5,6 +5,7 @@ window, no setting of the process is touched.
 """
 
 from napari_rvae.figures.report import report_figure, save_figure
+from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "report_figure",
     "save_figure",
     "shares_figure",
+    "tree_figure",
 ]

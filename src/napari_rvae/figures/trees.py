@@ -1,0 +1,143 @@
+"""The tree of mergers of environments as a drawing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_rvae.errors import InputError
+from napari_rvae.figures.page import new_figure, plain_axes, shorten, theme_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from napari_rvae.analysis.units import Units
+    from napari_rvae.figures.page import Theme
+
+__all__ = ["draw_tree", "tree_figure"]
+
+
+def tree_figure(units: Units, *, theme: Literal["light", "dark"] = "light") -> Figure:
+    """Draw the tree of mergers: which environments would join at which cost.
+
+    Parameters
+    ----------
+    units
+        What :func:`~napari_rvae.find_units` returned.
+    theme
+        "light" for print, "dark" for the screen.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Environments are in the colours of their units.
+
+    Raises
+    ------
+    InputError
+        If the units have no tree: there is one environment, or they are of an older run.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae import Units
+    >>> from napari_rvae.figures.trees import tree_figure
+    >>> table = pd.DataFrame({"site_id": [0], "unit": [0], "unit_probability": [1.0]})
+    >>> summary = pd.DataFrame({"unit": [0], "name": ["host"], "count": [1]})
+    >>> tree_figure(Units(table, summary))
+    Traceback (most recent call last):
+    ...
+    napari_rvae.errors.InputError: These units have no tree of mergers: find them again, with ...
+    """
+    look = theme_of(theme)
+    leaves = len(units.environments)
+    if leaves < 2 or not len(units.tree):
+        raise InputError(
+            "These units have no tree of mergers: find them again, with two environments or more."
+        )
+    figure = new_figure((8.0, max(2.4, 0.24 * leaves + 1.2)), look)
+    axes = figure.add_axes((0.06, 0.12, 0.56, 0.8), facecolor=look.paper)
+    plain_axes(axes, look)
+    draw_tree(axes, units, look)
+    return figure
+
+
+def draw_tree(axes: Axes, units: Units, look: Theme) -> None:
+    """Draw environments as leaves on the right, and where they join towards the left.
+
+    Parameters
+    ----------
+    axes
+        Where to.
+    units
+        Units with two environments or more and a tree.
+    look
+        Colours of the page.
+    """
+    finer, tree = units.environments, units.tree
+    colors = units.colors
+    unit_of: dict[int, int] = dict(zip(finer["environment"], finer["unit"], strict=True))
+    children = {
+        int(node): (int(first), int(second))
+        for node, first, second in tree[["node", "first", "second"]].to_numpy(int)
+    }
+    order = _leaves_in_order(children, list(unit_of))
+    height = {leaf: float(place) for place, leaf in enumerate(order)}
+    reached = dict.fromkeys(order, 0.0)
+    # mergers are spaced by their order: costs span many decades, and what matters is what is next
+    for step, (node, (first, second)) in enumerate(children.items(), start=1):
+        color = _color_of(node, children, unit_of, colors, look)
+        ends = reached[first], reached[second]
+        for child, end in zip((first, second), ends, strict=True):
+            own = _color_of(child, children, unit_of, colors, look)
+            axes.plot([end, step], [height[child]] * 2, color=own, linewidth=1.5)
+        axes.plot([step, step], [height[first], height[second]], color=color, linewidth=1.5)
+        height[node], reached[node] = (height[first] + height[second]) / 2, float(step)
+    names = dict(zip(finer["environment"], finer["name"], strict=True))
+    counts = dict(zip(finer["environment"], finer["count"], strict=True))
+    for leaf in order:
+        text = f"{shorten(names[leaf], 40)}  ({counts[leaf]:,})"
+        axes.text(-0.4, height[leaf], text, color=look.ink, fontsize=8, va="center")
+        axes.plot(0, height[leaf], "o", color=colors[unit_of[leaf]], markersize=5)
+    axes.set(xlim=(len(children) + 0.5, -0.2), ylim=(len(order) - 0.5, -0.5), yticks=[])
+    groups = len(order) - np.arange(len(children) + 1)
+    ticks = np.unique(np.linspace(0, len(children), min(8, len(children) + 1)).round().astype(int))
+    axes.set_xticks(ticks, [str(groups[tick]) for tick in ticks])
+    axes.set_xlabel("groups that are left", color=look.ink, fontsize=8.5)
+    axes.spines["left"].set_visible(False)
+    now = len(order) - len(units.summary)
+    axes.axvline(now + 0.5, color=look.faint, linewidth=0.8, linestyle="--")
+
+
+def _leaves_in_order(children: dict[int, tuple[int, int]], leaves: list[int]) -> list[int]:
+    """Leaves in such an order that no branches cross."""
+    inner = {child for pair in children.values() for child in pair}
+    roots = [node for node in (*children, *leaves) if node not in inner]
+    order: list[int] = []
+    waiting = roots[::-1]
+    while waiting:
+        node = waiting.pop()
+        if node in children:
+            waiting.extend(children[node][::-1])
+        else:
+            order.append(node)
+    return order
+
+
+def _color_of(
+    node: int,
+    children: dict[int, tuple[int, int]],
+    unit_of: dict[int, int],
+    colors: dict[int, str],
+    look: Theme,
+) -> str:
+    """Colour of the unit that a branch belongs to; grey where it joins several."""
+    waiting, units = [node], set()
+    while waiting:
+        here = waiting.pop()
+        waiting.extend(children.get(here, ()))
+        if here in unit_of:
+            units.add(unit_of[here])
+    return colors[units.pop()] if len(units) == 1 else look.faint
