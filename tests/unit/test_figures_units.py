@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import Units, find_units
+from napari_rvae import Units
 from napari_rvae.analysis.cards import UnitCard
 from napari_rvae.analysis.motif import locate_atoms
 from napari_rvae.errors import InputError
@@ -16,7 +16,6 @@ from napari_rvae.figures import (
     tree_figure,
 )
 from napari_rvae.render import render_gaussians
-from napari_rvae.tables import make_sites
 
 FRAMES = 4
 
@@ -116,14 +115,21 @@ def test_nothing_to_draw_and_unknown_themes_are_said(cards):
 
 
 def test_the_tree_of_mergers_has_a_leaf_for_each_environment():
-    y, x = 10.0 * np.indices((30, 30)).reshape(2, -1)
-    z = np.random.default_rng(0).normal(size=900) + 20 * (y < 140)
-    units = find_units(make_sites(frame=0, y=y, x=x, z0=z), n_starts=0)
-    figure = tree_figure(units, theme="dark")
-    said = _texts(figure)
-    assert sum("host" in text for text in said) >= 1
-    named = [text for text in said if text.rpartition("(")[0]]
-    assert len(named) == len(units.environments)
-    lonely = Units(units.table, units.summary)
+    site_id = np.arange(12)
+    environment = np.repeat([0, 1, 2, 3], 3)
+    unit = np.array([0, 0, 5, 7])
+    table = pd.DataFrame({"site_id": site_id, "unit": unit[environment], "unit_probability": 1.0})
+    names = {"unit": [0, 5, 7], "name": ["host", "Si", "edge"], "count": [6, 3, 3]}
+    summary = pd.DataFrame({**names, "color": ["#9db8d2", "#e69f00", "#0072b2"]})
+    finer = ["bulk", "beside Si", "Si", "edge"]
+    environments = pd.DataFrame({"environment": range(4), "unit": unit, "name": finer, "count": 3})
+    tree = pd.DataFrame(
+        {"node": [4, 5, 6], "first": [0, 2, 4], "second": [1, 3, 5], "cost": [0.1, 9.0, 99.0]}
+    )
+    figure = tree_figure(Units(table, summary, environments, tree), theme="dark")
+    (axes,) = figure.axes
+    assert [text.get_text().partition("  ")[0] for text in axes.texts] == finer
+    leaves = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_color() for line in leaves] == ["#9db8d2", "#9db8d2", "#e69f00", "#0072b2"]
     with pytest.raises(InputError, match="no tree"):
-        tree_figure(lonely)
+        tree_figure(Units(table, summary))
