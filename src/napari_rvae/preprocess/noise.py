@@ -98,7 +98,8 @@ def some_rows(rows: NDArray[Any], *, per_row: int | None = None) -> NDArray[Any]
     count = _ENOUGH // max(per_row, 1)
     if count < 1 or count >= len(rows):
         return rows
-    return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+    chosen: NDArray[Any] = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+    return chosen
 
 
 def drop_spikes(image: NDArray[np.float64]) -> NDArray[np.float64]:
