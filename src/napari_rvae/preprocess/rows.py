@@ -88,7 +88,7 @@ def destripe(
     >>> from napari_rvae.preprocess import destripe
     >>> rng = np.random.default_rng(0)
     >>> white, offset = rng.normal(size=(256, 256)), rng.normal(size=(256, 1))
-    >>> bool(np.std(destripe(white + offset) - white) < 0.2)
+    >>> bool(np.std(destripe(white + offset) - white) < 0.4)
     True
     >>> destripe(white) is white
     True
