@@ -123,6 +123,8 @@ __all__ = [
     "InvariantPCA",
     "Landscape",
     "LatentDirection",
+    "LatentDirection",
+    "LatentMeaning",
     "LatentMeaning",
     "LatentPath",
     "LatticeDistortion",
