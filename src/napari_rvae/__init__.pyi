@@ -12,6 +12,7 @@ from .analysis.explain import (
     traverse,
     view_sites,
 )
+from .analysis.fragments import Fragments, find_fragments
 from .analysis.kinetics.pathways import find_pathways
 from .analysis.kinetics.results import Pathways
 from .analysis.landscape import (
@@ -118,6 +119,7 @@ __all__ = [
     "EpochRecord",
     "FilmStrip",
     "FitProgress",
+    "Fragments",
     "Frames",
     "InputError",
     "InvariantPCA",
@@ -166,6 +168,7 @@ __all__ = [
     "export_table",
     "extract_crops",
     "film_strip",
+    "find_fragments",
     "find_pathways",
     "find_units",
     "fold_angle",

@@ -24,7 +24,13 @@ from napari_rvae.errors import Cancelled, InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DESCRIPTOR_COLUMNS", "describe_sites", "site_descriptors"]
+__all__ = [
+    "DESCRIPTOR_COLUMNS",
+    "describe_sites",
+    "neighbour_distances",
+    "relative_amplitudes",
+    "site_descriptors",
+]
 
 #: Highest order of the bond-orientational order parameters.
 _MAX_ORDER = 6
@@ -90,18 +96,15 @@ def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = Non
         )
     points = table[["y", "x"]].to_numpy(float)
     is_atom = (table["kind"] != "vacancy").to_numpy()
-    has_amplitude = "amplitude" in table
-    amplitude = table["amplitude"].to_numpy(float) if has_amplitude else np.full(len(table), np.nan)
     values = np.full((len(table), len(DESCRIPTOR_COLUMNS)), np.nan)
-    distances = _distance_of_each_source(table, neighbour_distance)
+    values[:, -1] = relative_amplitudes(table)
+    distances = neighbour_distances(table, neighbour_distance)
     for source, _, rows in tables.group_rows(table):
-        relative = _relative(amplitude[rows], is_atom[rows])
-        values[rows, -1] = relative
         known = np.isfinite(points[rows]).all(1)
         if math.isfinite(distances[source]):
             here = rows[known]
             values[here, :-1] = _surroundings(
-                points[here] / distances[source], is_atom[here], relative[known]
+                points[here] / distances[source], is_atom[here], values[here, -1]
             )
     described = pd.DataFrame(values, columns=list(DESCRIPTOR_COLUMNS))
     described.insert(0, "site_id", table["site_id"].to_numpy(np.int64))
@@ -186,7 +189,7 @@ def describe_sites(
     table = tables.validate_sites(table)
     described = site_descriptors(table, neighbour_distance)
     lattice = strain.checked_reference(reference)
-    distances = _distance_of_each_source(table, neighbour_distance)
+    distances = neighbour_distances(table, neighbour_distance)
     names = (*RING_COLUMNS, *STRAIN_COLUMNS, *CAGE_COLUMNS)
     values = np.full((len(table), len(names)), np.nan)
     groups, done = tables.group_rows(table), 0
@@ -230,9 +233,7 @@ def _frame_geometry(
     return here, ring, cage, strain.LocalLattice(crystal, basis)
 
 
-def _distance_of_each_source(
-    table: pd.DataFrame, neighbour_distance: float | None
-) -> dict[str, float]:
+def neighbour_distances(table: pd.DataFrame, neighbour_distance: float | None) -> dict[str, float]:
     """Neighbour distance in pixels by source; NaN where it cannot be measured."""
     if neighbour_distance is not None:
         return {str(source): neighbour_distance for source in table["source"].unique()}
@@ -241,6 +242,17 @@ def _distance_of_each_source(
     for source, part in atoms.groupby("source", sort=True):
         distances[str(source)] = tables.neighbour_distance(part)
     return distances
+
+
+def relative_amplitudes(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Amplitude (N,) of each site relative to its frame's atoms; NaN where it is not known."""
+    values = np.full(len(table), np.nan)
+    if "amplitude" in table:
+        amplitude = table["amplitude"].to_numpy(float)
+        is_atom = (table["kind"] != "vacancy").to_numpy()
+        for _, _, rows in tables.group_rows(table):
+            values[rows] = _relative(amplitude[rows], is_atom[rows])
+    return values
 
 
 def _relative(amplitude: NDArray[np.float64], is_atom: NDArray[np.bool_]) -> NDArray[np.float64]:
