@@ -72,6 +72,8 @@ class Landscape:
     latents
         One row for each latent: ``latent`` and ``distance``, how far the picture changes over one
         standard deviation of it (median over the nodes). Far below 1 it means nothing.
+    distance
+        Distance of each node to each other (M, M).
     bandwidth
         Width of the smoothing.
     view_share
@@ -87,6 +89,7 @@ class Landscape:
     nodes: pd.DataFrame
     edges: pd.DataFrame
     latents: pd.DataFrame
+    distance: Array
     bandwidth: float
     view_share: float
     noise: Array
@@ -201,6 +204,7 @@ def latent_landscape(
         nodes=nodes[order],
         edges=edges,
         latents=_latents(space, chosen, names),
+        distance=between,
         bandwidth=width,
         view_share=share,
         noise=space.noise,

@@ -70,7 +70,8 @@ def latent_path(landscape: Landscape, start: int, end: int) -> LatentPath:
     landscape
         What :func:`~napari_rvae.latent_landscape` returned for sites with units.
     start, end
-        Units. The way leads from the densest node of the one to that of the other.
+        Units. The way leads from the middle of the one, its node nearest to all its others, to that
+        of the other.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def latent_path(landscape: Landscape, start: int, end: int) -> LatentPath:
     """
     if start == end:
         raise InputError(f"Both ends are unit {start}: choose two different units.")
-    ends = [_densest(landscape, unit) for unit in (start, end)]
+    ends = [_middle(landscape, unit) for unit in (start, end)]
     edges, count = landscape.edges, len(landscape.nodes)
     one, other = edges["node"].to_numpy(), edges["other"].to_numpy()
     # equal pictures are apart by nothing, but an edge of length zero would not be one
@@ -125,7 +126,7 @@ def latent_path(landscape: Landscape, start: int, end: int) -> LatentPath:
     )
 
 
-def _densest(landscape: Landscape, unit: int) -> int:
+def _middle(landscape: Landscape, unit: int) -> int:
     own = landscape.nodes[landscape.nodes["unit"] == unit]
     if own.empty:
         have = sorted(set(landscape.nodes["unit"]) - {-1})
@@ -133,7 +134,9 @@ def _densest(landscape: Landscape, unit: int) -> int:
             f"The landscape has no node of unit {unit}: choose from "
             f"{', '.join(map(str, have)) or 'none; join the units to the table first'}."
         )
-    return int(own["node"].iloc[int(own["density"].argmax())])
+    nodes = own["node"].to_numpy(np.intp)
+    apart = landscape.distance[np.ix_(nodes, nodes)] @ own["n_sites"].to_numpy(float)
+    return int(nodes[apart.argmin()])
 
 
 def along_pictures(
@@ -222,9 +225,9 @@ def path_agreement(
     DataFrame
         One row for each of 15 places at equal distances along `path`: ``distance`` from its start;
         ``nearest``, distance of its picture to the nearest one on the other way, all turns tried;
-        ``to_ends``, that to the nearer end of `path` itself. ``attrs["agreement"]`` is ``1 -
+        ``to_ends``, that to the nearer end of the other way. ``attrs["agreement"]`` is ``1 -
         sum(nearest) / sum(to_ends)``: 1 if the other model goes the same way, 0 if its way is no
-        nearer than the ends, which any way shares.
+        nearer than its ends, which any way shares.
 
     Raises
     ------
@@ -252,7 +255,7 @@ def path_agreement(
     z, distance = along_pictures(model, path.z, _COMPARED, noise=sigma)
     other_z, _ = along_pictures(other_model, other_path.z, 2 * _COMPARED, noise=sigma)
     nearest = _to_nearest(model, z, other_model, other_z, sigma)
-    to_ends = _to_nearest(model, z, model, z[[0, -1]], sigma)
+    to_ends = _to_nearest(model, z, other_model, other_z[[0, -1]], sigma)
     table = pd.DataFrame({"distance": distance, "nearest": nearest, "to_ends": to_ends})
     reach = float(to_ends.sum())
     table.attrs["agreement"] = 1 - float(nearest.sum()) / reach if reach > 0 else float("nan")
