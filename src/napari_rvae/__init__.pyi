@@ -79,8 +79,10 @@ from .layers import (
     region_from_layer,
     renew_sites,
     run_layers,
+    show_units,
     sites_from_layer,
     tracks_layer,
+    units_from_layer,
     vectors_layer,
 )
 from .preprocess import (
@@ -202,6 +204,7 @@ __all__ = [
     "sample_grid",
     "save_run",
     "set_scale",
+    "show_units",
     "simulate_graphene",
     "simulate_perovskite",
     "sites_from_layer",
@@ -212,6 +215,7 @@ __all__ = [
     "traverse",
     "unit_cards",
     "unit_shares",
+    "units_from_layer",
     "vectors_layer",
     "view_sites",
 ]

@@ -11,6 +11,7 @@ from napari_rvae.errors import InputError
 from napari_rvae.figures import (
     card_figure,
     cards_figure,
+    export_units,
     save_figure,
     shares_figure,
     tree_figure,
@@ -133,3 +134,23 @@ def test_the_tree_of_mergers_has_a_leaf_for_each_environment():
     assert [line.get_color() for line in leaves] == ["#9db8d2", "#9db8d2", "#e69f00", "#0072b2"]
     with pytest.raises(InputError, match="no tree"):
         tree_figure(Units(table, summary))
+
+
+def test_figures_and_tables_are_exported_and_nothing_is_replaced_unasked(cards, tmp_path):
+    table = pd.DataFrame({"site_id": [0, 1], "unit": [0, 4], "unit_probability": 1.0})
+    summary = pd.DataFrame({"unit": [0, 4], "name": ["host", "edge"], "count": [90, 10]})
+    units = Units(table, summary)
+    paths = export_units(tmp_path / "new", units, cards, suffix=".svg", theme="dark")
+    assert [path.name for path in paths] == [
+        "units.svg",
+        "unit_shares.svg",
+        "units.csv",
+        "unit_shares.csv",
+        "unit_neighbours.csv",
+        "unit_sites.csv",
+    ]
+    assert pd.read_csv(paths[2])["caption"][0].startswith("A with two A")
+    assert len(pd.read_csv(paths[3])) == 2 * FRAMES
+    with pytest.raises(InputError, match="there already"):
+        export_units(tmp_path / "new", units, cards, suffix=".svg")
+    assert export_units(tmp_path / "new", units, cards, overwrite=True)

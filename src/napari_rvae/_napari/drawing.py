@@ -49,13 +49,14 @@ def draw_map(viewer: Any, sites: Any, image: Any, column: str, **look: Any) -> A
         If the column cannot be drawn.
     """
     from napari_rvae.layers import frames_from_layer, map_layer, sites_from_layer
-    from napari_rvae.layers.colours import known_categories
+    from napari_rvae.layers.colours import known_categories, known_colours
 
     made = map_layer(
         sites_from_layer(sites, image),
         column,
         frames_from_layer(image),
         categories=known_categories(record_of(sites), column),
+        colors=known_colours(record_of(sites), column),
         **look,
     )
     return put_layer(viewer, sites, image, made)

@@ -78,6 +78,8 @@ class UnitCard:
     typical, unsure
         ``site_id`` of the sites that are most like the unit's middle, each of another lattice
         site where these are known, and of those that are the least sure.
+    typical_crops, unsure_crops
+        Their crops (n, S, S), turned like the decoded picture; empty without crops.
     caption
         All of it in plain words.
     """
@@ -101,6 +103,8 @@ class UnitCard:
     open_side: float = math.nan
     typical: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     unsure: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    typical_crops: Picture = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    unsure_crops: Picture = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     caption: str = ""
 
     def __repr__(self) -> str:
@@ -175,6 +179,7 @@ def unit_cards(
         shares=unit_shares(units, table, frames_table),
         beside=stands_beside(sites, units.names),
         open_side=open_sides(sites),
+        crops=crops,
     )
     hosts = facts.pictures.hosts(summary)
     host = next((row for _, row in summary.iterrows() if row.get("is_host", True)), None)
@@ -194,6 +199,7 @@ class _Facts(NamedTuple):
     shares: pd.DataFrame
     beside: pd.DataFrame
     open_side: pd.Series[float]
+    crops: Crops | None
 
 
 def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> UnitCard:
@@ -203,6 +209,7 @@ def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> Un
     mean = pictures.means.get(unit, NO_MEAN)
     known = [order for order in _ORDERS if f"deviation_{order}" in row]
     shares, beside = facts.shares, facts.beside
+    typical, unsure = typical_sites(here, n_examples), unsure_sites(here, n_examples)
     return UnitCard(
         unit=unit,
         name=str(row["name"]),
@@ -220,8 +227,10 @@ def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> Un
         shares=shares[shares["unit"] == unit].drop(columns="unit").reset_index(drop=True),
         beside=beside[beside["of"] == unit].drop(columns="of").reset_index(drop=True),
         open_side=_median(facts.open_side[here.index]),
-        typical=typical_sites(here, n_examples),
-        unsure=unsure_sites(here, n_examples),
+        typical=typical,
+        unsure=unsure,
+        typical_crops=pictures.examples(here, typical, facts.crops),
+        unsure_crops=pictures.examples(here, unsure, facts.crops),
     )
 
 

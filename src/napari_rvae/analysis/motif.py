@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["Motif", "bonded_pairs", "brightness_class", "locate_atoms"]
+__all__ = ["Motif", "bonded_pairs", "brightness_class", "locate_atoms", "parse_elements"]
 
 #: Atoms of a picture are at least so far apart, in neighbour distances.
 _APART = 0.45
@@ -41,6 +42,7 @@ _BONDS = (0.8, 1.3)
 _PARTLY = 1.1
 #: Brighter or dimmer than its host by this factor is another class.
 _RATIO = 1.25
+_CLASS = re.compile(r"[A-Z][+-]?")
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -125,6 +127,39 @@ def brightness_class(amplitude: float, hosts: Sequence[float] = (1.0,)) -> str:
     number = int(np.argmin(np.abs(np.log(ratios))))
     sign = "+" if ratios[number] > _RATIO else "-" if ratios[number] < 1 / _RATIO else ""
     return f"{chr(ord('A') + number)}{sign}"
+
+
+def parse_elements(text: str) -> dict[str, str]:
+    """Read what the classes of brightness are called.
+
+    Parameters
+    ----------
+    text
+        Such as "A = C, A+ = Si"; empty for none.
+
+    Returns
+    -------
+    dict
+        Name of each class, for :func:`locate_atoms` and :func:`~napari_rvae.unit_cards`.
+
+    Raises
+    ------
+    InputError
+        If a part is no class with a name.
+
+    Examples
+    --------
+    >>> from napari_rvae.analysis.motif import parse_elements
+    >>> parse_elements("A = C, A+ = Si")
+    {'A': 'C', 'A+': 'Si'}
+    """
+    names = {}
+    for part in filter(str.strip, text.replace(";", ",").split(",")):
+        key, sign, name = (piece.strip() for piece in part.partition("="))
+        if not sign or not name or not _CLASS.fullmatch(key):
+            raise InputError(f"{part.strip()!r} names no class of atoms: write A = C, A+ = Si.")
+        names[key] = name
+    return names
 
 
 def bonded_pairs(

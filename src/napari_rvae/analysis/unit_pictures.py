@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_rvae.crops import Crops
 
     Array = NDArray[np.float64]
+    Ids = NDArray[np.int64]
     Picture = NDArray[np.float32]
 
 __all__ = ["NO_MEAN", "MeanCrop", "UnitPictures"]
@@ -49,6 +50,7 @@ class UnitPictures(NamedTuple):
     spacing: float
     is_dark: bool
     has_angle: bool
+    turns: dict[int, float]
 
     @classmethod
     def make(
@@ -72,7 +74,9 @@ class UnitPictures(NamedTuple):
         if not plain and crops is not None:
             means = _upright(means, spacing)
         seen = [*decoded.values(), *(m.picture for m in means.values() if m.picture is not None)]
-        return cls(decoded, means, spacing, bool(seen) and _is_dark(seen[0], spacing), has_angle)
+        return cls(
+            decoded, means, spacing, bool(seen) and _is_dark(seen[0], spacing), has_angle, turns
+        )
 
     def of(self, unit: int) -> Picture | None:
         """Picture of a unit: the decoded one, or the mean crop, or None.
@@ -93,6 +97,28 @@ class UnitPictures(NamedTuple):
         return locate_atoms(
             picture, self.spacing, hosts=hosts, is_dark=self.is_dark, elements=elements
         )
+
+    def examples(self, here: pd.DataFrame, site_id: Ids, crops: Crops | None) -> Picture:
+        """Crops (n, S, S) of some sites of a unit, turned like its picture where that is known.
+
+        NaN where a site has no crop, and beyond the disc.
+        """
+        if crops is None:
+            return np.empty((0, 0, 0), np.float32)
+        made = np.full((len(site_id), crops.pixels, crops.pixels), np.nan, np.float32)
+        rows = pd.Index(crops.site_id).get_indexer(pd.Index(site_id))
+        chosen = here.set_index("site_id").loc[site_id[rows >= 0]]
+        if not len(chosen):
+            return made
+        images = crops.read(rows[rows >= 0])[:, :1]
+        if self.has_angle:
+            turn = self.turns.get(int(chosen["unit"].iloc[0]), 0.0)
+            angle = chosen["angle"].to_numpy(float) - turn
+            known = np.isfinite(angle)
+            images[~known] = np.nan
+            images[known] = align_crops(images[known], angle[known])
+        made[rows >= 0] = [_in_disc(image[0]) for image in images]
+        return made
 
     def hosts(self, summary: pd.DataFrame) -> list[float]:
         """Heights of the hosts' atoms in the pictures, the first unit's first."""

@@ -4,6 +4,7 @@ Matplotlib is imported inside the functions, and used through its objects alone:
 window, no setting of the process is touched.
 """
 
+from napari_rvae.figures.export import export_units
 from napari_rvae.figures.report import report_figure, save_figure
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
@@ -11,6 +12,7 @@ from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
 __all__ = [
     "card_figure",
     "cards_figure",
+    "export_units",
     "report_figure",
     "save_figure",
     "shares_figure",

@@ -17,6 +17,7 @@ from napari_rvae.layers.runs import run_layers
 from napari_rvae.layers.sites import points_layer
 from napari_rvae.layers.styles import ImageStyle, MapStyle, PointStyle, TrackStyle, VectorStyle
 from napari_rvae.layers.tracks import tracks_layer
+from napari_rvae.layers.units import show_units, units_from_layer
 
 __all__ = [
     "METADATA_KEY",
@@ -42,7 +43,9 @@ __all__ = [
     "run_layers",
     "settle_edits",
     "settle_layer",
+    "show_units",
     "sites_from_layer",
     "tracks_layer",
+    "units_from_layer",
     "vectors_layer",
 ]

@@ -30,8 +30,10 @@ __all__ = [
     "is_angle",
     "is_categorical",
     "known_categories",
+    "known_colours",
     "legend",
     "legend_of",
+    "note_categories",
     "on_circle",
     "show_colour_bar",
 ]
@@ -92,6 +94,7 @@ def colour_features(
     contrast_limits: tuple[float, float] | None = None,
     style: PointStyle,
     categories: Mapping[int, str] | None = None,
+    colors: Mapping[int, str] | None = None,
 ) -> Colouring:
     """Decide how to colour points by a column of their features, which are left as they are."""
     if column not in features:
@@ -100,9 +103,9 @@ def colour_features(
         raise InputError(f"symmetry = {symmetry}: the order of a symmetry is 1 or more.")
     if is_categorical(features[column]):
         values = as_categories(features[column])
-        entries = legend_of(features, column, categories)
+        entries = legend_of(features, column, categories, colors)
         kept = [asdict(entry) for entry in entries] if len(entries) <= _MAX_KEPT else None
-        cycle = {"colormap": category_colours(values), "fallback_color": [MISSING_COLOUR]}
+        cycle = {"colormap": category_colours(values, colors), "fallback_color": [MISSING_COLOUR]}
         return Colouring(
             feature=column,
             features=features.assign(**{column: values}),
@@ -186,18 +189,28 @@ def as_categories(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.astype("str").where(column.notna(), "")
 
 
-def category_colours(column: pd.Series[Any]) -> dict[Any, str]:
-    """Colour of each value of a column in order; -1 and "", which stand for none, are left out."""
+def category_colours(
+    column: pd.Series[Any], colors: Mapping[int, str] | None = None
+) -> dict[Any, str]:
+    """Colour of each value of a column in order; -1 and "", which stand for none, are left out.
+
+    Whole numbers can have colours of their own.
+    """
     values = column.value_counts(sort=False).sort_index().index.tolist()
     if column.dtype.kind in "iub":
         numbers = {value: int(value) for value in values if value != -1}
     else:
         numbers = {word: n for n, word in enumerate(word for word in values if word != "")}
-    return {value: UNIT_COLOURS[n % len(UNIT_COLOURS)] for value, n in numbers.items()}
+    given = {str(value): colour for value, colour in (colors or {}).items()}
+    palette = {value: UNIT_COLOURS[n % len(UNIT_COLOURS)] for value, n in numbers.items()}
+    return {value: given.get(str(value), colour) for value, colour in palette.items()}
 
 
 def legend_of(
-    features: pd.DataFrame, column: str, categories: Mapping[int, str] | None = None
+    features: pd.DataFrame,
+    column: str,
+    categories: Mapping[int, str] | None = None,
+    colors: Mapping[int, str] | None = None,
 ) -> list[LegendEntry]:
     """Legend of a column of whole numbers or words.
 
@@ -209,6 +222,9 @@ def legend_of(
         Name of the column.
     categories
         Names of whole numbers, such as :attr:`~napari_rvae.Units.names`.
+    colors
+        Colours of whole numbers, such as :attr:`~napari_rvae.Units.colors`; those of the palette,
+        by number, when left out.
 
     Returns
     -------
@@ -238,7 +254,7 @@ def legend_of(
     counts: dict[Any, int] = values.value_counts().to_dict()
     entries = [
         LegendEntry(value, _name_of(value, column, names), colour, int(counts[value]))
-        for value, colour in category_colours(values).items()
+        for value, colour in category_colours(values, colors).items()
     ]
     missing = len(values) - sum(entry.count for entry in entries)
     return [*entries, LegendEntry(None, "none", MISSING_COLOUR, missing)] if missing else entries
@@ -278,12 +294,30 @@ def legend(layer: Any) -> list[LegendEntry]:
     column = record.get("column")
     if column is None or column not in layer.features:
         return []
-    return legend_of(layer.features, column, known_categories(record, column))
+    names, colors = known_categories(record, column), known_colours(record, column)
+    return legend_of(layer.features, column, names, colors)
 
 
 def known_categories(record: Mapping[str, Any], column: str) -> dict[Any, str]:
     """Names of the values of a column that a layer's metadata know."""
     return dict(record.get("categories", {}).get(column, {}))
+
+
+def known_colours(record: Mapping[str, Any], column: str) -> dict[Any, str]:
+    """Colours of the values of a column that a layer's metadata know."""
+    return dict(record.get("category_colors", {}).get(column, {}))
+
+
+def note_categories(
+    record: dict[str, Any],
+    column: str,
+    categories: Mapping[int, str] | None,
+    colors: Mapping[int, str] | None,
+) -> None:
+    """Note the names and colours of the values of a column in a layer's metadata, if any."""
+    for key, given in (("categories", categories), ("category_colors", colors)):
+        if given:  # text, as JSON has no other keys
+            record.setdefault(key, {})[column] = {str(k): v for k, v in given.items()}
 
 
 def colour_table(colours: Colours) -> NDArray[np.float64]:

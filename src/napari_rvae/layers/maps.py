@@ -36,6 +36,7 @@ def map_layer(
     symmetry: int | None = None,
     contrast_limits: tuple[float, float] | None = None,
     categories: Mapping[int, str] | None = None,
+    colors: Mapping[int, str] | None = None,
     source: str | None = None,
     name: str | None = None,
     style: MapStyle | None = None,
@@ -60,6 +61,9 @@ def map_layer(
         all frames when left out.
     categories
         Names of whole numbers, such as :attr:`~napari_rvae.Units.names`.
+    colors
+        Colours of whole numbers, such as :attr:`~napari_rvae.Units.colors`; those of the
+        palette when left out.
     source
         Draw the sites of this source; needed where the table holds several.
     name
@@ -103,7 +107,7 @@ def map_layer(
     unit = "" if degrees_name(column, symmetry or 1) == column else " (deg)"
     record: dict[str, Any] = {"column": column, "source": source}
     if is_categorical(sites[column]) and not is_angle(column, symmetry):
-        kind, look = "labels", _area_look(sites, column, categories)
+        kind, look = "labels", _area_look(sites, column, categories, colors)
         picture = picture.map_blocks(_as_labels, dtype=np.int32)
         record["colours"] = "categorical"
     else:
@@ -148,14 +152,22 @@ def _number_look(
 
 
 def _area_look(
-    sites: pd.DataFrame, column: str, categories: Mapping[int, str] | None
+    sites: pd.DataFrame,
+    column: str,
+    categories: Mapping[int, str] | None,
+    colors: Mapping[int, str] | None,
 ) -> dict[str, Any]:
     """Colours of labels, and their names, which napari shows under the cursor."""
-    entries = [entry for entry in legend_of(sites, column, categories) if entry.value is not None]
+    listed = legend_of(sites, column, categories, colors)
+    entries = [entry for entry in listed if entry.value is not None]
     names = {
         "index": [int(entry.value or 0) + 1 for entry in entries],
         column: [entry.name for entry in entries],
     }
+    if colors:
+        own: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+        own |= {int(entry.value or 0) + 1: entry.colour for entry in entries}
+        return {"colormap": own, "features": pd.DataFrame(names)}
     # label 0 is transparent; value 0 is label 1, and so on round
     return {"colormap": ["transparent", *UNIT_COLOURS], "features": pd.DataFrame(names)}
 

@@ -8,7 +8,8 @@
                                the frames back as they were
 ``column``, ``symmetry``,      what is shown, in which colours; ``feature`` is the feature that
 ``contrast_limits``, ...       holds the shown values where it is not the column itself
-``categories``                 names of the values of whole-number columns, by column
+``categories``,                names of the values of whole-number columns, by column; and their
+``category_colors``            colours
 ``frame_shape``, ``window``,   sites: which of them are too near the border for a whole window
 ``n_border``
 ``next_site_id``               sites: the number of the next site that is set by hand

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from napari_rvae.errors import InputError
-from napari_rvae.layers.colours import Colouring, colour_features, known_categories, show_colour_bar
+from napari_rvae.layers.colours import (
+    Colouring,
+    colour_features,
+    known_categories,
+    known_colours,
+    note_categories,
+    show_colour_bar,
+)
 from napari_rvae.layers.edits import new_site
 from napari_rvae.layers.place import METADATA_KEY, layer_kind, provenance
 from napari_rvae.layers.sites import near_border, plain_colours
@@ -32,6 +39,7 @@ def color_points(
     symmetry: int = 1,
     contrast_limits: tuple[float, float] | None = None,
     categories: Mapping[int, str] | None = None,
+    colors: Mapping[int, str] | None = None,
     style: PointStyle | None = None,
 ) -> None:
     """Colour the points of a layer by another column, in place, as :func:`points_layer` would.
@@ -52,6 +60,9 @@ def color_points(
         when left out.
     categories
         Names of whole numbers for the legend; those given earlier for the column when left out.
+    colors
+        Colours of whole numbers, such as :attr:`~napari_rvae.Units.colors`; those given
+        earlier when left out, else those of the palette.
     style
         Colours.
 
@@ -80,6 +91,7 @@ def color_points(
     colouring = None
     if color_by is not None:
         names = categories or known_categories(record, color_by)
+        own = colors or known_colours(record, color_by)
         colouring = colour_features(
             features,
             color_by,
@@ -87,9 +99,9 @@ def color_points(
             contrast_limits=contrast_limits,
             style=style,
             categories=names,
+            colors=own,
         )
-        if categories:
-            record.setdefault("categories", {})[color_by] = {str(k): v for k, v in names.items()}
+        note_categories(record, color_by, categories, colors)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _EXPECTED_WARNINGS)
         _apply(layer, features, colouring, style, record)

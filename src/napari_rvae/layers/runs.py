@@ -16,6 +16,7 @@ from napari_rvae.layers.sites import points_layer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_rvae.analysis.units import Units
     from napari_rvae.runs import Run
 
 __all__ = ["run_layers"]
@@ -69,13 +70,12 @@ def run_layers(run: Run, frames: Any = None) -> list[LayerTuple]:
         sites = run.sites
         if run.units is not None:
             sites = tables.join_latents(sites, run.units.table)
-        names = run.units.names if run.units is not None else None
         sources = [str(source) for source in sites["source"].unique()] or [""]
         for source in sources:
             # the run describes one movie
             alone = len(sources) == 1 or place is None or place.name == source
             prefix = f"{source} " if len(sources) > 1 else ""
-            layers += _source_layers(sites, source, place if alone else None, names, prefix)
+            layers += _source_layers(sites, source, place if alone else None, run.units, prefix)
     if not layers:
         raise InputError(f"{run.folder} holds no sites: give the movie too, or detect sites again.")
     folder = str(run.folder.resolve())
@@ -117,7 +117,7 @@ def _source_layers(
     sites: pd.DataFrame,
     source: str,
     place: Frames | None,
-    names: dict[int, str] | None,
+    units: Units | None,
     prefix: str,
 ) -> list[LayerTuple]:
     """Points and directions of one source."""
@@ -128,7 +128,8 @@ def _source_layers(
             here,
             place,
             color_by=shown,
-            categories=names if shown == "unit" else None,
+            categories=None if units is None or shown != "unit" else units.names,
+            colors=None if units is None or shown != "unit" else units.colors,
             name=f"{prefix}{shown or 'sites'}",
         )
     ]

@@ -13,7 +13,7 @@ from napari_rvae import tables
 from napari_rvae.config import CropConfig
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames, as_frames
-from napari_rvae.layers.colours import colour_features
+from napari_rvae.layers.colours import colour_features, note_categories
 from napari_rvae.layers.edits import new_site
 from napari_rvae.layers.place import LayerTuple, placement, provenance
 from napari_rvae.layers.styles import MISSING_COLOUR, PointStyle
@@ -39,6 +39,7 @@ def points_layer(
     symmetry: int = 1,
     contrast_limits: tuple[float, float] | None = None,
     categories: Mapping[int, str] | None = None,
+    colors: Mapping[int, str] | None = None,
     window: float | None = None,
     source: str | None = None,
     name: str | None = None,
@@ -64,6 +65,9 @@ def points_layer(
         when left out.
     categories
         Names of whole numbers for the legend, such as :attr:`~napari_rvae.Units.names`.
+    colors
+        Colours of whole numbers, such as :attr:`~napari_rvae.Units.colors`; those of the
+        palette when left out.
     window
         Side of the window in pixels that sites at the border lack; that of
         :class:`~napari_rvae.CropConfig` (3.5 neighbour distances) when left out.
@@ -108,13 +112,13 @@ def points_layer(
             contrast_limits=contrast_limits,
             style=style,
             categories=categories,
+            colors=colors,
         )
         features = colouring.features
         faces = {"color_properties": colouring.feature, **colouring.options}
         rims = style.border_colour
         record |= colouring.record
-        if categories:
-            record["categories"] = {color_by: {str(v): text for v, text in categories.items()}}
+        note_categories(record, color_by, categories, colors)
     symbols = np.where(sites["kind"] == "vacancy", style.vacancy_symbol, style.symbol)
     options: dict[str, Any] = {
         "name": name or color_by or "sites",
