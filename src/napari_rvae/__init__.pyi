@@ -127,8 +127,6 @@ __all__ = [
     "InvariantPCA",
     "Landscape",
     "LatentDirection",
-    "LatentDirection",
-    "LatentMeaning",
     "LatentMeaning",
     "LatentPath",
     "LatticeDistortion",
