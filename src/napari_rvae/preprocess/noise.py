@@ -98,8 +98,7 @@ def some_rows(rows: NDArray[Any], *, per_row: int | None = None) -> NDArray[Any]
     count = _ENOUGH // max(per_row, 1)
     if count < 1 or count >= len(rows):
         return rows
-    chosen: NDArray[Any] = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
-    return chosen
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, count).astype(int)])
 
 
 def drop_spikes(image: NDArray[np.float64]) -> NDArray[np.float64]:
