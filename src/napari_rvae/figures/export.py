@@ -109,9 +109,9 @@ def _gathered(cards: Sequence[UnitCard], name: str) -> pd.DataFrame:
     """One table of all cards, with the number and the name of the unit each row is of."""
     parts = []
     for card in cards:
-        table = getattr(card, name)
-        if len(table):
-            named = table.rename(columns={"unit": "beside", "name": "beside_name"})
+        part: pd.DataFrame = getattr(card, name)
+        if len(part):
+            named = part.rename(columns={"unit": "beside", "name": "beside_name"})
             parts.append(named.assign(unit=card.unit, name=card.name))
     if not parts:
         return pd.DataFrame({"unit": [], "name": []})
