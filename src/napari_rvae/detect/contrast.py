@@ -28,8 +28,8 @@ _FRAMES, _SIDE = 3, 512
 #: Dark atoms are believed from this skewness on, this many times above its standard error.
 _LEAST_SKEW, _SURE = 0.15, 4.0
 
-#: Frames are binned until an atom's image is about so many pixels wide.
-_BINNED_SIGMA = 1.5
+#: Frames are binned until an atom's image is about so many pixels wide, or up to twice as many.
+_BINNED_SIGMA = 1.1
 
 #: Widths of the two Gaussians between which structure counts, in widths of an atom.
 _FINE, _SLOW = 0.8, 2.5

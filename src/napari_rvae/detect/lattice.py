@@ -94,6 +94,8 @@ def lattice_view(
     likely: NDArray[np.bool_],
     spacing: float,
     shape: tuple[int, ...],
+    *,
+    before: tuple[NDArray[np.bool_], LatticeView] | None = None,
 ) -> LatticeView:
     """Look from each point along the local lattice translations.
 
@@ -109,6 +111,9 @@ def lattice_view(
         Nearest-neighbour distance in pixels.
     shape
         Rows and columns of the frame; translations that leave it are not asked for.
+    before
+        Which points were likely (N,) at an earlier look, and its answer, which stays where they
+        are the same.
 
     Returns
     -------
@@ -127,9 +132,15 @@ def lattice_view(
     counts = [max(1, round(n / (_TILE * spacing))) for n in shape]
     size = np.array([shape[i] / counts[i] for i in (0, 1)])
     tile = np.clip((points / size).astype(int), 0, np.array(counts) - 1)
+    other = points if before is None else points[likely != before[0]]
     for number in np.ndindex(*counts):
         here = np.flatnonzero((tile == number).all(1))
         middle = (np.array(number) + 0.5) * size
+        # what atoms of the part can see, and more
+        reach = np.maximum(0.75 * size, size / 2 + (_REACH + 1) * spacing)
+        if before is not None and not (np.abs(other - middle) <= reach).all(1).any():
+            view.support[here], view.amplitude[here] = (part[here] for part in before[1])
+            continue
         local = atoms[(np.abs(atoms - middle) <= 0.75 * size).all(1)]
         if here.size and len(local) >= _MIN_ATOMS:
             steps = _translations(local, spacing)

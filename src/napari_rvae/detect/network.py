@@ -12,7 +12,7 @@ import json
 import math
 from functools import cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -65,9 +65,12 @@ class _Convolution(nn.Module):
         bound = math.sqrt(6 / (9 * before))
         self.values = nn.Parameter(torch.empty(after, before, 3).uniform_(-bound, bound))
 
+    def kernel(self) -> torch.Tensor:
+        """Weights (after, before, 3, 3)."""
+        return self.values[:, :, list(_PLACES)].view(*self.values.shape[:2], 3, 3)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, C, Y, X)
-        kernel = self.values[:, :, list(_PLACES)].view(*self.values.shape[:2], 3, 3)
-        return nn.functional.conv2d(x, kernel, padding=1)
+        return nn.functional.conv2d(x, self.kernel(), padding=1)
 
 
 class _Block(nn.Sequential):
@@ -80,6 +83,25 @@ class _Block(nn.Sequential):
             nn.BatchNorm2d(after),
             nn.SiLU(),
         )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As one after the other; once trained, the norms are part of the kernels."""
+        layers = list(self)
+        if self.training:
+            for layer in layers:
+                x = layer(x)
+            return x
+        for convolution, norm in (layers[0:2], layers[3:5]):
+            kernel, bias = _joined(cast("_Convolution", convolution), cast("nn.BatchNorm2d", norm))
+            x = nn.functional.silu(nn.functional.conv2d(x, kernel, bias, padding=1))
+        return x
+
+
+def _joined(convolution: _Convolution, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kernel and bias of a convolution and of the norm after it."""
+    mean, variance = cast("torch.Tensor", norm.running_mean), cast("torch.Tensor", norm.running_var)
+    gain = norm.weight / torch.sqrt(variance + norm.eps)
+    return gain[:, None, None, None] * convolution.kernel(), norm.bias - gain * mean
 
 
 class AtomNetwork(nn.Module):

@@ -39,6 +39,9 @@ _BINNED_VALLEY = 8
 _ROUNDS = 2
 _SETTLED = 0.03
 
+#: So many widths are tried, each where a line through the last two leads.
+_LOOKS = 4
+
 
 def _refine(
     image: NDArray[np.float64], first: BlobScale, config: DetectConfig
@@ -69,7 +72,7 @@ def _refine(
         fit = fit.select(search.judge(fit, config)[0])
         if fit.y.size < 3 or not math.isfinite(measured):
             return math.nan, math.nan, 0.0
-        width = _width_that_looks(measured, first, fit, part.shape)
+        width = _width_that_looks(measured, first, fit, part.shape, scale.sigma)
         change = abs(width / scale.sigma - 1)
         scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
         if change < _SETTLED:
@@ -81,9 +84,9 @@ def _refine(
 
 
 def _width_that_looks(
-    measured: float, first: BlobScale, fit: AtomFit, shape: tuple[int, ...]
+    measured: float, first: BlobScale, fit: AtomFit, shape: tuple[int, ...], start: float
 ) -> float:
-    """Width with which the atoms must be drawn to measure as `measured`."""
+    """Width with which the atoms must be drawn to measure as `measured`; near `start`, perhaps."""
 
     @cache
     def excess(width: float) -> float:
@@ -91,11 +94,21 @@ def _width_that_looks(
         return float(np.nan_to_num(blob_scale(drawn, valley=first.valley).sigma)) - measured
 
     low, high = 0.7 * first.sigma, 1.6 * first.sigma
+    # wider atoms measure as much wider, nearly; so two looks mostly do
+    near, width = start, float(np.clip(start - excess(start), low, high))
+    for _ in range(_LOOKS):
+        rise = excess(width) - excess(near)
+        if width == near or not rise * (width - near) > 0:
+            break
+        step = -excess(width) * (width - near) / rise
+        near, width = width, float(np.clip(width + step, low, high))
+        if abs(width - near) < _SETTLED / 3 * first.sigma:
+            return width
     if excess(low) >= 0:
         return low
     if excess(high) <= 0:
         return high
-    return float(optimize.brentq(excess, low, high, xtol=0.01 * first.sigma))
+    return float(optimize.brentq(excess, low, high, xtol=_SETTLED / 3 * first.sigma))
 
 
 def measure_scale(sample: Sample, config: DetectConfig, sign: float) -> AtomScale:

@@ -311,8 +311,10 @@ class FrameSearch:
         spacing = self.scale.spacing
         if not np.isfinite(spacing):
             spacing = nearest_spacing(points[likely])
+        before = None
         for _ in range(2):  # the second time without what the first has refuted
-            view = lattice_view(points, fit.amplitude, likely, spacing, self.shape)
+            view = lattice_view(points, fit.amplitude, likely, spacing, self.shape, before=before)
+            before = likely, view
             support = np.nan_to_num(view.support)
             ordered = support[snr >= config.min_snr] >= config.min_lattice_support
             if ordered.size and not _most(ordered, _ORDERED):
