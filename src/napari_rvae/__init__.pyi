@@ -13,6 +13,7 @@ from .analysis.explain import (
     view_sites,
 )
 from .analysis.fragments import Fragments, find_fragments
+from .analysis.halves import HalfVerdict, SplitHalf, split_half
 from .analysis.kinetics.pathways import find_pathways
 from .analysis.kinetics.results import Pathways
 from .analysis.landscape import (
@@ -123,6 +124,7 @@ __all__ = [
     "FitProgress",
     "Fragments",
     "Frames",
+    "HalfVerdict",
     "InputError",
     "InvariantPCA",
     "Landscape",
@@ -143,6 +145,7 @@ __all__ = [
     "Simulation",
     "SiteViews",
     "SpeciesConfig",
+    "SplitHalf",
     "TrackConfig",
     "Traversal",
     "UnitCard",
@@ -207,6 +210,7 @@ __all__ = [
     "simulate_perovskite",
     "sites_from_layer",
     "split_crops",
+    "split_half",
     "split_unit",
     "suggest_n_latents",
     "tracks_layer",

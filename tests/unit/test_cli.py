@@ -13,6 +13,7 @@ import pytest
 
 import napari_rvae
 from napari_rvae import config, errors, runs
+from napari_rvae.analysis.halves import HalfVerdict
 from napari_rvae.cli import main, pipeline, viewer
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
@@ -438,7 +439,7 @@ def test_no_crop_inside_the_frame(stand_ins, movie, monkeypatch, capsys):
 @pytest.fixture
 def checked(stand_ins, tmp_path, movie, monkeypatch):
     """A saved run of the movie, its model a stand-in; the folder's name."""
-    model = SimpleNamespace(crop_config=config.CropConfig(window_nd=2))
+    model = SimpleNamespace(crop_config=config.CropConfig(window_nd=2), config="options")
     monkeypatch.setattr(runs.Run, "load_model", lambda _run, _device: model)
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
     return str(runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
@@ -456,6 +457,26 @@ def test_the_model_of_an_earlier_run_is_checked(checked, stand_ins, movie, capsy
 def test_two_runs_are_compared(checked, stand_ins, movie):
     assert main(["check", checked, movie, "--other", checked]) == 0
     assert stand_ins.checked[1] is not None
+
+
+def test_halves_of_a_run_are_trained_apart_with_its_options(
+    checked, stand_ins, movie, monkeypatch, capsys
+):
+    asked = []
+    verdict = HalfVerdict("units", "agrees", 0.9, (0.8, 1.0), "All come back.")
+
+    def split_half(crops, sites, options, *, unit_config, device, progress):
+        asked.append((len(crops), len(sites), options, unit_config, device))
+        progress(1, 1)
+        return SimpleNamespace(answer="agrees", halves="odd and even frames", verdicts=(verdict,))
+
+    monkeypatch.setattr("napari_rvae.analysis.halves.split_half", split_half)
+    monkeypatch.setattr(napari_rvae, "split_half", split_half, raising=False)
+    assert main(["check", checked, movie, "--split-half", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "is it real? two halves trained apart: agrees (odd and even frames)\n" in out
+    assert "  units: agrees. All come back.\n" in out
+    assert asked == [(2, 2, "options", None, "cpu")]
 
 
 def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path):

@@ -128,6 +128,7 @@ _CHECK_EXAMPLES = """\
 examples:
   napari-rvae check results movie.tif
   napari-rvae check results movie.tif --other results-of-another-seed
+  napari-rvae check results movie.tif --split-half
 
 """
 
@@ -306,6 +307,7 @@ def _add_check(commands: Any) -> None:
     check.add_argument(
         "--other", metavar="RUN", type=Path, help="run of another seed: do both models agree?"
     )
+    _add_split_half(check)
     _add_channel(check)
     _add_device(check)
     _add_debug(check)
@@ -322,6 +324,14 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_split_half(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--split-half",
+        action="store_true",
+        help="train on two halves of the data, too: do units, angles and latents come back?",
+    )
+
+
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -332,6 +342,7 @@ def _add_common(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="JSON file of options")
     _add_device(parser)
     parser.add_argument("--view", action="store_true", help="show the result in napari")
+    _add_split_half(parser)
     _add_debug(parser)
     parser.add_argument("--help-all", action="help", help="show the rarely needed options too")
     add_option_flags(parser, advanced=advanced)
@@ -349,7 +360,7 @@ def _options(arguments: argparse.Namespace) -> Any:
 def _run(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
     _check_target(arguments)
-    from napari_rvae.cli.pipeline import analyse_movie, print_result, write_result
+    from napari_rvae.cli.pipeline import analyse_movie, halve_result, print_result, write_result
 
     frames = _read_movie(arguments)
     progress = Progress()
@@ -360,6 +371,8 @@ def _run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         neighbour_distance_nm=arguments.neighbour_distance_nm,
     )
+    if arguments.split_half:
+        result = halve_result(result, progress, device=arguments.device)
     if arguments.out is not None:
         write_result(arguments.out, result, progress, overwrite=arguments.overwrite)
     print_result(result)
@@ -390,7 +403,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     _check_target(arguments)
     from napari_rvae import simulate_graphene
     from napari_rvae.cli.demo import print_metrics, truth_metrics
-    from napari_rvae.cli.pipeline import analyse_movie, print_result, write_result
+    from napari_rvae.cli.pipeline import analyse_movie, halve_result, print_result, write_result
 
     progress = Progress()
     with progress.step("simulating"):
@@ -398,6 +411,8 @@ def _demo(arguments: argparse.Namespace) -> None:
             n_frames=arguments.frames, size=arguments.size, seed=arguments.seed
         )
     result = analyse_movie(simulation.frames, options, progress, device=arguments.device)
+    if arguments.split_half:
+        result = halve_result(result, progress, device=arguments.device)
     with progress.step("scoring"):
         metrics = truth_metrics(simulation, result.sites)
     metrics["seconds"] = perf_counter() - start
@@ -424,13 +439,15 @@ def _view(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     from napari_rvae import load_run
-    from napari_rvae.cli.pipeline import check_run, print_checks
+    from napari_rvae.cli.pipeline import check_run, halve_run, print_checks, print_halves
 
     run = load_run(arguments.run)
     other = None if arguments.other is None else load_run(arguments.other)
     frames = _read_movie(arguments)
     progress = Progress()
     print_checks(check_run(run, frames, other, progress, device=arguments.device))
+    if arguments.split_half:
+        print_halves(halve_run(run, frames, progress, device=arguments.device))
 
 
 def _scene_of(result: Result, folder: Path | None) -> Scene:

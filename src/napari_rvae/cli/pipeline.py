@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_rvae import RVAE, Crops, Frames, Run, Units
+    from napari_rvae import RVAE, Crops, Frames, Run, SplitHalf, Units
     from napari_rvae.cli.options import Options
     from napari_rvae.cli.progress import Progress
     from napari_rvae.vae.checks import ModelChecks
@@ -26,7 +26,10 @@ __all__ = [
     "analyse_movie",
     "as_run",
     "check_run",
+    "halve_result",
+    "halve_run",
     "print_checks",
+    "print_halves",
     "print_result",
     "write_result",
 ]
@@ -48,6 +51,7 @@ class Result:
     units: Units
     options: Options
     seconds: float
+    halves: SplitHalf | None = None  # what two halves of the crops agree on, if that was asked
 
 
 def analyse_movie(
@@ -160,21 +164,72 @@ def check_run(
     ModelFileError
         If a run has no model.
     """
-    import napari_rvae as nr
     from napari_rvae.vae.checks import check_model
+
+    model, crops, _ = _crops_of_run(run, frames, progress, device=device)
+    partner = None if other is None else other.load_model(device)
+    with progress.step("checking the model") as tick:
+        return check_model(model, crops, other=partner, progress=tick)
+
+
+def _crops_of_run(
+    run: Run, frames: Frames, progress: Progress, *, device: str
+) -> tuple[RVAE, Crops, pd.DataFrame]:
+    """Model of a run, the crops that it was trained on, cut again, and their sites."""
+    import napari_rvae as nr
 
     if run.sites is None:
         raise InputError(f"{run.folder} holds no sites: it was saved without them.")
     run.check_frames(frames)
     model = run.load_model(device)
-    partner = None if other is None else other.load_model(device)
     options = run.configs.get("CropConfig")
     if not isinstance(options, nr.CropConfig):
         options = model.crop_config
     with progress.step("cutting crops") as tick:
-        crops = nr.extract_crops(frames, run.sites, options, progress=tick)
-    with progress.step("checking the model") as tick:
-        return check_model(model, crops, other=partner, progress=tick)
+        return model, nr.extract_crops(frames, run.sites, options, progress=tick), run.sites
+
+
+def halve_run(run: Run, frames: Frames, progress: Progress, *, device: str) -> SplitHalf:
+    """Train on two halves of the crops of a run, with its options, and compare them.
+
+    Raises
+    ------
+    InputError
+        If the run has no sites, the movie is another one, or there are too few crops.
+    ModelFileError
+        If the run has no model.
+    """
+    import napari_rvae as nr
+
+    model, crops, sites = _crops_of_run(run, frames, progress, device=device)
+    units = run.configs.get("UnitConfig")
+    with progress.step("training on halves") as tick:
+        return nr.split_half(
+            crops,
+            sites,
+            model.config,
+            unit_config=units if isinstance(units, nr.UnitConfig) else None,
+            device=device,
+            progress=tick,
+        )
+
+
+def halve_result(result: Result, progress: Progress, *, device: str) -> Result:
+    """Add what two halves of the crops, trained apart, agree on."""
+    import napari_rvae as nr
+
+    start = perf_counter()
+    with progress.step("training on halves") as tick:
+        halves = nr.split_half(
+            result.crops,
+            result.sites,
+            result.model.config,
+            unit_config=result.options.units,
+            device=device,
+            progress=tick,
+        )
+    seconds = result.seconds + perf_counter() - start
+    return replace(result, halves=halves, seconds=seconds)
 
 
 def as_run(result: Result) -> Run:
@@ -213,6 +268,7 @@ def write_result(
             units=result.units,
             metrics=metrics,
             checks=result.checks,
+            halves=result.halves,
             seconds=result.seconds,
         )
         nr.save_run(
@@ -276,6 +332,8 @@ def print_result(result: Result) -> None:
         say(f"  {unit:>3}  {name:<{width}}{count:>10,}{share:>9.2%}")
     say(f"{'seconds':<12}{result.seconds:.1f}")
     print_checks(result.checks)
+    if result.halves is not None:
+        print_halves(result.halves)
 
 
 def _pixel(frames: Frames) -> str:
@@ -295,3 +353,10 @@ def print_checks(checks: ModelChecks) -> None:
         say(f"  {_SIGNS[verdict.level]:<6}{verdict.text}")
         if verdict.level in ("bad", "warn") and verdict.advice:
             say(f"        {verdict.advice}")
+
+
+def print_halves(halves: SplitHalf) -> None:
+    """Print what two halves of the data agree on."""
+    say(f"\nis it real? two halves trained apart: {halves.answer} ({halves.halves})")
+    for verdict in halves.verdicts:
+        say(f"  {verdict}")

@@ -31,6 +31,7 @@ from napari_rvae.io import write_atomic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
+    from napari_rvae.analysis.halves import SplitHalf
     from napari_rvae.analysis.units import Units
     from napari_rvae.vae import RVAE
     from napari_rvae.vae.checks import ModelChecks
@@ -59,6 +60,7 @@ def report_figure(
     units: Units | None = None,
     metrics: Mapping[str, float] | None = None,
     checks: ModelChecks | None = None,
+    halves: SplitHalf | None = None,
     seconds: float | None = None,
     frame: int | None = None,
     theme: Literal["light", "dark"] = "light",
@@ -81,6 +83,8 @@ def report_figure(
         Figures against a known truth, for the table on the page.
     checks
         What :func:`napari_rvae.vae.checks.check_model` found: adds the verdicts at the bottom.
+    halves
+        What :func:`napari_rvae.split_half` found: adds its verdicts to these.
     seconds
         How long the work took.
     frame
@@ -91,7 +95,7 @@ def report_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        The page, 16 x 10 inches, with `checks` somewhat taller; see :func:`save_figure`.
+        The page, 16 x 10 inches, with verdicts somewhat taller; see :func:`save_figure`.
 
     Raises
     ------
@@ -111,7 +115,8 @@ def report_figure(
     from matplotlib.figure import Figure
 
     page = make_page(as_frames(frames), sites, model=model, units=units, frame=frame, theme=theme)
-    verdicts = () if checks is None else checks.verdicts
+    verdicts = [] if checks is None else checks.verdicts
+    verdicts = [*verdicts, *(() if halves is None else halves.checks)]
     width, height = PAGE_INCHES
     below = verdicts_height(len(verdicts))
     figure = Figure(figsize=(width, height + below), facecolor=page.theme.paper)
