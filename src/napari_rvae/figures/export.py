@@ -115,6 +115,6 @@ def _gathered(cards: Sequence[UnitCard], name: str) -> pd.DataFrame:
             parts.append(named.assign(unit=card.unit, name=card.name))
     if not parts:
         return pd.DataFrame({"unit": [], "name": []})
-    table = pd.concat(parts, ignore_index=True)
-    others = [column for column in table.columns if column not in ("unit", "name")]
-    return table.loc[:, ["unit", "name", *others]]
+    gathered: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    others = [column for column in gathered.columns if column not in ("unit", "name")]
+    return gathered.reindex(columns=["unit", "name", *others])

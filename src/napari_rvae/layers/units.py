@@ -17,7 +17,7 @@ from napari_rvae.layers.recolour import color_points
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["points_of", "show_units", "units_from_layer"]
+__all__ = ["points_of", "rows_of_sites", "show_units", "units_from_layer"]
 
 #: Columns of units in the features of a layer.
 _COLUMNS = ("unit", "unit_probability", "environment", "environment_probability")
@@ -126,6 +126,11 @@ def points_of(layer: Any, units: list[int], *, frame: int | None = None) -> NDAr
     if frame is not None and "frame" in features:
         chosen &= features["frame"] == frame
     return np.flatnonzero(chosen)
+
+
+def rows_of_sites(layer: Any, site_id: list[int]) -> NDArray[np.int64]:
+    """Numbers of the points of some sites that are still there."""
+    return np.flatnonzero(_features_of(layer)["site_id"].isin(site_id))
 
 
 def _features_of(layer: Any) -> pd.DataFrame:

@@ -1,0 +1,119 @@
+"""Examples of one unit: crops of its typical and of its least sure sites."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPixmap
+from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+
+from napari_rvae._napari.unit_painting import paint_picture, picture_pixmap
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_rvae.analysis.cards import UnitCard
+
+__all__ = ["Examples", "UnitExamples"]
+
+#: Side of an example and the gap between two, in pixels of the screen.
+_SIDE, _GAP = 42, 5
+
+
+class Examples(QWidget):
+    """A row of crops; a double click asks to go to the site."""
+
+    wanted = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sites: list[int] = []
+        self._pixmaps: list[QPixmap] = []
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """One row of a few pictures."""
+        return QSize(3 * (_SIDE + _GAP), _SIDE)
+
+    def show_sites(self, sites: NDArray[np.int64], crops: NDArray[np.float32]) -> None:
+        """Show sites with their crops (n, S, S), or by a ring where there are none."""
+        self.sites = [int(site) for site in sites]
+        pictures: list[Any] = list(crops) if len(crops) == len(sites) else [None] * len(sites)
+        self._pixmaps = [picture_pixmap(picture) for picture in pictures]
+        self.update()
+
+    def place(self, number: int) -> QRectF:
+        """Where an example is painted."""
+        return QRectF(number * (_SIDE + _GAP), 0, _SIDE, _SIDE)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Paint the crops."""
+        del event
+        ink = QColor(self.palette().color(QPalette.ColorRole.WindowText))
+        ink.setAlphaF(0.4)
+        with QPainter(self) as painter:
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(ink, 1.0))
+            for number, pixmap in enumerate(self._pixmaps):
+                if pixmap.isNull():
+                    painter.drawEllipse(self.place(number).adjusted(1, 1, -1, -1))
+                else:
+                    paint_picture(painter, self.place(number), pixmap)
+
+    def _at(self, event: QMouseEvent) -> int | None:
+        number = int(event.position().x() // (_SIDE + _GAP))
+        return self.sites[number] if 0 <= number < len(self.sites) else None
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask to go to the site."""
+        site = self._at(event)
+        if site is not None:
+            self.wanted.emit(site)
+
+    def event(self, event: QEvent) -> bool:
+        """Say which site it is under the pointer."""
+        if event.type() == QEvent.Type.ToolTip:
+            number = int(event.pos().x() // (_SIDE + _GAP))  # type: ignore[attr-defined]
+            if 0 <= number < len(self.sites):
+                text = f"Site {self.sites[number]}. Double click: go there."
+                QToolTip.showText(event.globalPos(), text, self)  # type: ignore[attr-defined]
+                return True
+        return super().event(event)
+
+
+class UnitExamples(QWidget):
+    """What a chosen unit is in words, and its examples; hidden while none is chosen."""
+
+    wanted = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.caption = QLabel()
+        self.caption.setWordWrap(True)
+        self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.typical, self.unsure = Examples(), Examples()
+        self._labels = QLabel("Typical sites"), QLabel("Least sure sites")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        column.addWidget(self.caption)
+        for label, row in zip(self._labels, (self.typical, self.unsure), strict=True):
+            column.addWidget(label)
+            column.addWidget(row)
+            row.wanted.connect(self.wanted)
+        self.show_card(None)
+
+    def show_card(self, card: UnitCard | None) -> None:
+        """Show one unit's words and examples, nothing for None."""
+        self.setVisible(card is not None)
+        if card is None:
+            return
+        self.caption.setText(card.caption)
+        self.typical.show_sites(card.typical, card.typical_crops)
+        self.unsure.show_sites(card.unsure, card.unsure_crops)
+        for label, row in zip(self._labels, (self.typical, self.unsure), strict=True):
+            label.setVisible(bool(row.sites))
+            row.setVisible(bool(row.sites))

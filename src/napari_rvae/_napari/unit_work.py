@@ -1,0 +1,400 @@
+"""The work of the Units widget: find units, draw their cards, edit them; what becomes of it.
+
+Everything here works without the widget, which may be closed while the work goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
+from napari_rvae._napari.layer_kinds import record_of
+from napari_rvae._napari.settings import read_preferences
+from napari_rvae._napari.unit_state import Material, Step, UnitState, keep_units, state_of
+from napari_rvae._napari.words import count
+from napari_rvae._napari.workspace import Model, Workspace
+from napari_rvae.errors import InputError, NapariRvaeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_rvae.analysis.cards import UnitCard
+    from napari_rvae.analysis.units import Units
+    from napari_rvae.config import CropConfig, UnitConfig
+    from napari_rvae.crops import Crops
+    from napari_rvae.frames import Frames
+    from napari_rvae.vae import RVAE
+
+__all__ = [
+    "has_units",
+    "start_edit",
+    "start_export",
+    "start_find",
+    "start_open",
+    "step_back",
+    "step_forward",
+]
+
+NO_SITES = "Detect atoms first (widget Detect), or open a run."
+NO_LATENTS = "These sites have no latents yet: train or apply a model (widget Train)."
+NO_UNITS = "There are no units yet: press Find units."
+BUSY = "The Train widget is at work: wait until it has finished."
+GONE = "The layer of the sites is gone: the units were not kept."
+
+#: Crops of each environment that are kept for mean crops and examples.
+_KEPT_CROPS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """Sites, frames and model as they are when the work begins."""
+
+    table: pd.DataFrame
+    frames: Frames | None
+    model: Model | None
+    run: str | None
+    elements: dict[str, str]
+
+
+def has_units(layer: Any) -> bool:
+    """Whether the features of a layer name units."""
+    return layer is not None and "unit" in layer.features
+
+
+def _take(workspace: Workspace, layer: Any, image: Any) -> _Inputs:
+    from napari_rvae.analysis.motif import parse_elements
+    from napari_rvae.layers import frames_from_layer, sites_from_layer
+
+    if layer is None:
+        raise InputError(NO_SITES)
+    if workspace.job("train") is not None:
+        raise InputError(BUSY)
+    record = record_of(layer)
+    model, made_by = workspace.model, record.get("model", "")
+    own = model is not None and made_by == model.key
+    return _Inputs(
+        table=sites_from_layer(layer, image),
+        frames=None if image is None else frames_from_layer(image),
+        model=model if own else None,
+        # a model that has made the latents since is not that of the run
+        run=record.get("run") if not made_by else None,
+        elements=parse_elements(str(record.get("elements", ""))),
+    )
+
+
+def _model(inputs: _Inputs) -> tuple[RVAE | None, CropConfig | None]:
+    """Model of the latents and how its crops are cut; of the run, where it is not in use."""
+    if inputs.model is not None:
+        return inputs.model.rvae, inputs.model.crops
+    if inputs.run is None:
+        return None, None
+    from napari_rvae.config import CropConfig
+    from napari_rvae.runs import load_run
+
+    try:
+        run = load_run(inputs.run)
+        if not run.has_model:
+            return None, None
+        rvae = run.load_model("cpu")
+    except NapariRvaeError:  # the run has been moved since
+        return None, None
+    plan = run.configs.get("CropConfig")
+    return rvae, plan if isinstance(plan, CropConfig) else rvae.crop_config
+
+
+# ---------------------------------------------------------------------- find
+def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig) -> Job | None:
+    """Find the units of a layer of sites, as :func:`napari_rvae.find_units` says.
+
+    Parameters
+    ----------
+    workspace
+        Where the job runs, and whose model is used, if it made the latents.
+    layer
+        Points layer.
+    image
+        Image that the sites lie on: for crops, which tell more than latents; or None.
+    config
+        Options.
+
+    Raises
+    ------
+    InputError
+        If there are no sites or no latents, or the model is at work.
+    """
+    from napari_rvae.tables import latent_names
+
+    inputs, before = _take(workspace, layer, image), state_of(layer)
+    names = latent_names(inputs.table)
+    if not names or not inputs.table[names].notna().any(axis=None):
+        raise InputError(NO_LATENTS)
+    like = None if before is None else before.now.units
+
+    def work(control: Control) -> Generator[Progress, None, UnitState]:
+        yield Progress(0, 0, "looking at the sites")
+        from napari_rvae import find_units
+        from napari_rvae.device import limit_threads
+
+        with limit_threads(read_preferences().n_threads):
+            table = _linked(inputs.table, control)
+            rvae, plan = _model(inputs)
+            crops = features = None
+            if rvae is not None and plan is not None and inputs.frames is not None:
+                crops = _cut(inputs.frames, table, plan, control)
+                yield Progress(0, 0, "describing the crops")
+                features = rvae.invariants(crops)
+            units = find_units(
+                table,
+                config,
+                features=features,
+                model=rvae,
+                like=like,
+                progress=control.ticker("finding units"),
+            )
+            kept = None if crops is None else _some(crops, units)
+            frames_table = None if inputs.frames is None else inputs.frames.table
+            material = Material(table, rvae, kept, frames_table, config)
+            yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
+            cards = _cards(material, units, inputs.elements)
+        return UnitState(material, Step("units found", units, cards))
+
+    def then(found: UnitState, outcome: Outcome) -> None:
+        if before is not None:
+            found.past = [*before.past, before.now]
+        _show(workspace, layer, found, color=True)
+        _tell(workspace, found, outcome)
+
+    return workspace.start("units", "Finding units", work, then)
+
+
+def _linked(table: pd.DataFrame, control: Control) -> pd.DataFrame:
+    """Sites with tracks: a unit must recur on several lattice sites."""
+    if "lattice_track_id" in table or table["frame"].nunique() < 2:
+        return table
+    from napari_rvae.analysis.tracks import link_sites
+
+    return link_sites(table, progress=control.ticker("linking sites"))
+
+
+def _cut(frames: Frames, table: pd.DataFrame, plan: CropConfig, control: Control) -> Crops:
+    from napari_rvae.crops import extract_crops
+
+    crops = extract_crops(frames, table, plan, progress=control.ticker("cutting crops"))
+    if not len(crops):
+        raise InputError("No site has a whole window inside the image: choose a smaller window.")
+    return crops
+
+
+def _some(crops: Crops, units: Units) -> Crops:
+    """Crops of a few sites of each environment, the surest; all would fill the memory."""
+    table = units.table[units.table["site_id"].isin(crops.site_id)]
+    table = table.sort_values("unit_probability", ascending=False, kind="stable")
+    finer = "environment" if "environment" in table else "unit"
+    groups = table.groupby(finer)["site_id"]
+    # the least sure are shown as well
+    chosen = {*groups.head(_KEPT_CROPS), *groups.tail(_KEPT_CROPS // 10)}
+    rows = [row for row, site in enumerate(crops.site_id.tolist()) if site in chosen]
+    return crops.select(rows)
+
+
+def _cards(material: Material, units: Units, elements: dict[str, str]) -> tuple[UnitCard, ...]:
+    from napari_rvae import unit_cards
+
+    return tuple(
+        unit_cards(
+            units,
+            material.table,
+            model=material.model,
+            crops=material.crops,
+            frames_table=material.frames_table,
+            elements=elements,
+        )
+    )
+
+
+def _show(workspace: Workspace, layer: Any, state: UnitState, *, color: bool) -> None:
+    """Put units into the layer, if it is still there, and remember them."""
+    viewer = workspace.viewer
+    if viewer is None or all(layer is not there for there in viewer.layers):
+        raise InputError(GONE)
+    from napari_rvae.layers import show_units
+
+    show_units(layer, state.now.units, color=color)
+    keep_units(layer, state)
+
+
+def _tell(workspace: Workspace, state: UnitState, outcome: Outcome) -> None:
+    units = state.now.units
+    known = int((units.table["unit"] >= 0).sum())
+    parts = [f"{count(len(units), 'unit')} in {count(known, 'site')}"]
+    if none := len(units.table) - known:
+        parts.append(f"{count(none, 'site')} without one")
+    if state.material.model is None:
+        parts.append("no pictures, as the model of these latents is not there")
+    elif state.material.crops is None:
+        parts.append("no mean crops, as no image is chosen")
+    parts.extend(outcome.warnings)
+    level: Literal["done", "warning"] = "warning" if outcome.warnings else "done"
+    workspace.say("units", "; ".join(parts) + ".", level)
+
+
+# ---------------------------------------------------------------------- open and edit
+def start_open(workspace: Workspace, layer: Any, image: Any) -> Job | None:
+    """Draw the cards of units that a layer has already: from its run, or from its features.
+
+    Parameters
+    ----------
+    workspace
+        Where the job runs.
+    layer
+        Points layer with a column ``unit``.
+    image
+        Image that the sites lie on, for mean crops; or None.
+
+    Raises
+    ------
+    InputError
+        If there are no sites, or the model is at work.
+    """
+    inputs = _take(workspace, layer, image)
+    from napari_rvae.layers import units_from_layer
+
+    shown = units_from_layer(layer)
+    if shown is None:
+        raise InputError(NO_UNITS)
+
+    def work(control: Control) -> Generator[Progress, None, UnitState]:
+        yield Progress(0, 0, "reading the units")
+        from napari_rvae.device import limit_threads
+
+        with limit_threads(read_preferences().n_threads):
+            units = _units_of_run(inputs.run, shown) or shown
+            rvae, plan = _model(inputs)
+            crops = None
+            if rvae is not None and plan is not None and inputs.frames is not None:
+                crops = _some(_cut(inputs.frames, inputs.table, plan, control), units)
+            frames_table = None if inputs.frames is None else inputs.frames.table
+            material = Material(inputs.table, rvae, crops, frames_table)
+            yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
+            return UnitState(
+                material, Step("units opened", units, _cards(material, units, inputs.elements))
+            )
+
+    def then(state: UnitState, outcome: Outcome) -> None:
+        _show(workspace, layer, state, color=False)
+        _tell(workspace, state, outcome)
+
+    return workspace.start("units", "Drawing the cards", work, then)
+
+
+def _units_of_run(folder: str | None, shown: Units) -> Units | None:
+    """Units of a run, if they are those that are shown: they can be merged and split."""
+    from napari_rvae.runs import load_run
+
+    if folder is None:
+        return None
+    try:
+        units = load_run(folder).units
+    except NapariRvaeError:
+        return None
+    if units is None:
+        return None
+    both = units.table[["site_id", "unit"]].merge(shown.table[["site_id", "unit"]], on="site_id")
+    return units if len(both) and (both["unit_x"] == both["unit_y"]).all() else None
+
+
+def start_edit(
+    workspace: Workspace, layer: Any, edit: Callable[[Units], Units], text: str
+) -> Job | None:
+    """Edit the units of a layer, such as by :func:`napari_rvae.merge_units`, and draw the cards.
+
+    Parameters
+    ----------
+    workspace
+        Where the job runs.
+    layer
+        Points layer.
+    edit
+        Makes new units of the present ones.
+    text
+        What it does, in words, for undo.
+
+    Raises
+    ------
+    InputError
+        If there are no units yet.
+    """
+    state = state_of(layer)
+    if state is None:
+        raise InputError(NO_UNITS)
+    elements = _take(workspace, layer, None).elements
+    present, material = state.now, state.material
+    title = text[0].upper() + text[1:]
+
+    def work(_control: Control) -> Generator[Progress, None, Step]:
+        yield Progress(0, 0, text)
+        from napari_rvae.device import limit_threads
+
+        with limit_threads(read_preferences().n_threads):
+            units = edit(present.units)
+            return Step(text, units, _cards(material, units, elements))
+
+    def then(step: Step, _outcome: Outcome) -> None:
+        if step.units is present.units:  # only what atoms are called has changed
+            state.now = Step(present.text, present.units, step.cards)
+        else:
+            state.advance(step)
+            _show(workspace, layer, state, color=False)
+        workspace.say("units", f"{title}: {count(len(step.units), 'unit')} now.", "done")
+
+    return workspace.start("units", title, work, then)
+
+
+def step_back(workspace: Workspace, layer: Any) -> None:
+    """Undo the newest edit of the units of a layer."""
+    _step(workspace, layer, UnitState.undo, "Undone")
+
+
+def step_forward(workspace: Workspace, layer: Any) -> None:
+    """Do again what was undone last."""
+    _step(workspace, layer, UnitState.redo, "Done again")
+
+
+def _step(workspace: Workspace, layer: Any, move: Callable[[UnitState], str], said: str) -> None:
+    state = state_of(layer)
+    if state is None:
+        raise InputError(NO_UNITS)
+    text = move(state)
+    _show(workspace, layer, state, color=False)
+    workspace.say("units", f"{said}: {text}.", "done")
+
+
+# ---------------------------------------------------------------------- export
+def start_export(
+    workspace: Workspace,
+    layer: Any,
+    folder: str | os.PathLike[str],
+    *,
+    suffix: Literal[".png", ".svg", ".pdf"] = ".png",
+    overwrite: bool = False,
+) -> Job | None:
+    """Write figures and tables of the units, as :func:`napari_rvae.figures.export_units` says."""
+    state = state_of(layer)
+    if state is None:
+        raise InputError(NO_UNITS)
+    now = state.now
+
+    def work(_control: Control) -> Generator[Progress, None, list[Path]]:
+        yield Progress(0, 0, "writing figures and tables")
+        from napari_rvae.figures import export_units
+
+        return export_units(folder, now.units, now.cards, suffix=suffix, overwrite=overwrite)
+
+    def then(paths: list[Path], _outcome: Outcome) -> None:
+        workspace.say("units", f"Exported {count(len(paths), 'file')} to {folder}", "done")
+
+    return workspace.start("units", "Exporting the units", work, then)
