@@ -567,6 +567,15 @@ class TrackConfig(Config):
         advanced=True,
         label="Largest hop",
     )
+    stitch_gap: int = option(
+        15,
+        "A dopant that vanishes, and one that appears near it within so many frames, are one.",
+        low=0,
+        high=1000,
+        unit="frames",
+        advanced=True,
+        label="Longest break",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ Hence two products: a lattice-site track is a place, whoever sits on it; an atom
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from napari_rvae import tables
-from napari_rvae.analysis.dopants import find_dopants
+from napari_rvae.analysis.dopants import atom_tracks
 from napari_rvae.config import TrackConfig
 from napari_rvae.errors import Cancelled
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     Points = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["link_sites", "movie_drift"]
+__all__ = ["link_sites"]
 
 #: The common shift of two frames is looked for this far from its prediction, in neighbour
 #: distances; a honeycomb lattice repeats itself only after 1.73, a square one after 1.
@@ -38,10 +36,6 @@ _SHIFT_SEARCH = 0.9
 _SHIFT_CELL = 0.05
 #: The place of a site is the mean over about so many of its last sightings.
 _MEMORY = 5
-#: Costs of linking dopants in nats: of a hop, of each neighbour distance, of not being linked.
-_HOP_COST, _DISTANCE_COST, _UNLINKED_COST = 4.5, 0.5, 7.0
-#: Spread of the logarithm of one dopant's amplitude from frame to frame.
-_LOG_AMPLITUDE_SD = 0.25
 
 
 def link_sites(
@@ -121,54 +115,11 @@ def link_sites(
                 done += 1
                 if progress is not None and progress(done, total) is False:
                     raise Cancelled("The linking was stopped: no track was written.")
-            atom[rows] = _atom_tracks(part, lattice[rows], points[rows], linker.count, config)
+            atom[rows] = atom_tracks(part, lattice[rows], points[rows], linker.count, config)
         for ids in (lattice, atom):
             ids[rows] = np.where(ids[rows] >= 0, ids[rows] + offset, -1)
         offset = max(offset, int(atom.max(initial=-1)) + 1, int(lattice.max(initial=-1)) + 1)
     return table.assign(lattice_track_id=lattice, track_id=atom)
-
-
-def movie_drift(table: pd.DataFrame) -> pd.DataFrame:
-    """Drift of linked sites: the median way of the places from frame to frame.
-
-    Parameters
-    ----------
-    table
-        Sites table with ``lattice_track_id``.
-
-    Returns
-    -------
-    DataFrame
-        ``source``, ``frame``, ``drift_y`` and ``drift_x`` in pixels since the first frame of the
-        source, one row for each frame that has sites.
-
-    Examples
-    --------
-    >>> from napari_rvae.analysis.tracks import movie_drift
-    >>> from napari_rvae.tables import make_sites
-    >>> sites = make_sites(frame=[0, 1], y=[5.0, 5.0], x=[10.0, 12.0], lattice_track_id=[0, 0])
-    >>> movie_drift(sites)["drift_x"].tolist()
-    [0.0, 2.0]
-    """
-    table = tables.validate_sites(table, need=["lattice_track_id"])
-    parts = [pd.DataFrame({"source": pd.Series(dtype="str"), "frame": pd.Series(dtype="int64")})]
-    for source, part in table.groupby("source", sort=True):
-        frames = np.unique(part["frame"].to_numpy(np.int64))
-        path = np.zeros((len(frames), 2))
-        linked = part[part["lattice_track_id"] >= 0].sort_values(["lattice_track_id", "frame"])
-        which = np.searchsorted(frames, linked["frame"])
-        track = linked["lattice_track_id"].to_numpy()
-        points = linked[["y", "x"]].to_numpy(float)
-        follows = (track[1:] == track[:-1]) & (which[1:] == which[:-1] + 1)
-        way = pd.DataFrame((points[1:] - points[:-1])[follows]).groupby(which[1:][follows])
-        steps = way.median().reindex(range(len(frames))).fillna(0.0)
-        path[:] = np.cumsum(steps.to_numpy(float).reshape(-1, 2), axis=0)
-        parts.append(
-            pd.DataFrame(
-                {"source": source, "frame": frames, "drift_y": path[:, 0], "drift_x": path[:, 1]}
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
 
 
 class _LatticeLinker:
@@ -261,61 +212,3 @@ def _match(reference: Points, points: Points, radius: float) -> tuple[Ids, Ids]:
         free, unmatched = np.delete(free, near[mutual]), unmatched[~mutual]
     old, new = zip(*pairs, strict=True)
     return np.concatenate(old), np.concatenate(new)
-
-
-def _atom_tracks(
-    part: pd.DataFrame, lattice: Ids, points: Points, n_places: int, config: TrackConfig
-) -> Ids:
-    """Track of each atom (N,) of one source; dopants that moved get numbers from `n_places` on."""
-    atom = np.where((part["kind"] != "vacancy").to_numpy(), lattice, -1)
-    kind, brightness = find_dopants(part)
-    frame = part["frame"].to_numpy(np.int64)
-    chosen = np.flatnonzero((kind >= 0) & (atom >= 0))
-    chain = _link_dopants(frame[chosen], points[chosen], kind[chosen], brightness[chosen], config)
-    by_place = np.lexsort((frame, lattice))  # rows of one place stand together, in time
-    following = n_places
-    for number in range(int(chain.max(initial=-1)) + 1):
-        rows = chosen[chain == number]
-        rows = rows[np.argsort(frame[rows])]
-        if len(np.unique(lattice[rows])) > 1:
-            atom[_fill_gaps(rows, by_place, lattice, frame)] = following
-            following += 1
-    return atom
-
-
-def _fill_gaps(rows: Ids, by_place: Ids, lattice: Ids, frame: Ids) -> Ids:
-    """Rows of a dopant, and those between two of them on one place where it was not told apart."""
-    filled = [rows]
-    for before, after in itertools.pairwise(rows):
-        if lattice[before] == lattice[after] and frame[after] > frame[before] + 1:
-            low, high = np.searchsorted(
-                lattice, [lattice[before], lattice[before] + 1], sorter=by_place
-            )
-            place = by_place[low:high]
-            filled.append(place[(frame[place] > frame[before]) & (frame[place] < frame[after])])
-    return np.concatenate(filled)
-
-
-def _link_dopants(
-    frame: Ids, points: Points, kind: Ids, brightness: Points, config: TrackConfig
-) -> Ids:
-    """Chain (N,) of each dopant: the cheapest links from frame to frame, hops allowed."""
-    chain = np.full(len(frame), -1, np.int64)
-    ends = np.empty(0, np.int64)  # the last row of each chain
-    for now in np.unique(frame):
-        here = np.flatnonzero(frame == now)
-        live = np.flatnonzero(now - frame[ends] <= config.max_gap + 1)
-        last = ends[live]
-        distance = np.hypot(*(points[last, None] - points[None, here]).transpose(2, 0, 1))
-        change = np.nan_to_num(brightness[last, None] - brightness[None, here])
-        cost = _HOP_COST * np.minimum(distance / 0.75, 1) + _DISTANCE_COST * distance
-        cost += 0.5 * (change / _LOG_AMPLITUDE_SD) ** 2 - _UNLINKED_COST
-        cost[(distance > config.max_hop_nd) | (kind[last, None] != kind[None, here])] = 0.0
-        old, new = linear_sum_assignment(np.minimum(cost, 0.0))
-        worth = cost[old, new] < 0
-        chain[here[new[worth]]] = live[old[worth]]
-        ends[live[old[worth]]] = here[new[worth]]
-        born = here[chain[here] < 0]
-        chain[born] = len(ends) + np.arange(len(born))
-        ends = np.concatenate([ends, born])
-    return chain

@@ -29,7 +29,7 @@ from napari_rvae.analysis.kinetics.sightings import (
 )
 from napari_rvae.analysis.kinetics.states import States, choose_states, unit_probabilities
 from napari_rvae.analysis.kinetics.tests import kinetic_tests
-from napari_rvae.analysis.tracks import movie_drift
+from napari_rvae.analysis.track_quality import movie_drift
 from napari_rvae.config import PathwayConfig
 from napari_rvae.errors import Cancelled, InputError
 
