@@ -29,6 +29,7 @@ from .analysis.landscape import (
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.shares import unit_shares
+from .analysis.track_quality import track_quality
 from .analysis.tracks import link_sites
 from .analysis.units import (
     UnitModel,
@@ -213,6 +214,7 @@ __all__ = [
     "split_half",
     "split_unit",
     "suggest_n_latents",
+    "track_quality",
     "tracks_layer",
     "traverse",
     "unit_cards",

@@ -552,11 +552,20 @@ class TrackConfig(Config):
     )
     max_gap: int = option(
         2,
-        "A site may be missing for this many frames.",
+        "A dopant may be missing for this many frames.",
         low=0,
         high=1000,
         unit="frames",
         label="Longest gap",
+    )
+    place_gap: int = option(
+        50,
+        "A place of the lattice may be empty for this many frames.",
+        low=0,
+        high=100_000,
+        unit="frames",
+        advanced=True,
+        label="Longest emptiness",
     )
     max_hop_nd: float = option(
         2.2,

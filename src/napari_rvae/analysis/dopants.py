@@ -34,7 +34,7 @@ _MAX_DOPANT_SHARE = 0.1
 _MOST_ODDS, _LABEL_ODDS = 6.0, 4.5
 #: Sites whose probability to be a dopant is below this are no part of a dopant's track.
 _LEAST_PROBABILITY = 0.1
-#: Costs in nats: of a hop (less after a gap), of each neighbour distance; a pair that is impossible.
+#: Costs in nats: of a hop (less after a gap), of each neighbour distance; of what cannot be.
 _HOP_COST, _DISTANCE_COST, _NEVER = 4.5, 0.5, 1e3
 #: A hop costs in full from this distance on.
 _HOP_ND = 0.75
@@ -87,7 +87,8 @@ def find_dopants(part: pd.DataFrame) -> Dopants:
     >>> from napari_rvae.analysis.dopants import find_dopants
     >>> from napari_rvae.tables import make_sites
     >>> names = ["C"] * 19 + ["Si"]
-    >>> find_dopants(make_sites(frame=0, y=range(20), x=range(20), species=names)).kind.tolist()[-2:]
+    >>> sites = make_sites(frame=0, y=range(20), x=range(20), species=names)
+    >>> find_dopants(sites).kind.tolist()[-2:]
     [-1, 1]
     """
     is_atom = (part["kind"] != "vacancy").to_numpy()
@@ -265,17 +266,23 @@ def _stitched(chain: Ids, frame: Ids, points: Points, max_gap: int) -> Ids:
     return joined
 
 
-def dopant_rows(table: pd.DataFrame) -> Mask:
-    """Which sites (N,) are in the track of a dopant: one that is a dopant in most of its frames.
+def dopant_rows(table: pd.DataFrame) -> tuple[Mask, Mask]:
+    """Which sites are in the track of a dopant: one that is a dopant in most of its frames.
 
     Parameters
     ----------
     table
         Sites table with ``track_id``, of any number of sources.
+
+    Returns
+    -------
+    tuple of ndarray of bool (N,)
+        Whether the site is in such a track, and whether it was also told to be a dopant.
     """
-    is_dopant = np.zeros(len(table), bool)
+    told = np.zeros(len(table), bool)
     for rows in table.groupby("source", sort=True).indices.values():
-        is_dopant[rows] = find_dopants(table.iloc[rows]).kind >= 0
+        told[rows] = find_dopants(table.iloc[rows]).kind >= 0
     track = table["track_id"].to_numpy(np.int64)
-    share = pd.Series(is_dopant, dtype=float).groupby(track).transform("mean").to_numpy()
-    return np.asarray((track >= 0) & (share > 0.5))
+    share = pd.Series(told, dtype=float).groupby(track).transform("mean").to_numpy()
+    inside = np.asarray((track >= 0) & (share > 0.5))
+    return inside, inside & told

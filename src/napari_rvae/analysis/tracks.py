@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from napari_rvae import tables
 from napari_rvae.analysis.dopants import atom_tracks
 from napari_rvae.config import TrackConfig
-from napari_rvae.errors import Cancelled
+from napari_rvae.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,7 @@ def link_sites(
     table: pd.DataFrame,
     config: TrackConfig | None = None,
     *,
+    drift: pd.DataFrame | None = None,
     progress: Callable[[int, int], bool | None] | None = None,
     **overrides: Any,
 ) -> pd.DataFrame:
@@ -54,6 +55,10 @@ def link_sites(
         ``amplitude``, tells which atoms are dopants.
     config
         Options; the defaults need no tuning.
+    drift
+        What :func:`~napari_rvae.measure_drift` found in the images: ``frame``, ``y``, ``x`` in
+        pixels, and ``source`` if there are several. It tells where to look for the next frame's
+        sites; without it, that is where the last step leads.
     progress
         Called as ``progress(done, total)`` after each frame; False stops.
     **overrides
@@ -84,7 +89,8 @@ def link_sites(
     The drift is one shift for each frame, found by a vote over the displacements of neighbouring
     sites, around a prediction from the last step. A lattice looks the same after a shift by one
     of its periods, so a *change* of drift by more than half a period between two frames cannot be
-    told from one in the other direction; the smaller change is taken.
+    told from one in the other direction; the smaller change is taken, and
+    :func:`~napari_rvae.track_quality` calls the frame ambiguous.
 
     Examples
     --------
@@ -109,7 +115,7 @@ def link_sites(
         distance = tables.neighbour_distance(part)
         if math.isfinite(distance):
             points = table[["y", "x"]].to_numpy(float) / distance
-            linker = _LatticeLinker(config)
+            linker = _LatticeLinker(config, _given_drift(drift, source, distance))
             for frame, here in frames:
                 lattice[here], points[here] = linker.add(frame, points[here])
                 done += 1
@@ -122,11 +128,24 @@ def link_sites(
     return table.assign(lattice_track_id=lattice, track_id=atom)
 
 
+def _given_drift(drift: pd.DataFrame | None, source: str, distance: float) -> dict[int, Points]:
+    """Drift (2,) of each frame in neighbour distances, as far as it was given."""
+    if drift is None:
+        return {}
+    missing = [name for name in ("frame", "y", "x") if name not in drift]
+    if missing:
+        raise InputError(f"The drift lacks the column {', '.join(missing)}: see measure_drift.")
+    mine = drift[drift["source"] == source] if "source" in drift else drift
+    places = mine[["y", "x"]].to_numpy(float) / distance
+    known = zip(mine["frame"].to_numpy(np.int64), places, strict=True)
+    return {int(frame): place for frame, place in known if np.isfinite(place).all()}
+
+
 class _LatticeLinker:
     """Follows the places of one source from frame to frame; lengths in neighbour distances."""
 
-    def __init__(self, config: TrackConfig) -> None:
-        self._config = config
+    def __init__(self, config: TrackConfig, drift: dict[int, Points]) -> None:
+        self._config, self._drift = config, drift
         self._place = np.empty((0, 2))  # drift removed
         self._sightings = np.empty(0)
         self._last = np.empty(0, np.int64)  # frame in which it was last seen
@@ -145,7 +164,7 @@ class _LatticeLinker:
         known = np.flatnonzero(np.isfinite(points).all(1))
         # in an order of their own, so that the numbers do not depend on the table's
         known = known[np.lexsort((points[known, 1], points[known, 0]))]
-        live = np.flatnonzero(frame - self._last <= self._config.max_gap + 1)
+        live = np.flatnonzero(frame - self._last <= self._config.place_gap + 1)
         self._follow_drift(frame, self._place[live], points[known])
         here = points[known] - self._shift
         old, new = _match(self._place[live], here, self._config.max_step_nd)
@@ -161,7 +180,10 @@ class _LatticeLinker:
 
     def _follow_drift(self, frame: int, places: Points, points: Points) -> None:
         elapsed = 1 if self._frame is None else frame - self._frame
-        predicted = self._shift + self._step * elapsed
+        if frame in self._drift and self._frame in self._drift:
+            predicted = self._shift + self._drift[frame] - self._drift[self._frame]
+        else:
+            predicted = self._shift + self._step * elapsed
         change = _common_shift(places + predicted, points)
         self._step = (predicted + change - self._shift) / elapsed
         self._shift = predicted + change

@@ -145,14 +145,14 @@ def test_order_index_and_columns_of_the_table_stay(honeycomb, rng):
     assert linked.set_index("site_id")["lattice_track_id"].sort_index().equals(ordered)
 
 
-def test_a_gap_longer_than_allowed_ends_a_track(honeycomb, rng):
+def test_an_emptiness_longer_than_allowed_ends_a_place(honeycomb, rng):
     table = _movie(honeycomb(80, BOND), np.zeros((5, 2)), rng)
     table = table[table["frame"].isin([0, 4])]
-    ended = link_sites(table, max_gap=2)
+    ended = link_sites(table, place_gap=2)
     assert not set(ended.loc[ended["frame"] == 0, "lattice_track_id"]) & set(
         ended.loc[ended["frame"] == 4, "lattice_track_id"]
     )
-    bridged = link_sites(table, TrackConfig(max_gap=3))
+    bridged = link_sites(table, TrackConfig(place_gap=3))
     assert bridged["lattice_track_id"].nunique() == (bridged["frame"] == 0).sum()
 
 

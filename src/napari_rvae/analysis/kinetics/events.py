@@ -32,7 +32,10 @@ _JOIN = 2
 #: Changes of places so near to an event of a dopant (frames, neighbour distances) are its own.
 _ABSORB_FRAMES, _ABSORB_ND = 2, 3.6
 
-_COLUMNS = ("source", "frame", "y", "x", "track", "from_state", "to_state", "probability")
+#: A place that is not seen for so many frames after a change has lost its atom for sure.
+_SURELY_EMPTY = 6
+
+_COLUMNS = ("source", "frame", "y", "x", "track", "from_state", "to_state", "probability", "unseen")
 
 
 def _peaks(change: Array, least: float) -> list[tuple[int, int, float]]:
@@ -69,12 +72,15 @@ def _ends(model: Posterior, track: int, step: int, length: int, *, spread: int) 
 
 
 def _without_spikes(steps: Ids, places: Array, tolerance: float) -> tuple[Ids, Array]:
-    """Leave out single sightings elsewhere: nearly always another atom in place of a missed one."""
+    """Leave out single sightings elsewhere: nearly always another atom in place of a missed one.
+
+    So is the first or the last sighting of a track, if it is the only one at its place.
+    """
     if len(steps) < 3:
         return steps, places
-    away = np.hypot(*(places[1:-1] - places[:-2]).T) > tolerance
+    jump = np.hypot(*np.diff(places, axis=0).T) > tolerance
     back = np.hypot(*(places[2:] - places[:-2]).T) < tolerance
-    good = ~np.concatenate([[False], away & back, [False]])
+    good = ~np.concatenate([jump[:1], jump[:-1] & back, jump[-1:]])
     return steps[good], places[good]
 
 
@@ -97,8 +103,9 @@ def atom_changes(
     Returns
     -------
     list
-        (source, frame, y, x, track, from_state, to_state, probability): the frame is the first
-        after the change; places in neighbour distances, drift removed.
+        (source, frame, y, x, track, from_state, to_state, probability, unseen): the frame is
+        the first after the change, and `unseen` the number of frames from there on in which the
+        track was not detected; places in neighbour distances, drift removed.
     """
     changes: list[tuple[object, ...]] = []
     by_track: dict[int, list[tuple[int, float]]] = {}
@@ -151,7 +158,11 @@ def _change(
 ) -> tuple[object, ...]:
     frame = int(seen.first_frame[track]) + step
     where = float(place[0]), float(place[1])
-    return (seen.source[track], frame, *where, int(seen.track[track]), *ends, float(probability))
+    looked = np.flatnonzero(seen.looked[track, step:])
+    again = np.flatnonzero(seen.seen[track, step:][looked])
+    unseen = int(again[0]) if len(again) else len(looked)
+    number = int(seen.track[track])
+    return (seen.source[track], frame, *where, number, *ends, float(probability), unseen)
 
 
 def merge_changes(
@@ -165,7 +176,7 @@ def merge_changes(
 
     Every change of a dopant is an event, to which the changes of places beside it belong. The
     other changes of places gather about those with most others at most one frame and `radius`
-    apart; what shows at fewer than `min_sites` places is dropped.
+    apart; what shows at fewer than `min_sites` places is dropped, unless an atom has gone for good.
 
     Returns
     -------
@@ -188,10 +199,11 @@ def merge_changes(
     rest["event"] = _stars(rest, radius)
     kept: list[pd.DataFrame] = []
     for _, group in rest.groupby("event", sort=True):
-        if group["track"].nunique() >= min_sites:
+        lost = (group["unseen"] >= _SURELY_EMPTY).any()
+        if lost or group["track"].nunique() >= min_sites:
             events.append(_place_event(group))
             kept.append(group[["event", "from_state", "to_state"]])
-    columns = [*_COLUMNS[:5], "tracked", *_COLUMNS[5:], "n_sites"]
+    columns = [*_COLUMNS[:5], "tracked", *_COLUMNS[5:-1], "n_sites"]
     table = pd.concat([part for part in events if len(part)] or events[:1], ignore_index=True)
     table = table[columns].sort_values(["source", "frame", "y", "x"], ignore_index=True)
     none = pd.DataFrame({name: [] for name in ("event", "from_state", "to_state")}, dtype="int64")

@@ -212,7 +212,7 @@ def _what_is_missing(table: pd.DataFrame, numbers: Ids, movies: dict[str, Movie]
 def _follow_atoms(scene: _Scene, work: _Work) -> _Followed | None:
     """Tracks of dopants, and the model of their states."""
     table, config = scene.table, scene.config
-    rows = dopant_rows(table)
+    rows, told = dopant_rows(table)
     divide = None
     if config.split == "lattice_angle" and "lattice_angle" in table:
         divide = divisions.by_angle(table["lattice_angle"].to_numpy(float), config.max_angles)
@@ -220,8 +220,9 @@ def _follow_atoms(scene: _Scene, work: _Work) -> _Followed | None:
         divide = divisions.by_sublattice(table["sublattice"].to_numpy(np.int64))
     states = choose_states(
         scene.units,
-        scene.probability,
-        rows,
+        # an atom that was not told to be a dopant was misread: its unit is that of something else
+        np.where(told[:, None], scene.probability, np.nan),
+        told,
         scene.names,
         divide=divide,
         max_states=config.max_states,
@@ -372,17 +373,24 @@ def _events(
             for atom, state in zip(is_atom, found[f"{end}_state"], strict=True)
         ]
         found[f"{end}_name"] = pd.Series(names, dtype="str")
-    where = np.empty((len(found), 2))
-    for k, (source, frame, y, x) in enumerate(
-        found[["source", "frame", "y", "x"]].itertuples(index=False)
-    ):
-        movie = scene.movies[str(source)]
-        where[k] = (np.array([y, x]) + movie.drift[int(frame) - movie.first]) * movie.distance
-    found["y"], found["x"] = where.T
+    found["y"], found["x"], inside = _in_pixels(found, scene)
     track = found["track"].to_numpy(np.int64)
     found["track_id"] = np.where(is_atom, track, -1)
     found["lattice_track_id"] = np.where(is_atom, -1, track)
-    return found, changes
+    return found[inside].reset_index(drop=True), changes
+
+
+def _in_pixels(found: pd.DataFrame, scene: _Scene) -> tuple[Array, Array, Mask]:
+    """Where events (M,) are in their frames, in pixels, and whether they are away from its rim."""
+    where, inside = np.empty((len(found), 2)), np.ones(len(found), bool)
+    places = found[["y", "x"]].to_numpy(float)
+    for k, (source, frame) in enumerate(zip(found["source"], found["frame"], strict=True)):
+        movie = scene.movies[str(source)]
+        place = places[k] + movie.drift[min(int(frame), movie.last) - movie.first]
+        border = scene.config.border_nd
+        inside[k] = ((place > movie.low + border) & (place < movie.high - border)).all()
+        where[k] = place * movie.distance
+    return where[:, 0], where[:, 1], inside
 
 
 def _named(table: pd.DataFrame, item: _Followed, scene: _Scene) -> pd.DataFrame:
