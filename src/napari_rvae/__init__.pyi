@@ -28,6 +28,7 @@ from .analysis.landscape import (
 )
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
+from .analysis.order import order_parameters
 from .analysis.shares import unit_shares
 from .analysis.track_quality import track_quality
 from .analysis.tracks import link_sites
@@ -195,6 +196,7 @@ __all__ = [
     "neighbour_direction",
     "neighbour_distance",
     "observed_passages",
+    "order_parameters",
     "outlier_scores",
     "path_agreement",
     "points_layer",

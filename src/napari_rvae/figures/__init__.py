@@ -5,6 +5,8 @@ window, no setting of the process is touched.
 """
 
 from napari_rvae.figures.export import export_units
+from napari_rvae.figures.landscapes import film_figure, landscape_figure
+from napari_rvae.figures.networks import network_figure, order_figure
 from napari_rvae.figures.report import report_figure, save_figure
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
@@ -13,6 +15,10 @@ __all__ = [
     "card_figure",
     "cards_figure",
     "export_units",
+    "film_figure",
+    "landscape_figure",
+    "network_figure",
+    "order_figure",
     "report_figure",
     "save_figure",
     "shares_figure",

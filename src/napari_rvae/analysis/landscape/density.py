@@ -62,7 +62,8 @@ class Landscape:
     ----------
     sites
         The sites that were looked at (all, or a sample): ``site_id``, ``unit`` (-1 = none),
-        ``node`` (the nearest one), ``density`` and the principal coordinates ``p0``, ``p1``, ...
+        ``node`` (the nearest one), ``density``, the principal coordinates ``p0``, ``p1``, ... and
+        the latents.
     nodes
         Sites that stand for those around them: ``node``, ``site_id``, ``unit``, ``n_sites``
         (nearest to it), ``density``, ``p0``, ``p1``, ... and the latents ``z0``, ``z1``, ...
@@ -190,13 +191,13 @@ def latent_landscape(
     nearest = distance.argmin(1)
     sites = pd.DataFrame({"site_id": known["site_id"].to_numpy(np.int64), "unit": unit})
     sites = sites.assign(node=nearest, density=_at_sites(density, distance), **at_sites)
+    sites = sites.assign(**dict(zip(names, z.T, strict=True)))
     nodes = sites.iloc[chosen].reset_index(drop=True)
     nodes = nodes.assign(
         node=np.arange(len(chosen)),
         n_sites=np.bincount(nearest, minlength=len(chosen)),
         density=density,
         **places,
-        **dict(zip(names, z[chosen].T, strict=True)),
     )
     order = ["node", "site_id", "unit", "n_sites", "density", *places, *names]
     return Landscape(

@@ -1,0 +1,388 @@
+"""Pathways as figures: the network of states, and order parameters over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.network import Network
+from napari_rvae.analysis.poses import place_pictures
+from napari_rvae.errors import InputError
+from napari_rvae.figures.page import (
+    Theme,
+    new_figure,
+    percentile_limits,
+    plain_axes,
+    shorten,
+    theme_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from napari_rvae.analysis.cards import UnitCard
+
+__all__ = ["draw_network", "network_figure", "node_radius", "order_figure"]
+
+ThemeName = Literal["light", "dark"]
+
+
+class _Style(NamedTuple):
+    """What all parts of one network share."""
+
+    look: Theme
+    radius: float  # of a node
+    font: float  # inches of the drawing: sizes of words and lines follow
+    fastest: float  # rate
+
+    def points(self, share: float, most: float) -> float:
+        """Size of words."""
+        return min(max(share * self.font, 5.5), most)
+
+
+#: Lines of each verdict of a rate.
+_LINES = {"rate": "-", "order of magnitude": "-", "upper limit": (0, (4, 2.5))}
+
+#: Height of the notes below the network in inches.
+_BELOW = 0.62
+
+#: Bend of the arrows, so that there and back are two.
+_BEND = 0.16
+
+#: Words stand beside an arrow that leads up or down, and on one that leads across.
+_ASIDE = 0.6
+
+#: Colour of states that no unit has.
+_NO_UNIT = "#868d98"
+
+
+def network_figure(
+    network: Network,
+    cards: Sequence[UnitCard] = (),
+    *,
+    theme: ThemeName = "light",
+    size: tuple[float, float] = (8.0, 7.0),
+) -> Figure:
+    """Draw states as pictures and rates as arrows between them.
+
+    Parameters
+    ----------
+    network
+        What :func:`~napari_rvae.analysis.network.pathway_network` returned.
+    cards
+        What :func:`~napari_rvae.unit_cards` returned: gives the states pictures and colours. States
+        of one unit that differ in the lattice angle are turned by it.
+    theme
+        "light" for print, "dark" for the screen.
+    size
+        Width and height in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        An arrow is the wider the faster; dashed is an upper limit. See
+        :func:`~napari_rvae.figures.save_figure`.
+
+    Raises
+    ------
+    InputError
+        If the theme is unknown.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae import Pathways
+    >>> from napari_rvae.analysis.network import pathway_network
+    >>> from napari_rvae.figures.networks import network_figure
+    >>> states = pd.DataFrame({"tracked": "atom", "state": [0, 1], "name": ["three-fold", "gone"]})
+    >>> pathways = Pathways(states=states.assign(unit=[0, -1], angle=float("nan"), expected=9.0))
+    >>> len(network_figure(pathway_network(pathways)).axes)
+    1
+    """
+    look = theme_of(theme)
+    figure = new_figure(size, look)
+    below = min(_BELOW / size[1], 0.4)
+    axes = figure.add_axes((0.0, below, 1.0, 1 - below), facecolor=look.paper)
+    draw_network(axes, network, cards, look)
+    return figure
+
+
+def node_radius(count: int) -> float:
+    """Radius of a node on a circle of radius 1 with so many."""
+    return min(0.3, 0.62 * math.sin(math.pi / max(count, 3)))
+
+
+def draw_network(axes: Axes, network: Network, cards: Sequence[UnitCard], look: Theme) -> None:
+    """Draw a network on axes, the circle in their middle and notes below them."""
+    by_unit = {card.unit: card for card in cards}
+    nodes = network.nodes
+    radius = node_radius(len(nodes))
+    width, height = axes.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    box = axes.get_position()
+    shape = (width * box.width) / (height * box.height)
+    reach = 1 + 2.3 * radius
+    wide, tall = max(reach * shape, reach), max(reach / shape, reach)
+    axes.set(xlim=(-wide, wide), ylim=(-tall, tall), aspect="equal")
+    axes.set_axis_off()
+    font = min(width * box.width, height * box.height)
+    places = {
+        int(state): np.array([x, y])
+        for state, x, y in zip(nodes["state"], nodes["x"], nodes["y"], strict=True)
+    }
+    fastest = float(network.edges["rate"].max()) if len(network.edges) else 1.0
+    style = _Style(look, radius, font, fastest)
+    for edge in network.edges.to_dict("records"):
+        ends = places[int(edge["from_state"])], places[int(edge["to_state"])]
+        _draw_arrow(axes, ends, edge, style)
+    first: dict[int, float] = {}  # angle of the first state of each unit
+    for node in nodes.to_dict("records"):
+        turn = 0.0
+        if math.isfinite(node["angle"]):
+            turn = node["angle"] - first.setdefault(int(node["unit"]), node["angle"])
+        _draw_node(axes, node, by_unit.get(int(node["unit"])), turn, style)
+    _draw_notes(axes, network, style)
+
+
+def _draw_node(
+    axes: Axes,
+    node: Mapping[Any, Any],
+    card: UnitCard | None,
+    turn: float,
+    style: _Style,
+) -> None:
+    """Draw a picture in a ring of its unit's colour, the name outside."""
+    from matplotlib.patches import Circle
+
+    look, radius = style.look, style.radius
+    x, y, unit = float(node["x"]), float(node["y"]), int(node["unit"])
+    color = _NO_UNIT if unit < 0 else UNIT_COLOURS[unit % len(UNIT_COLOURS)]
+    color = card.color if card is not None else color
+    disc = Circle(
+        (x, y), radius, facecolor=look.paper, edgecolor=color, linewidth=0.35 * style.font
+    )
+    disc.set(zorder=4, linestyle="-" if unit >= 0 else (0, (2, 2)))
+    axes.add_patch(disc)
+    picture = None if card is None else card.decoded if card.decoded is not None else card.mean_crop
+    if picture is not None:
+        values = np.asarray(picture, float)
+        values = np.nan_to_num(values, nan=float(np.nanmedian(values)))
+        if turn:
+            values = place_pictures(values[None, None], turn)[0, 0].astype(float)
+        low, high = percentile_limits(values, 0.5)
+        extent = (x - radius, x + radius, y - radius, y + radius)
+        image = axes.imshow(
+            values, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bicubic"
+        )
+        image.set_clip_path(Circle((x, y), 0.96 * radius, transform=axes.transData))
+        image.set_zorder(5)
+    elif unit < 0:
+        axes.text(
+            x, y, "∅", color=look.faint, fontsize=3 * style.font, ha="center", va="center", zorder=5
+        )
+    share = f"\n{100 * node['share']:.2g} %" if node["share"] > 0 else ""
+    below = y < -0.02
+    axes.text(
+        x,
+        y - 1.12 * radius if below else y + 1.12 * radius,
+        f"{_two_lines(shorten(str(node['name']), 34))}{share}",
+        color=look.ink,
+        fontsize=style.points(1.15, 8.5),
+        ha="center",
+        va="top" if below else "bottom",
+        linespacing=1.05,
+        zorder=7,
+    )
+
+
+def _two_lines(text: str) -> str:
+    """Break a long text at the space nearest to its middle."""
+    if len(text) < 16 or " " not in text:
+        return text
+    spaces = [number for number, letter in enumerate(text) if letter == " "]
+    cut = min(spaces, key=lambda number: abs(number - len(text) / 2))
+    return f"{text[:cut]}\n{text[cut + 1 :]}"
+
+
+def _draw_arrow(
+    axes: Axes,
+    ends: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+    edge: Mapping[Any, Any],
+    style: _Style,
+) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    look, radius, font = style.look, style.radius, style.font
+    start, end = ends
+    along = end - start
+    length = float(np.hypot(*along))
+    if not length > 0:  # a hop that keeps the state
+        return
+    along = along / length
+    side = np.array([along[1], -along[0]])  # to the right of the way, so that two arrows part
+    shift = 0.22 * radius * side
+    gap = 1.06 * radius
+    one, other = start + gap * along + shift, end - gap * along + shift
+    speed = math.sqrt(max(float(edge["rate"]), 0.0) / style.fastest) if style.fastest > 0 else 0.0
+    color = look.faint if edge["verdict"] == "upper limit" else look.accent
+    arrow = FancyArrowPatch(
+        (one[0], one[1]),
+        (other[0], other[1]),
+        connectionstyle=f"arc3,rad={_BEND}",
+        arrowstyle="-|>",
+        mutation_scale=1.6 * font,
+        linewidth=max(0.8, 0.45 * font * speed),
+        linestyle=_LINES.get(str(edge["verdict"]), "-"),
+        color=color,
+        shrinkA=0,
+        shrinkB=0,
+        zorder=2,
+    )
+    axes.add_patch(arrow)
+    middle = (one + other) / 2 + (0.5 * _BEND * float(np.hypot(*(other - one)))) * side
+    axes.text(
+        middle[0],
+        middle[1],
+        str(edge["text"]),
+        color=look.ink,
+        fontsize=style.points(0.95, 7.5),
+        ha="left" if side[0] > _ASIDE else "right" if side[0] < -_ASIDE else "center",
+        va="center",
+        bbox={"facecolor": look.paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+        zorder=6,
+    )
+
+
+def _draw_notes(axes: Axes, network: Network, style: _Style) -> None:
+    lines = [f"rates {network.per}, 95 % intervals; dashed: an upper limit"]
+    if network.left_out:
+        lines.append(f"{network.left_out} more with transitions: see the table of rates")
+    if network.alone:
+        words = "state without an arrow is" if network.alone == 1 else "states without an arrow are"
+        lines.append(f"{network.alone} {words} not drawn")
+    if network.unseen:
+        lines.append(f"{network.unseen} pairs without a transition are not drawn")
+    axes.text(
+        0.01,
+        0.0,
+        "\n".join(lines),
+        color=style.look.faint,
+        fontsize=style.points(0.9, 7.5),
+        va="top",
+        transform=axes.transAxes,
+    )
+
+
+def order_figure(
+    order: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    against: Literal["frame", "time", "dose"] = "frame",
+    colors: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    theme: ThemeName = "light",
+    size: tuple[float, float] = (8.0, 4.0),
+) -> Figure:
+    """Draw order parameters over the movie, each with its band.
+
+    Parameters
+    ----------
+    order
+        What :func:`~napari_rvae.order_parameters` returned; of several sources the first.
+    names
+        Quantities to draw: shares ("unit 1") in one panel, in percent, and every other one in a
+        panel of its own.
+    against
+        "frame", "time" or the "dose" received so far.
+    colors, labels
+        Colour and label of a quantity, by its name.
+    theme
+        "light" for print, "dark" for the screen.
+    size
+        Width and height in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Panels one below the other.
+
+    Raises
+    ------
+    InputError
+        If a quantity is not there, or the frames know no time or dose.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import order_parameters
+    >>> from napari_rvae.figures.networks import order_figure
+    >>> from napari_rvae.tables import make_sites
+    >>> y, x = 10.0 * np.indices((8, 8)).reshape(2, -1)
+    >>> sites = make_sites(frame=0, y=y, x=x, z0=np.arange(64.0))
+    >>> len(order_figure(order_parameters(sites), ["z0"]).axes)
+    1
+    """
+    look = theme_of(theme)
+    order = order[order["source"] == order["source"].iloc[0]] if len(order) else order
+    missing = [name for name in names if name not in set(order["name"])]
+    if missing or not names:
+        raise InputError(f"There is no order parameter {', '.join(missing) or '(none chosen)'}.")
+    if against not in order or not np.isfinite(order[against].to_numpy(float)).all():
+        raise InputError(f"The frames know no {against}: draw against the frame.")
+    shares = [name for name in names if name.startswith("unit ")]
+    panels = [*([shares] if shares else []), *([name] for name in names if name not in shares)]
+    figure = new_figure(size, look)
+    parts = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(parts, panels, strict=True):
+        axes.set_facecolor(look.paper)
+        plain_axes(axes, look)
+        for number, name in enumerate(panel):
+            color = (colors or {}).get(name, UNIT_COLOURS[(number + 1) % len(UNIT_COLOURS)])
+            color = color if name in shares else look.accent
+            _draw_line(axes, order[order["name"] == name], against, color, share=name in shares)
+        title = "share (%)" if panel is shares else (labels or {}).get(panel[0], panel[0])
+        axes.set_title(title, color=look.ink, fontsize=8, loc="left", pad=3)
+        axes.locator_params(axis="y", nbins=4)
+    words = {"frame": "frame", "time": "time (s)", "dose": "dose so far (e/Å²)"}
+    parts[-1].set_xlabel(words[against], color=look.ink, fontsize=8)
+    if against == "frame":
+        parts[-1].locator_params(axis="x", integer=True)
+    _legend(parts[0], shares, labels or {}, look)
+    figure.subplots_adjust(
+        left=0.6 / size[0],
+        right=1 - 0.15 / size[0],
+        bottom=0.42 / size[1],
+        top=1 - 0.25 / size[1],
+        hspace=0.35,
+    )
+    return figure
+
+
+def _draw_line(axes: Axes, rows: pd.DataFrame, against: str, color: str, *, share: bool) -> None:
+    times = 100.0 if share else 1.0
+    x = rows[against].to_numpy(float)
+    value, low, high = (times * rows[name].to_numpy(float) for name in ("value", "low", "high"))
+    axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(x, value, color=color, linewidth=1.4, marker="o" if len(x) == 1 else None)
+
+
+def _legend(axes: Axes, shares: list[str], labels: Mapping[str, str], look: Theme) -> None:
+    if len(shares) > 1:
+        axes.legend(
+            axes.get_lines(),
+            [shorten(labels.get(name, name), 26) for name in shares],
+            fontsize=6.5,
+            frameon=False,
+            labelcolor=look.ink,
+            ncols=2,
+            loc="upper left",
+            handlelength=1.2,
+            columnspacing=0.8,
+            borderpad=0.1,
+            labelspacing=0.2,
+        )
