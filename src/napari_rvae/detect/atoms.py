@@ -26,7 +26,6 @@ from napari_rvae.detect.search import AtomScale, FrameSearch
 from napari_rvae.device import choose_device
 from napari_rvae.errors import Cancelled, InputError, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
-from napari_rvae.preprocess.rows import destripe
 from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
 
 __all__ = [
@@ -352,7 +351,8 @@ def _detect_one(
     if images.config.average_frames > 1:
         found = _detect_mean(images, frame, channel, scale, device, sign)
     else:
-        found = _detect_frame(image, scale, images.config, device, sign)
+        plain = images.single(int(np.searchsorted(images.numbers, frame)), channel)
+        found = _detect_frame(image, plain, scale, images.config, device, sign)
     missing = ~np.isfinite(image)
     if missing.any():  # a single missing pixel hides no atom
         missing = ndimage.uniform_filter(missing.astype(float), 3) > 0.5
@@ -361,17 +361,15 @@ def _detect_one(
 
 def _detect_frame(
     image: NDArray[np.float64],
+    plain: NDArray[np.float64],
     scale: AtomScale,
     config: DetectConfig,
     device: torch.device,
     sign: float,
 ) -> pd.DataFrame:
     """Atoms of one frame; where they tell more of the offsets of rows, looked for anew."""
-    if not config.destripe:
-        return _search(sign * image, scale, config, device)
-    plain = destripe(image)
     found = _search(sign * plain, scale, config, device)
-    for _ in range(_REPEATS):
+    for _ in range(_REPEATS if config.destripe else 0):
         better = without_rows_beside(image, plain, found)
         if better is None:
             break

@@ -213,7 +213,9 @@ class _Fitter:
             return
         points = (self.centre + self.p[:, 1:3]).cpu().double().numpy()
         if self.mates is None:  # who they are hardly changes after the first round
-            found = cKDTree(points).query(points, _BACKGROUND_NEIGHBOURS + 1)[1]
+            found = cKDTree(points).query(
+                points, _BACKGROUND_NEIGHBOURS + 1, workers=torch.get_num_threads()
+            )[1]
             self.mates = np.asarray(found)[:, 1:]
         self.sureness = torch.zeros_like(self.sureness)
         matrix = self._information()

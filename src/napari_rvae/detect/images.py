@@ -67,13 +67,13 @@ class FrameImages:
         """Image (Y, X) of one of these frames and a channel; NaN where nothing is known."""
         window = self._window(index)
         if len(window) == 1:
-            return self._single(index, channel)
+            return self.single(index, channel)
         total, count = np.zeros(self.movie.frame_shape), np.zeros(self.movie.frame_shape)
         for other in window:
             # by whole pixels: interpolation would correlate the noise
             step = np.rint(self.drift[other] - self.drift[index]).astype(int)
             here, there = _overlap(self.movie.frame_shape, step)
-            image = self._single(other, channel)[there]
+            image = self.single(other, channel)[there]
             total[here] += np.nan_to_num(image)
             count[here] += np.isfinite(image)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
@@ -89,7 +89,8 @@ class FrameImages:
         first, last = index - (width - 1) // 2, index + width // 2
         return list(range(max(first, 0), min(last + 1, self.n_frames)))
 
-    def _single(self, index: int, channel: int) -> NDArray[np.float64]:
+    def single(self, index: int, channel: int) -> NDArray[np.float64]:
+        """One of these frames (Y, X) itself, the offsets of its rows taken off if asked."""
         key = index, channel
         if key not in self._recent:
             image = self.movie.frame(int(self.numbers[index]), channel)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -172,7 +173,9 @@ class _Looker:
             return nothing, nothing
         target = points[:, None] + steps[None]
         inside = ((target >= 0) & (target <= self.shape - 1)).all(2)
-        distance, index = self.tree.query(target, distance_upper_bound=self.tolerance)
+        distance, index = self.tree.query(
+            target, distance_upper_bound=self.tolerance, workers=torch.get_num_threads()
+        )
         hit = np.isfinite(distance) & inside
         share = hit.sum(1) / np.maximum(inside.sum(1), 1)
         usual = np.quantile(share[likely], 0.75) if likely.sum() >= 3 else 1.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple, cast
@@ -47,6 +48,10 @@ _CLEANEST = 10.0
 
 #: Frames are rescaled to a multiple of this, as the network halves them twice.
 _MULTIPLE = 4
+
+#: Large frames are looked at in parts of this side in its pixels; no pixel further away than the
+#: second number counts (32 at most: 2 + 2 at the finest scale, 4 + 4 + 2 and 8 + 4 at the others).
+_TILE, _SEEN = 512, 32
 
 #: Larger weights are not ours.
 _MAX_BYTES = 500_000
@@ -267,11 +272,41 @@ def see(
     noise_sd = noise_level(image) if noise_sd is None else noise_sd
     noise_sd = max(noise_sd, float(image.std()) / _CLEANEST)
     seen = torch.as_tensor(network_input(image, sigma, noise_sd), device=device)[None]
+    chance = torch.empty(seen.shape[-2:], device=device)
+    network = load_network(str(device))
     with torch.inference_mode():
-        last = seen.contiguous(memory_format=torch.channels_last)  # a third faster on CPUs
-        chance = torch.sigmoid(load_network(str(device))(last)[0])
+        for inner, outer, within in _tiles(seen.shape[-2], seen.shape[-1]):
+            # a third faster on CPUs
+            part = seen[:, :, *outer].contiguous(memory_format=torch.channels_last)
+            chance[inner] = torch.sigmoid(network(part)[0])[within]
     map_ = chance.cpu().double().numpy()
     return NetworkView(map_, np.array(image.shape) / map_.shape)
+
+
+def _tiles(
+    rows: int, columns: int
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], tuple[slice, slice]]]:
+    """Parts of a large map, that the memory holds little at a time: itself, seen, in what is seen.
+
+    As each is seen with all that the network looks at, the answer is that of the whole.
+    """
+    lines = [_tile_lines(rows), _tile_lines(columns)]
+    for row in lines[0]:
+        for column in lines[1]:
+            inner, outer, within = zip(row, column, strict=True)
+            yield inner, outer, within
+
+
+def _tile_lines(length: int) -> list[tuple[slice, slice, slice]]:
+    if length <= _TILE + 2 * _SEEN:
+        whole = slice(0, length)
+        return [(whole, whole, whole)]
+    lines = []
+    for start in range(0, length, _TILE):
+        stop = min(start + _TILE, length)
+        first, last = max(0, start - _SEEN), min(length, stop + _SEEN)
+        lines.append((slice(start, stop), slice(first, last), slice(start - first, stop - first)))
+    return lines
 
 
 @cache

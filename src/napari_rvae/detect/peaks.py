@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.spatial import cKDTree
@@ -45,7 +46,8 @@ def blob_filter(
     padded = np.pad(image, pad, mode="reflect" if min(image.shape) > pad else "edge")
     shape = [fft.next_fast_len(n, real=True) for n in padded.shape]
     k2 = fft.fftfreq(shape[0]) ** 2, fft.rfftfreq(shape[1]) ** 2  # of the two axes
-    spectrum = fft.rfft2((padded - padded.mean()).astype(np.float32), shape)
+    threads = torch.get_num_threads()
+    spectrum = fft.rfft2((padded - padded.mean()).astype(np.float32), shape, workers=threads)
     form = np.multiply.outer(*(np.exp(-4 * np.pi**2 * sigma**2 * k) for k in k2))
     slow = np.multiply.outer(*(np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k) for k in k2))
     # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
@@ -54,7 +56,7 @@ def blob_filter(
     signal = density * power * (2 * np.pi * sigma**2) ** 2 * form
     gain = signal / (signal + noise_sd**2 + 1e-30) * (1 - slow)
     spectrum *= gain.astype(np.float32)
-    filtered = fft.irfft2(spectrum, shape).astype(float)
+    filtered = fft.irfft2(spectrum, shape, workers=threads).astype(float)
     power_left = np.einsum("yx,yx->x", gain, gain)
     both = power_left.sum() + power_left[1 : (shape[1] + 1) // 2].sum()  # both halves of the plane
     left = noise_sd * math.sqrt(both / (shape[0] * shape[1]))

@@ -78,3 +78,21 @@ def test_the_expected_height_is_that_of_the_fainter_mates():
     middle = ((points > 40) & (points < SIDE - 40)).all(axis=1)
     assert (seen.amplitude[middle] >= 0.99 * 45).all()
     assert (seen.amplitude[middle] <= 1.01 * height[middle]).all()
+
+
+def test_a_second_look_is_taken_only_where_atoms_have_changed(rng):
+    points, _ = lattice("honeycomb", side=700)
+    points = points[((points >= 0) & (points <= 699)).all(axis=1)]
+    height = rng.uniform(0.5, 1.5, len(points))
+    first = rng.random(len(points)) > 0.05
+    looks = [lattice_view(points, height, first, SPACING, (700, 700))]
+    second = first.copy()
+    second[:40] = ~second[:40]  # in one corner
+    looks += [
+        lattice_view(points, height, second, SPACING, (700, 700), before=before)
+        for before in (None, (first, looks[0]))
+    ]
+    for name in ("support", "amplitude"):
+        values = [getattr(look, name) for look in looks]
+        assert np.array_equal(values[1], values[2], equal_nan=True)
+        assert not np.array_equal(values[0], values[1], equal_nan=True)

@@ -132,3 +132,23 @@ class TestAnswers:
         with torch.inference_mode():
             whole, part = net(frame), net(frame[..., :96])
         assert whole[0, :, :48].numpy() == pytest.approx(part[0, :, :48].numpy(), abs=1e-4)
+
+    def test_tiles_of_a_large_frame_are_seen_as_the_whole(self, bright, monkeypatch):
+        image = bright.frame[:200, :]
+        whole = see(image, SIGMA / 2, CPU).chance
+        monkeypatch.setattr(network, "_TILE", 60)
+        assert see(image, SIGMA / 2, CPU).chance == pytest.approx(whole, abs=1e-5)
+
+    def test_norms_are_part_of_the_kernels_once_trained(self):
+        net = AtomNetwork(4)
+        frame = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+        net.train()
+        for _ in range(3):
+            net(frame)  # the norms see something
+        net.eval()
+        with torch.no_grad():
+            joined = net.fine(frame)
+            steps = frame
+            for layer in net.fine:
+                steps = layer(steps)
+        assert joined.numpy() == pytest.approx(steps.numpy(), abs=1e-5)
