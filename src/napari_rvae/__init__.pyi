@@ -42,6 +42,7 @@ from .analysis.units import (
     rename_unit,
     split_unit,
 )
+from .analysis.windows import WindowComparison, compare_windows
 from .config import (
     CropConfig,
     DetectConfig,
@@ -154,6 +155,7 @@ __all__ = [
     "UnitConfig",
     "UnitModel",
     "Units",
+    "WindowComparison",
     "add_layers",
     "analyse_frames",
     "apply_units",
@@ -161,6 +163,7 @@ __all__ = [
     "check_model",
     "classify_atoms",
     "color_points",
+    "compare_windows",
     "concat_crops",
     "concat_sites",
     "correlate_latents",

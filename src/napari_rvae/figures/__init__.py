@@ -10,6 +10,7 @@ from napari_rvae.figures.networks import network_figure, order_figure
 from napari_rvae.figures.report import report_figure, save_figure
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
+from napari_rvae.figures.windows import windows_figure
 
 __all__ = [
     "card_figure",
@@ -23,4 +24,5 @@ __all__ = [
     "save_figure",
     "shares_figure",
     "tree_figure",
+    "windows_figure",
 ]
