@@ -97,7 +97,7 @@ from .preprocess import (
     measure_drift,
 )
 from .runs import Run, load_run, save_run
-from .synthetic import Simulation, simulate_graphene, simulate_perovskite
+from .synthetic import Simulation, simulate_graphene, simulate_hopping, simulate_perovskite
 from .tables import concat_sites, fold_angle, join_latents, neighbour_distance
 from .vae import (
     RVAE,
@@ -213,6 +213,7 @@ __all__ = [
     "set_scale",
     "show_units",
     "simulate_graphene",
+    "simulate_hopping",
     "simulate_perovskite",
     "sites_from_layer",
     "split_crops",

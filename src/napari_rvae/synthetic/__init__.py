@@ -1,15 +1,18 @@
 """Movies with a known truth: graphene with silicon, and a polarised perovskite."""
 
 from napari_rvae.synthetic.graphene import GrapheneConfig, simulate_graphene
+from napari_rvae.synthetic.hopping import HoppingConfig, simulate_hopping
 from napari_rvae.synthetic.perovskite import PerovskiteConfig, simulate_perovskite
 from napari_rvae.synthetic.scan import ScanConfig
 from napari_rvae.synthetic.simulation import Simulation
 
 __all__ = [
     "GrapheneConfig",
+    "HoppingConfig",
     "PerovskiteConfig",
     "ScanConfig",
     "Simulation",
     "simulate_graphene",
+    "simulate_hopping",
     "simulate_perovskite",
 ]

@@ -60,6 +60,8 @@ class Simulation:
         True arrays: ``expected`` (T, Y, X), the mean counts without noise; ``background``
         (T, Y, X), their part that is no atom; ``drift`` (T, 2), the specimen's shift (y, x) in
         pixels; further ones as the simulated specimen has them.
+    events
+        What has happened, one row a change; None where the simulation does not keep it.
 
     Examples
     --------
@@ -72,6 +74,7 @@ class Simulation:
     frames: Frames
     sites: pd.DataFrame
     fields: Mapping[str, NDArray[Any]]
+    events: pd.DataFrame | None = None
 
 
 def true_sites(parts: Sequence[Mapping[str, NDArray[Any]]]) -> pd.DataFrame:
