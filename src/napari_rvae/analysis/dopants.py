@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, logit
 
+from napari_rvae import tables
 from napari_rvae.config import TrackConfig
 
 if TYPE_CHECKING:
@@ -96,31 +97,48 @@ def find_dopants(part: pd.DataFrame) -> Dopants:
         part["amplitude"].to_numpy(float) if "amplitude" in part else np.full(len(part), np.nan)
     )
     amplitude = np.where(is_atom & (amplitude > 0), amplitude, np.nan)
+    bright = _bright(pd.Series(amplitude), part["frame"].to_numpy())
     named = is_atom & (part["species"].fillna("") != "").to_numpy() if "species" in part else None
     if named is not None and named.any():
         code, names = pd.factorize(part["species"].where(named), sort=True)
         share = np.bincount(code[code >= 0], minlength=len(names)) / max((code >= 0).sum(), 1)
-        rare = np.flatnonzero(share <= _MAX_DOPANT_SHARE)
+        off = named & (part["species"] == tables.OFF_LATTICE).to_numpy()
+        rare = np.flatnonzero((share <= _MAX_DOPANT_SHARE) & (names != tables.OFF_LATTICE))
         kind = np.where(np.isin(code, rare), code, -1)
-        odds = _named_odds(part, kind)
+        # off the lattice are dopants between its places, and the host's atoms at edges and defects
+        kind = np.where(off & bright, _most_alike(np.log(amplitude), kind, len(names)), kind)
+        odds = _named_odds(part, kind, off)
     else:
-        values = pd.Series(amplitude)
-        frame = part["frame"].to_numpy()
-        median = values.groupby(frame).transform("median")
-        spread = 1.4826 * (values - median).abs().groupby(frame).transform("median")
-        bright = values > np.maximum(median + _DOPANT_Z * spread, _DOPANT_RATIO * median)
         common = bright.sum() > _MAX_DOPANT_SHARE * max(is_atom.sum(), 1)
         kind = np.where(bright & (not common), 0, -1)
         odds = np.where(kind >= 0, _LABEL_ODDS, -_LABEL_ODDS)
     return Dopants(kind.astype(np.int64), odds, np.log(amplitude))
 
 
-def _named_odds(part: pd.DataFrame, kind: Ids) -> Points:
+def _bright(amplitude: pd.Series[float], frame: Ids) -> Mask:
+    """Which atoms (N,) are far brighter than the median of their frame."""
+    median = amplitude.groupby(frame).transform("median")
+    spread = 1.4826 * (amplitude - median).abs().groupby(frame).transform("median")
+    return (amplitude > np.maximum(median + _DOPANT_Z * spread, _DOPANT_RATIO * median)).to_numpy()
+
+
+def _most_alike(brightness: Points, kind: Ids, n_kinds: int) -> Ids:
+    """Kind of dopant (N,) whose median brightness is nearest; a kind of their own without any."""
+    known = [number for number in range(n_kinds) if np.isfinite(brightness[kind == number]).any()]
+    if not known:
+        return np.full(len(kind), n_kinds)
+    medians = np.array([np.nanmedian(brightness[kind == number]) for number in known])
+    apart = np.abs(np.nan_to_num(brightness)[:, None] - medians)
+    return np.asarray(np.array(known)[apart.argmin(axis=1)])
+
+
+def _named_odds(part: pd.DataFrame, kind: Ids, off: Mask) -> Points:
     """Log odds (N,) from the probability of the species, where there is one."""
     sign = np.where(kind >= 0, 1.0, -1.0)
     if "species_probability" not in part:
         return sign * _LABEL_ODDS
     chance = part["species_probability"].to_numpy(float)
+    chance = np.where(off, np.nan, chance)
     odds = np.clip(logit(np.clip(chance, 1e-9, 1 - 1e-9)), -_MOST_ODDS, _MOST_ODDS)
     return np.where(np.isfinite(chance), sign * odds, sign * _LABEL_ODDS)
 
