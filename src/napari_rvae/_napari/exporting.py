@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
+from napari_rvae._napari.unit_state import UnitState, state_of
 from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
@@ -45,6 +46,7 @@ class _Results:
     frames: Frames | None
     sites: pd.DataFrame
     record: dict[str, Any]
+    units: UnitState | None
 
 
 def _take(sites: Any, image: Any) -> _Results:
@@ -54,7 +56,7 @@ def _take(sites: Any, image: Any) -> _Results:
     if sites is None:
         raise InputError("There are no sites: detect atoms first (widget Detect).")
     frames = None if image is None else frames_from_layer(image)
-    return _Results(frames, sites_from_layer(sites, image), dict(record_of(sites)))
+    return _Results(frames, sites_from_layer(sites, image), dict(record_of(sites)), state_of(sites))
 
 
 # ---------------------------------------------------------------------- a table
@@ -152,6 +154,9 @@ def start_save(
 
         run = _run_of(results.record)
         rvae, configs = None, _configs(results.record, run)
+        found_with = None if results.units is None else results.units.material.config
+        if found_with is not None:
+            configs["UnitConfig"] = found_with
         # a model has nothing to do with sites that it has not encoded
         if latent_names(results.sites):
             made_by = results.record.get("model", "")
@@ -165,8 +170,7 @@ def start_save(
             frames=results.frames,
             sites=results.sites,
             model=rvae,
-            # a model that came after the run has other latents, but the units are still the run's
-            units=_units(results.sites, run),
+            units=_units(results, run),
             configs=configs.values(),
             overwrite=overwrite,
         )
@@ -203,10 +207,16 @@ def _configs(record: dict[str, Any], run: Run | None) -> dict[str, Config]:
     return configs
 
 
-def _units(sites: pd.DataFrame, run: Run | None) -> Units | None:
-    """Units of the sites as they are now, with the names that they have in the run."""
+def _units(results: _Results, run: Run | None) -> Units | None:
+    """Units of the Units widget, or those of the sites with the names that they have in the run.
+
+    A model that came after the run has other latents, but the units are still the run's.
+    """
     from napari_rvae.analysis.units import Units
 
+    if results.units is not None:
+        return results.units.now.units
+    sites = results.sites
     columns = ["site_id", "unit", "unit_probability"]
     if run is None or run.units is None or any(name not in sites for name in columns):
         return None

@@ -47,9 +47,12 @@ __all__ = ["UnitList"]
 #: Where a row of the list keeps its card and its pixmaps.
 _CARD, _PIXMAPS = int(Qt.ItemDataRole.UserRole), int(Qt.ItemDataRole.UserRole) + 1
 
+#: A unit that is found again less well than this is doubtful; the colour says so.
+_SHAKY, _WARNING = 0.5, "#e08a00"
+
 #: Lengths of a card in pixels of the screen.
 _PAD, _STRIPE, _SIDE, _GAP, _LINE = 5, 5, 58, 5, 17
-_HEIGHT = 2 * _PAD + _LINE + _SIDE + _LINE + 2
+_HEIGHT = 2 * _PAD + _LINE + _SIDE + _LINE + 4
 
 
 class _Cards(QAbstractListModel):
@@ -165,11 +168,13 @@ class _CardPainter(QStyledItemDelegate):
         )
 
 
-def _facts(card: UnitCard) -> list[str]:
-    """Symmetry and stability in a word each."""
+def _facts(card: UnitCard) -> list[tuple[str, bool]]:
+    """Symmetry and stability in a word each, and whether that is a warning."""
     symmetry = {"no symmetry": "asymmetric", "cannot tell": ""}.get(card.symmetry, card.symmetry)
-    stable = f"stable {card.stability:.0%}" if math.isfinite(card.stability) else ""
-    return [text for text in (symmetry, stable) if text]
+    facts = [(symmetry, False)] if symmetry else []
+    if math.isfinite(card.stability):
+        facts.append((f"stable {100 * card.stability:.0f} %", card.stability < _SHAKY))
+    return facts
 
 
 def _paint_words(painter: QPainter, inner: QRect, card: UnitCard, ink: QColor, font: QFont) -> None:
@@ -194,15 +199,15 @@ def _paint_words(painter: QPainter, inner: QRect, card: UnitCard, ink: QColor, f
 
 
 def _paint_facts(
-    painter: QPainter, box: QRectF, facts: Sequence[str], ink: QColor, font: QFont
+    painter: QPainter, box: QRectF, facts: Sequence[tuple[str, bool]], ink: QColor, font: QFont
 ) -> None:
     small = QFont(font)
     small.setPointSizeF(max(6.0, 0.85 * font.pointSizeF()))
     painter.setFont(small)
     faint = QColor(ink)
     faint.setAlphaF(0.75)
-    painter.setPen(faint)
-    for number, text in enumerate(reversed(facts)):
+    for number, (text, is_warning) in enumerate(reversed(facts)):
+        painter.setPen(QColor(_WARNING) if is_warning else faint)
         line = QRectF(box.left(), box.bottom() - 14 * (number + 1), box.width(), 14)
         painter.drawText(line, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
 
@@ -282,6 +287,12 @@ class UnitList(QListView):
         if not self.indexAt(event.pos()).isValid():
             self.clearSelection()
         super().mousePressEvent(event)
+
+    def show_chosen(self) -> None:
+        """Scroll to the first of the cards that are chosen."""
+        rows = sorted(index.row() for index in self.selectionModel().selectedIndexes())
+        if rows:
+            self.scrollTo(self._model.index(rows[0]))
 
     def place_of(self, unit: int) -> QPoint:
         """Middle of a unit's card in pixels of the list, scrolled into view."""

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["paint_motif", "paint_picture", "paint_shares", "picture_pixmap"]
 
 #: Radius of an atom in neighbour distances, and how it grows with brightness.
-_RADIUS, _GROWTH, _LARGEST = 0.21, 0.35, 0.34
-#: A picture shows so many neighbour distances from its middle, where nobody knows better.
-_REACH = 1.75
+_RADIUS, _GROWTH, _LARGEST = 0.3, 0.2, 0.4
+#: Height of the letters in radii of the atom, by how many there are.
+_LETTER = {1: 1.5, 2: 1.25, 3: 0.9}
+#: So many neighbour distances beyond the neighbours are shown: where the next bonds begin.
+_BEYOND = 0.45
 #: So many per cent of a picture are black, and as many white.
 _PERCENT = 0.5
 
@@ -57,20 +59,23 @@ def paint_picture(painter: QPainter, box: QRectF, pixmap: QPixmap) -> None:
 def paint_motif(
     painter: QPainter, box: QRectF, card: UnitCard, ink: QColor, paper: QColor, font: QFont
 ) -> None:
-    """Paint the atoms and bonds of a card at the scale of its pictures."""
+    """Paint the central atom of a card, its neighbours, and where their bonds lead."""
     motif = card.motif
     if motif is None:
         return
-    picture = card.decoded if card.decoded is not None else card.mean_crop
-    reach = _REACH if picture is None else len(picture) / 2 / card.spacing
-    scale = box.width() / 2 / (reach + _RADIUS)
+    near = motif.offset[motif.neighbours]
+    reach = max(float(np.hypot(*near.T).max(initial=0.0)), 1.0)
+    scale = box.width() / 2 / (reach + _BEYOND)
     centre = box.center()
     places = [QPointF(centre.x() + scale * x, centre.y() + scale * y) for y, x in motif.offset]
     faint = QColor(ink)
     faint.setAlphaF(0.45)
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(QPen(faint, 1.4))
+    disc = QPainterPath()
+    disc.addEllipse(box)
+    painter.setClipPath(disc)
+    painter.setPen(QPen(faint, 1.6))
     for one, other in motif.bonds:
         painter.drawLine(places[one], places[other])
     if not motif.has_centre:
@@ -101,7 +106,9 @@ def _paint_atoms(
         painter.drawEllipse(place, radius, radius)
         if number in near:
             text = motif.label[number]
-            small.setPixelSize(max(5, round(radius * (1.25 if len(text) < 3 else 0.9))))
+            small.setPixelSize(
+                max(6, round(radius * (1.5 if len(text) < 2 else 1.25 if len(text) < 3 else 0.9)))
+            )
             painter.setFont(small)
             painter.setPen(paper)
             disc = QRectF(place.x() - radius, place.y() - radius, 2 * radius, 2 * radius)

@@ -204,16 +204,15 @@ def _some(crops: Crops, units: Units) -> Crops:
 def _cards(material: Material, units: Units, elements: dict[str, str]) -> tuple[UnitCard, ...]:
     from napari_rvae import unit_cards
 
-    return tuple(
-        unit_cards(
-            units,
-            material.table,
-            model=material.model,
-            crops=material.crops,
-            frames_table=material.frames_table,
-            elements=elements,
-        )
+    cards = unit_cards(
+        units,
+        material.table,
+        model=material.model,
+        crops=material.crops,
+        frames_table=material.frames_table,
+        elements=elements,
     )
+    return tuple(sorted(cards, key=lambda card: -card.count))
 
 
 def _show(workspace: Workspace, layer: Any, state: UnitState, *, color: bool) -> None:

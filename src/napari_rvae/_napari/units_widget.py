@@ -167,7 +167,9 @@ class UnitsWidget(StepWidget):
         if len(units) < 2:
             self.say(TWO, "warning")
             return None
-        return self._edit(edit, f"{listed(self._names(units))} merged")
+        few = len(units) < 3
+        merged = listed(self._names(units)) if few else count(len(units), "unit")
+        return self._edit(edit, f"{merged} merged")
 
     def split_chosen(self) -> Job | None:
         """Split the unit whose card is chosen."""
@@ -195,7 +197,7 @@ class UnitsWidget(StepWidget):
 
             return rename_unit(now, unit, name)
 
-        return self._edit(edit, f"{self._names([unit])[0]} renamed {name}")
+        return self._edit(edit, f"{self._names([unit])[0]} renamed {name!r}")
 
     def cut(self, n_units: int) -> Job | None:
         """Move along the tree of mergers until so many units are left, in a thread."""
@@ -269,7 +271,7 @@ class UnitsWidget(StepWidget):
     def _names(self, units: list[int]) -> list[str]:
         state = state_of(self.sites.layer())
         known = {} if state is None else state.now.units.names
-        return [known.get(unit, f"unit {unit}") for unit in units]
+        return [repr(known.get(unit, f"unit {unit}")) for unit in units]
 
     def _ask_export(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for figures and tables")
@@ -288,6 +290,8 @@ class UnitsWidget(StepWidget):
         """Show the chosen unit's words and examples, and select its sites."""
         chosen = self.cards.chosen_cards()
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
+        if len(chosen) == 1:  # the examples have taken some of the list's room
+            QTimer.singleShot(0, self.cards, self.cards.show_chosen)
         self._enable(state_of(self._layer))
         self.attempt(lambda: self._select([card.unit for card in chosen]))
 

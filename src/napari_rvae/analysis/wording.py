@@ -22,6 +22,7 @@ _EDGE = math.radians(140.0)
 _RATIO = 1.25
 #: Neighbours of a unit with less than this share are not named.
 _NAMED_SHARE = 0.1
+_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def describe_card(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> UnitCard:
@@ -67,7 +68,7 @@ def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> s
         if ratio > _RATIO:
             parts.append(f"{ratio:.1f} times as bright as the host")
         elif 0 < ratio < 1 / _RATIO:
-            parts.append(f"only {ratio:.0%} as bright as the host")
+            parts.append(f"only {_percent(ratio)} as bright as the host")
     if _known(row, "bond_length") and abs(float(row["bond_length"]) - 1) > 0.06:
         parts.append(f"bonds {float(row['bond_length']):.2f} neighbour distances long")
     return ", ".join(parts)
@@ -102,7 +103,7 @@ def _beside(card: UnitCard) -> str:
     if shown is None or not len(shown):
         return ""
     names = [
-        f"{'its own kind' if unit == card.unit else name} ({share:.0%})"
+        f"{'its own kind' if unit == card.unit else repr(name)} ({_percent(share)})"
         for unit, name, share in zip(shown["unit"], shown["name"], shown["share"], strict=True)
     ]
     return f"beside {', '.join(names)}"
@@ -117,7 +118,7 @@ def _sure(card: UnitCard) -> str:
     if math.isfinite(card.probability):
         parts.append(f"median probability {card.probability:.2f}")
     if math.isfinite(card.stability):
-        parts.append(f"{card.stability:.0%} found again from other starts")
+        parts.append(f"{_percent(card.stability)} found again from other starts")
     return ", ".join(parts)
 
 
@@ -133,4 +134,4 @@ def _known(row: pd.Series[Any], name: str) -> bool:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.2g}{_SPACE}%" if share < 0.1 else f"{100 * share:.0f}{_SPACE}%"

@@ -180,7 +180,7 @@ def test_tables_alone_give_counts_shares_and_neighbours(material):
     assert card.mean_crop is None
     assert card.motif is None
     assert card.beside["per_site"].tolist() == [4.0]
-    assert "16 sites (4 %)" in card.caption
+    assert "16 sites (4\N{NO-BREAK SPACE}%)" in card.caption
 
 
 def test_nan_latents_and_nan_crops_are_left_out(material):
