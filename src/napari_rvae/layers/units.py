@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_rvae.analysis.units import Units
 from napari_rvae.errors import InputError
 from napari_rvae.layers.colours import known_categories, known_colours, note_categories
 from napari_rvae.layers.place import METADATA_KEY, layer_kind, provenance, record_of
@@ -16,6 +15,8 @@ from napari_rvae.layers.recolour import color_points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_rvae.analysis.units import Units
 
 __all__ = ["points_of", "rows_of_sites", "show_units", "units_from_layer"]
 
@@ -98,6 +99,8 @@ def units_from_layer(layer: Any) -> Units | None:
     >>> units_from_layer(points).names
     {0: 'unit 0', 3: 'unit 3'}
     """
+    from napari_rvae.analysis.units import Units  # loads scikit-learn
+
     features = _features_of(layer)
     if "unit" not in features or not (features["unit"].fillna(-1) >= 0).any():
         return None
