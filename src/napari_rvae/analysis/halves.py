@@ -217,7 +217,7 @@ def split_half(
     Examples
     --------
     >>> from napari_rvae import detect_atoms, extract_crops, simulate_graphene, split_half
-    >>> movie = simulate_graphene(n_frames=2, size=160).frames
+    >>> movie = simulate_graphene(n_frames=2, size=192).frames
     >>> sites = detect_atoms(movie)
     >>> found = split_half(extract_crops(movie, sites), sites, epochs=2)
     >>> [verdict.result for verdict in found.verdicts]

@@ -282,7 +282,7 @@ class RVAE:
         >>> movie = simulate_graphene(n_frames=1, size=128).frames
         >>> sites = detect_atoms(movie)
         >>> model = RVAE(epochs=1).fit(extract_crops(movie, sites, content="rendered"))
-        >>> model.crop_config.window_nd, model.crop_config.content
+        >>> round(model.crop_config.window_nd, 3), model.crop_config.content
         (3.5, 'rendered')
         >>> latents = model.transform(extract_crops(movie, sites, model.crop_config))
         """
