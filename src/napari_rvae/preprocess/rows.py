@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage, special
 
 from napari_rvae.preprocess.background import slow_background
-from napari_rvae.preprocess.noise import fill_missing, robust_sd, some_rows
+from napari_rvae.preprocess.noise import drop_spikes, fill_missing, robust_sd, some_rows
 from napari_rvae.render import render_gaussians
 
 __all__ = ["destripe", "destripe_fitted"]
@@ -161,8 +161,11 @@ def _residual(
     image: NDArray[np.float64], atoms: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], float]:
     """Frame less atoms and background, in units of its spread, and that spread."""
-    known = np.isfinite(image)
-    residual = fill_missing(image)
+    if not np.isfinite(image).any():
+        return image, 0.0
+    clean = drop_spikes(image)  # one of them would spread over the whole background
+    known = np.isfinite(clean)
+    residual = fill_missing(clean)
     residual = residual - np.median(some_rows(residual))
     if atoms is not None:
         known = known & np.isfinite(atoms)
