@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["windows_figure"]
 
 #: Inches: width of the page and height of a row of pictures.
-_WIDTH, _ROW = 12.0, 1.7
+_WIDTH, _ROW = 12.0, 1.3
+
+#: Share of the width that a row of pictures has.
+_PICTURES = 0.46
 
 
 def windows_figure(
@@ -96,11 +99,13 @@ def _draw_row(
     pictures = comparison.pictures[number]
     tall = 0.86 / len(comparison.summary)
     middle = 0.92 - (number + 0.55) * tall
-    high = 0.8 * tall * row["window_nd"] / float(comparison.summary["window_nd"].max())
-    wide = high * figure.get_figheight() / figure.get_figwidth()
+    shape = figure.get_figheight() / figure.get_figwidth()
+    largest = min(0.9 * tall, 0.95 * _PICTURES / len(pictures) / shape)
+    high = largest * row["window_nd"] / float(comparison.summary["window_nd"].max())
+    wide = high * shape
     limits = percentile_limits(pictures[:, 0], 0.5)
     for column, picture in enumerate(pictures):
-        centre = 0.52 + (column + 0.5) * 0.46 / len(pictures)
+        centre = 0.52 + (column + 0.5) * _PICTURES / len(pictures)
         axes = figure.add_axes((centre - wide / 2, middle - high / 2, wide, high))
         picture_panel(axes, np.asarray(picture[0], float), limits)
     words = f"{row['window_nd']:.1f} neighbour distances\n{row['in_use']} latents in use\n"
