@@ -35,6 +35,10 @@ LONGEST_BOND = 1.3
 #: Nearer than this is the same atom found twice, not a neighbour.
 SAME_ATOM = 0.2
 
+#: Longer than by the rules above, up to so many neighbour distances, is a bond only where no atom is
+#: in between; so many near atoms are looked at for that.
+_LONGEST_RELATIVE, _AROUND = 1.5, 8
+
 #: Rings that are counted by their size; larger ones are one class.
 RING_SIZES = (3, 4, 5, 6, 7, 8)
 
@@ -68,7 +72,10 @@ def bonded_pairs(points: Array, is_atom: Mask) -> Ids:
     """Bonds between atoms of one frame.
 
     Two atoms are bonded if they are nearer than 1.28 times the shortest bond of either of the two,
-    that taken between 1 and 1.3 neighbour distances.
+    that taken between 1 and 1.3 neighbour distances; or if they are nearer than 1.5 neighbour
+    distances and no third atom is nearer to both than they are to each other (relative neighbours,
+    G. T. Toussaint, Pattern Recognition 12, 261 (1980)). The latter finds the long ones of the
+    unequal bonds of a distorted lattice, and not the diagonals of its rings.
 
     Parameters
     ----------
@@ -102,9 +109,23 @@ def bonded_pairs(points: Array, is_atom: Mask) -> Ids:
     shortest = np.full(len(atoms), np.inf)
     np.minimum.at(shortest, pairs.ravel(), np.repeat(distance, 2))
     shortest = np.clip(shortest, 1.0, LONGEST_BOND)
-    kept = pairs[distance < CUTOFF * shortest[pairs].max(axis=1)]
+    near = distance < CUTOFF * shortest[pairs].max(axis=1)
+    far = np.flatnonzero(~near & (distance < _LONGEST_RELATIVE))
+    near[far] = ~_has_between(tree, pairs[far], distance[far])
+    kept = pairs[near]
     bonds = np.sort(atoms[kept], axis=1)
     return np.asarray(bonds[np.lexsort(bonds.T[::-1])], np.int64)
+
+
+def _has_between(tree: cKDTree[None, None], pairs: Ids, distance: Array) -> Mask:
+    """Whether another atom is nearer to both of each pair (P, 2) than they are to each other."""
+    points = np.asarray(tree.data)
+    count = min(_AROUND + 1, len(points))
+    near = np.asarray(tree.query(points[pairs[:, 0]], count)[1], np.int64).reshape(-1, count)
+    others = (near != pairs[:, :1]) & (near != pairs[:, 1:])
+    ways = [np.linalg.norm(points[near] - points[end][:, None], axis=2) for end in pairs.T]
+    between = others & (np.maximum(*ways) < distance[:, None])
+    return np.asarray(between.any(axis=1))
 
 
 def find_faces(points: Array, bonds: Ids) -> Faces:

@@ -140,7 +140,7 @@ def describe_sites(
         One row for each site, in order, all but ``site_id`` float64: the columns of
         :func:`site_descriptors`, and
 
-        - ``bonds``: number of neighbours within the same limit, counted hard;
+        - ``bonds``: number of neighbours, counted hard (see below);
         - ``ring3`` to ``ring8``: number of rings of that size at the site: faces of the bond
           graph, which is plane. ``ring_large``: of closed faces with more bonds, such as those
           around vacancies and holes. ``ring_open``: 1 where the outside touches the site, what
@@ -156,8 +156,8 @@ def describe_sites(
           sublattice, where these are known), in pixels; ``off_centre``, its length, and
           ``off_centre_sd``, the standard deviation along it.
 
-        NaN where it cannot be told: strain without a lattice on all sides, off-centring where
-        the cage lacks an atom.
+        NaN where it cannot be told: strain without a lattice on all sides, or where a crystal has
+        another lattice than the reference; off-centring where the cage lacks an atom.
 
     Raises
     ------
@@ -169,7 +169,8 @@ def describe_sites(
 
     Notes
     -----
-    Bonds are those of :func:`site_descriptors`, faces those of their Delaunay triangulation that
+    Bonds are those of :func:`site_descriptors`, and longer ones up to 1.5 neighbour distances where
+    no third atom is nearer to both than they are to each other. Faces are those of their Delaunay triangulation that
     no bond divides. The lattice's two translations are fitted, by least squares, to the atoms of
     the same place of the cell that are one translation away (up to eight). With F the gradient
     that takes the reference's translations to them, F = V R: the strain is V - 1, the rotation

@@ -60,6 +60,12 @@ _SAME_LATTICE = np.array(
 #: symmetry: the one with the smallest turn is taken.
 _ALIKE = 0.03
 
+#: A crystal whose mean strain (Frobenius norm) is larger has another lattice.
+_OTHER_LATTICE = 0.25
+
+#: A number of neighbours is that of a whole cage if so many sites of the sublattice have it.
+_LEAST_SHARE = 0.4
+
 
 class LocalLattice(NamedTuple):
     """The two translations of the lattice about each atom of a frame."""
@@ -172,6 +178,8 @@ def strain_of(lattice: LocalLattice, reference: Array) -> Array:
     for crystal in np.unique(lattice.crystal[known]):
         rows = np.flatnonzero(known & (lattice.crystal == crystal))
         change = _matching_basis(np.median(lattice.basis[rows], axis=0), reference)
+        if change is None:
+            continue
         stretch, turn = _polar(change @ lattice.basis[rows], reference)
         strain = stretch - np.eye(2)
         yy, xx, xy = strain[:, 0, 0], strain[:, 1, 1], strain[:, 0, 1]
@@ -180,12 +188,18 @@ def strain_of(lattice: LocalLattice, reference: Array) -> Array:
     return values
 
 
-def _matching_basis(basis: Array, reference: Array) -> Array:
-    """Whole numbers (2, 2) of translations that make a basis most like the reference."""
+def _matching_basis(basis: Array, reference: Array) -> Array | None:
+    """Whole numbers (2, 2) of translations that make a basis most like the reference.
+
+    None if even that is another lattice, such as one of twice the cell.
+    """
     if np.linalg.det(basis) * np.linalg.det(reference) < 0:  # the other way round
-        return _matching_basis(basis[::-1], reference)[:, ::-1]
+        change = _matching_basis(basis[::-1], reference)
+        return None if change is None else change[:, ::-1]
     stretch, turn = _polar(_SAME_LATTICE @ basis, reference)
     misfit = np.linalg.norm(stretch - np.eye(2), axis=(1, 2))
+    if misfit.min() > _OTHER_LATTICE:
+        return None
     alike = misfit <= misfit.min() + _ALIKE
     best = np.flatnonzero(alike)[np.argmin(np.abs(turn[alike]))]
     return np.asarray(_SAME_LATTICE[best], float)
@@ -219,12 +233,13 @@ def cage_offsets(points: Array, sd: Array, bonds: Ids, sublattice: Ids | None) -
     -------
     ndarray of shape (N, 4)
         NaN where the cage is not complete: where it has another number of atoms than most of its
-        sublattice have.
+        sublattice have, or there is no number that most have.
     """
     count = len(points)
     here, there = np.concatenate([bonds, bonds[:, ::-1]]).T
     if sublattice is not None:
-        other = sublattice[here] != sublattice[there]
+        other = (sublattice[here] != sublattice[there]) & (sublattice[here] >= 0)
+        other &= sublattice[there] >= 0
         here, there = here[other], there[other]
     number = np.bincount(here, minlength=count)
     usual = _usual_number(number, sublattice)
@@ -250,7 +265,7 @@ def _usual_number(number: Ids, sublattice: Ids | None) -> Ids:
     kinds = np.zeros(len(number), np.int64) if sublattice is None else sublattice
     usual = np.full(len(number), -1, np.int64)
     for kind in np.unique(kinds):
-        rows = (kinds == kind) & (number > 0)
-        if rows.any():
-            usual[kinds == kind] = np.bincount(number[rows]).argmax()
+        counted = np.bincount(number[(kinds == kind) & (number > 0)])
+        if counted.any() and counted.max() >= _LEAST_SHARE * counted.sum():
+            usual[kinds == kind] = counted.argmax()
     return usual
