@@ -118,6 +118,42 @@ def test_a_dopant_missed_in_one_frame_stays_in_its_track(honeycomb, rng):
     assert chosen["track_id"].nunique() == 1
 
 
+@pytest.mark.parametrize("brightness", [1.0, 3.0])
+def test_atoms_off_the_lattice_are_dopants_if_they_are_bright(honeycomb, rng, brightness):
+    points = honeycomb(120, BOND)
+    here = np.argmin(np.hypot(*(points - 60).T))
+    there = np.argsort(np.hypot(*(points - points[here]).T))[1]
+
+    def is_odd(frame, true):
+        return true == np.where(frame < 4, here, there)
+
+    table = _movie(
+        points,
+        np.zeros((8, 2)),
+        rng,
+        species=lambda frame, true: np.where(is_odd(frame, true), "off lattice", "A"),
+        amplitude=lambda frame, true: (
+            np.where(is_odd(frame, true), brightness, 1.0) * rng.normal(1, 0.05, len(frame))
+        ),
+    )
+    linked = link_sites(table)
+    odd = linked[linked["true"] == np.where(linked["frame"] < 4, here, there)]
+    assert odd["track_id"].nunique() == (1 if brightness > 1 else 2)
+
+
+def test_single_misread_atoms_stay_in_their_track(honeycomb, rng):
+    points = honeycomb(120, BOND)
+    table = _movie(
+        points,
+        np.zeros((10, 2)),
+        rng,
+        species=lambda frame, true: np.where(rng.random(len(frame)) < 0.01, "Si", "C"),
+    )
+    linked = link_sites(table)
+    assert (table["species"] == "Si").sum() > 5
+    assert (linked["track_id"] == linked["lattice_track_id"]).mean() > 0.995
+
+
 def test_two_bright_sublattices_are_no_dopants(rng):
     y, x = BOND * np.indices((12, 12)).reshape(2, -1)
     bright = ((y + x) / BOND) % 2

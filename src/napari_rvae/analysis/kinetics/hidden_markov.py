@@ -34,6 +34,8 @@ _LEAST = 1e-6
 _LOG_TEMPERATURE_SD, _BIAS_SD, _FLOOR_SD = 1.0, 3.0, 1.0
 _FLOOR_LOGIT = -4.0
 _FLOOR_RANGE = (1e-3, 0.3)
+#: Readings that the prior of the confusion stands for, and the share of wrong ones among them.
+_CONFUSION_PRIOR, _CONFUSED, _CONFUSION_ROUNDS = 50.0, 0.01, 10
 #: Calibration from so many sightings is as good as from all.
 _MAX_CALIBRATION = 20_000
 #: The model is fitted to at most so many tracks, and then passed once over all.
@@ -56,6 +58,8 @@ class Calibration:
         Chance that something that is there is not detected.
     share
         Share of each unit (U,) among all readings.
+    confusion
+        Chance (U, U) that a site in one state (row) is read as in another (column).
     """
 
     temperature: float
@@ -63,6 +67,7 @@ class Calibration:
     floor: float
     missed: float
     share: Array
+    confusion: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,7 @@ class Posterior:
 
 def emissions(seen: Sightings, calibration: Calibration) -> Array:
     """Likelihood (N, T, U + 1) of what was seen in each state, up to a factor of each sighting."""
-    ratio = _ratios(_logs(seen.probability), calibration)
+    ratio = _ratios(_logs(seen.probability), calibration) @ calibration.confusion.T
     ratio[np.isnan(seen.probability).any(axis=2)] = 1.0
     found = seen.seen[..., None]
     visible = np.where(found, ratio * (1 - calibration.missed), calibration.missed)
@@ -122,7 +127,7 @@ def _logs(probability: Array) -> Array:
 
 
 def _ratios(logs: Array, calibration: Calibration) -> Array:
-    """How much more likely each reading is in a state than on average (..., U)."""
+    """How much more likely each reading is of a unit than on average (..., U)."""
     exponent = calibration.temperature * logs + calibration.bias
     usual = logsumexp(exponent + np.log(calibration.share), axis=-1, keepdims=True)
     return np.asarray((1 - calibration.floor) * np.exp(exponent - usual) + calibration.floor)
@@ -274,7 +279,8 @@ def calibrate(
     n_units = seen.probability.shape[2]
     few = np.unique(np.linspace(0, len(seen.length) - 1, _MAX_TRACKS).astype(np.int64))
     part = seen.take(few) if len(few) < len(seen.length) else seen
-    calibration = Calibration(1.0, np.zeros(n_units), 0.02, _missed(seen), _shares(seen))
+    confusion = _confusion(np.zeros((n_units, n_units)))
+    calibration = Calibration(1.0, np.zeros(n_units), 0.02, _missed(seen), _shares(seen), confusion)
     guess = None
     if n_units > 1:
         for _ in range(rounds):
@@ -320,7 +326,8 @@ def _recalibrated(
     step = 1 + len(others) // _MAX_CALIBRATION
     weight = len(others) / len(others[::step])
     others, logs = others[::step] / others[::step].sum(axis=1, keepdims=True), logs[::step]
-    share = (others.sum(axis=0) + 1.0) / (len(others) + n_units)
+    expected = others @ calibration.confusion  # units that they would be read as
+    share = (expected.sum(axis=0) + 1.0) / (len(expected) + n_units)
     guess = np.concatenate(
         [
             [np.log(calibration.temperature)],
@@ -328,15 +335,30 @@ def _recalibrated(
             [_FLOOR_LOGIT],
         ]
     )
-    data = (logs, others, np.log(share), weight)
+    data = (logs, expected, np.log(share), weight)
     found = minimize(_misfit, guess, data, method="L-BFGS-B", jac=True).x
-    return dataclasses.replace(
+    better = dataclasses.replace(
         calibration,
         temperature=float(np.exp(found[0])),
         bias=np.append(found[1:-1], 0.0),
         floor=float(np.clip(expit(found[-1]), *_FLOOR_RANGE)),
         share=share,
     )
+    ratio = _ratios(logs, better)
+    for _ in range(_CONFUSION_ROUNDS):
+        joint = others[:, :, None] * better.confusion * ratio[:, None, :]
+        joint /= joint.sum(axis=(1, 2), keepdims=True)
+        better = dataclasses.replace(better, confusion=_confusion(weight * joint.sum(axis=0)))
+    return better
+
+
+def _confusion(counts: Array) -> Array:
+    """Confusion (U, U) from how often each state was read as each unit, with its prior."""
+    n_units = len(counts)
+    prior = np.full((n_units, n_units), _CONFUSION_PRIOR * _CONFUSED / max(n_units - 1, 1))
+    np.fill_diagonal(prior, _CONFUSION_PRIOR * (1 - _CONFUSED) if n_units > 1 else 1.0)
+    total = counts + prior
+    return np.asarray(total / total.sum(axis=1, keepdims=True))
 
 
 def _misfit(

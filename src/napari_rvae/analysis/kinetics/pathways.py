@@ -27,7 +27,12 @@ from napari_rvae.analysis.kinetics.sightings import (
     describe_movie,
     gather_sightings,
 )
-from napari_rvae.analysis.kinetics.states import States, choose_states, unit_probabilities
+from napari_rvae.analysis.kinetics.states import (
+    States,
+    choose_states,
+    merge_states,
+    unit_probabilities,
+)
 from napari_rvae.analysis.kinetics.tests import kinetic_tests
 from napari_rvae.analysis.track_quality import movie_drift
 from napari_rvae.config import PathwayConfig
@@ -48,6 +53,9 @@ __all__ = ["find_pathways"]
 _GONE, _EMPTY = "gone", "empty"
 #: Errors of readings that persist as much as this look like visits to another state.
 _STICKY = 0.3
+#: A unit of places that stays with less than this chance per frame is a reading of another one;
+#: they are merged, and the model fitted again, at most so often.
+_LEAST_STAY, _MERGE_ROUNDS = 0.5, 3
 #: Steps that `progress` counts.
 _STEPS = 6
 
@@ -179,6 +187,7 @@ class _Followed:
     calibration: Calibration
     likelihood: Array
     model: Posterior
+    notes: tuple[str, ...] = ()
 
 
 def _movies(table: pd.DataFrame) -> tuple[dict[str, Movie], list[str]]:
@@ -254,17 +263,47 @@ def _follow_places(scene: _Scene, work: _Work) -> _Followed | None:
         max_states=3 * config.max_states,
         hidden=_EMPTY,
     )
-    seen = gather_sightings(
-        table,
-        scene.movies,
-        track,
-        states.probability,
-        border=config.border_nd,
-        min_sightings=config.min_sightings,
-    )
-    # a vacancy is a row of the table, but nothing was seen there
-    seen = dataclasses.replace(seen, seen=seen.seen & ~vacant[seen.row])
-    return _modelled("place", states, seen, work)
+    notes: tuple[str, ...] = ()
+    for _ in range(_MERGE_ROUNDS):
+        seen = gather_sightings(
+            table,
+            scene.movies,
+            track,
+            states.probability,
+            border=config.border_nd,
+            min_sightings=config.min_sightings,
+        )
+        # a vacancy is a row of the table, but nothing was seen there
+        seen = dataclasses.replace(seen, seen=seen.seen & ~vacant[seen.row])
+        item = _modelled("place", states, seen, work)
+        into = {} if item is None else _fleeting(item.model)
+        if not into:
+            break
+        names = states.names
+        notes += tuple(
+            f"Unit {names[old]!r} lasts less than two frames on end: places with it count as "
+            f"{names[new]!r}."
+            for old, new in into.items()
+        )
+        states = merge_states(states, into)
+    return None if item is None else dataclasses.replace(item, notes=notes)
+
+
+def _fleeting(model: Posterior) -> dict[int, int]:
+    """States that last less than two frames on average, and what each is a reading of.
+
+    Two units that take turns from frame to frame are two readings of the same surroundings.
+    """
+    visible = len(model.transition) - 1
+    stays = np.diag(model.transition)[:visible]
+    exchange = (model.counts + model.counts.T)[:visible, :visible]
+    into: dict[int, int] = {}
+    for state in np.argsort(stays):
+        others = [k for k in range(visible) if k != state and k not in into]
+        if stays[state] >= _LEAST_STAY or not others or int(state) in into.values():
+            continue
+        into[int(state)] = max(others, key=lambda k, state=state: exchange[state, k])  # type: ignore[misc]
+    return into
 
 
 def _modelled(tracked: str, states: States, seen: Sightings, work: _Work) -> _Followed | None:
@@ -314,7 +353,7 @@ def _together(
         parts["states"].append(item.states.table.assign(tracked=item.tracked))
         parts["table"].append(_site_states(scene, item))
         parts["summary"].append(_summary(item))
-        notes = notes + _warnings(item)
+        notes = [*notes, *item.notes, *_warnings(item)]
     joined = {name: pd.concat(part, ignore_index=True) for name, part in parts.items() if part}
     if "table" in joined:
         joined["table"] = joined["table"].drop_duplicates("site_id", keep="last")

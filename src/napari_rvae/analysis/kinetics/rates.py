@@ -267,6 +267,6 @@ def rate_table(
         for end in ("", "_low", "_high"):
             table[f"rate_per_{unit}{end}"] = table[f"rate{end}"] / per_frame
         table[f"exposure_{column}"] = table["exposure"] * per_frame
-    count = "n_events" if "n_events" in table else "n_transitions"
-    table["verdict"] = table[count].map(verdict).astype("str")
+    independent = table["n_events"].fillna(table["n_transitions"])
+    table["verdict"] = independent.map(verdict).astype("str")
     return table

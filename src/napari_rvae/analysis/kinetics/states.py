@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["States", "choose_states", "unit_probabilities"]
+__all__ = ["States", "choose_states", "merge_states", "unit_probabilities"]
 
 #: A state is kept if it is the most probable one at so many sightings, and at this share of them.
 _MIN_EXPECTED, _MIN_SHARE = 5.0, 0.005
@@ -48,6 +48,28 @@ class States:
     def names(self) -> dict[int, str]:
         """Name of each state."""
         return dict(enumerate(self.table["name"].astype(str)))
+
+
+def merge_states(states: States, into: dict[int, int]) -> States:
+    """Let some states be part of others.
+
+    Parameters
+    ----------
+    states
+        The states.
+    into
+        The state that each of some others becomes part of; none of these goes on.
+    """
+    chance = states.probability.copy()
+    for old, new in into.items():
+        chance[:, new] += chance[:, old]
+    kept = [number for number in range(chance.shape[1]) if number not in into]
+    expected = states.table["expected"].to_numpy(float).copy()
+    for old, new in into.items():
+        expected[new] += expected[old]
+    table = states.table.assign(expected=expected)
+    table = table.drop(index=list(into)).reset_index(drop=True)
+    return States(table.assign(state=np.arange(len(table))), chance[:, kept])
 
 
 def unit_probabilities(table: pd.DataFrame, units: Units | None) -> tuple[Ids, Array]:

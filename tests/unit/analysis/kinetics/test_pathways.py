@@ -231,3 +231,27 @@ def test_a_missing_column_is_named(found):
 def test_options_are_checked():
     with pytest.raises(InputError, match="follow"):
         PathwayConfig(follow="nobody")
+
+
+def test_units_that_take_turns_are_one_state(rng):
+    """Two readings of the same surroundings, the second one in every fifth frame at random."""
+    y, x = 10.0 * np.indices((9, 9)).reshape(2, -1)
+    frame = np.repeat(np.arange(30), y.size)
+    place = np.tile(np.arange(y.size), 30)
+    odd = place % 9 < 3
+    turn = rng.random((30, 27)) < 0.2  # the same for three neighbours
+    row = np.where(odd, place // 9, 0)
+    unit = np.where(odd, 1 + turn[frame, row], 0)
+    sites = make_sites(
+        frame=frame,
+        y=y[place] + rng.normal(0, 0.2, len(frame)),
+        x=x[place] + rng.normal(0, 0.2, len(frame)),
+        lattice_track_id=place,
+        track_id=place,
+        unit=unit,
+        unit_probability=0.999,
+    )
+    found = find_pathways(sites)
+    assert not len(found.events)
+    assert found.states["unit"].tolist() == [0, 1, -1]
+    assert found.notes["note"].str.contains("'unit 2' lasts less than two frames").any()
