@@ -118,8 +118,8 @@ def order_parameters(
     -------
     DataFrame
         ``source``, ``frame``, ``time``, ``dose``, ``total_dose``, ``quantity`` (the column, or
-        "entropy"), ``value``, ``value_low``, ``value_high``, ``n_sites``. The entropy is that of the
-        shares of the units, in nats.
+        "entropy"), ``value``, ``value_low``, ``value_high``, ``n_sites``. The entropy is that of
+        the shares of the units, in nats.
 
     Raises
     ------
@@ -146,8 +146,8 @@ def order_parameters(
     columns = tables.latent_names(table) if columns is None else list(columns)
     wrong = [name for name in columns if name not in table or table[name].dtype.kind not in "fiub"]
     if wrong:
-        names = ", ".join(wrong)
-        raise InputError(f"The sites table has no numbers in {names}: name other columns.")
+        named = ", ".join(wrong)
+        raise InputError(f"The sites table has no numbers in {named}: name other columns.")
     has_units = units is not None or "unit" in table
     if not columns and not has_units:
         raise InputError("The sites have neither latents nor units: join them, or name columns.")
