@@ -157,7 +157,7 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
             )
             kept = None if crops is None else _some(crops, units)
             frames_table = None if inputs.frames is None else inputs.frames.table
-            material = Material(table, rvae, kept, frames_table, config)
+            material = Material(_with_rings(table), rvae, kept, frames_table, config)
             yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
             cards = _cards(material, units, inputs.elements)
         return UnitState(material, Step("units found", units, cards))
@@ -178,6 +178,14 @@ def _linked(table: pd.DataFrame, control: Control) -> pd.DataFrame:
     from napari_rvae.analysis.tracks import link_sites
 
     return link_sites(table, progress=control.ticker("linking sites"))
+
+
+def _with_rings(table: pd.DataFrame) -> pd.DataFrame:
+    """Sites with their rings of bonds, which every edit's cards speak of."""
+    from napari_rvae.analysis.stands import site_rings
+
+    rings = site_rings(table)
+    return table.assign(**{str(name): rings[name] for name in rings})
 
 
 def _cut(frames: Frames, table: pd.DataFrame, plan: CropConfig, control: Control) -> Crops:
@@ -277,7 +285,7 @@ def start_open(workspace: Workspace, layer: Any, image: Any) -> Job | None:
             if rvae is not None and plan is not None and inputs.frames is not None:
                 crops = _some(_cut(inputs.frames, inputs.table, plan, control), units)
             frames_table = None if inputs.frames is None else inputs.frames.table
-            material = Material(inputs.table, rvae, crops, frames_table)
+            material = Material(_with_rings(inputs.table), rvae, crops, frames_table)
             yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
             return UnitState(
                 material, Step("units opened", units, _cards(material, units, inputs.elements))

@@ -17,7 +17,14 @@ import pandas as pd
 
 from napari_rvae.analysis.appearance import UNIT_COLOURS
 from napari_rvae.analysis.shares import join_units, unit_shares
-from napari_rvae.analysis.stands import open_sides, stands_beside, typical_sites, unsure_sites
+from napari_rvae.analysis.stands import (
+    open_sides,
+    site_rings,
+    stands_beside,
+    typical_rings,
+    typical_sites,
+    unsure_sites,
+)
 from napari_rvae.analysis.unit_pictures import NO_MEAN, UnitPictures
 from napari_rvae.analysis.wording import describe_card
 
@@ -75,6 +82,9 @@ class UnitCard:
         Which units stand beside it: ``unit``, ``name``, ``share`` of its neighbours, ``per_site``.
     open_side
         Widest angle (radians) without atoms around the typical site; NaN where unknown.
+    rings
+        Sizes of the rings of bonds that meet at most of its sites, 9 for any larger one; empty
+        where they differ, or are not known.
     typical, unsure
         ``site_id`` of the sites that are most like the unit's middle, each of another lattice
         site where these are known, and of those that are the least sure.
@@ -101,6 +111,7 @@ class UnitCard:
     shares: pd.DataFrame = field(default_factory=pd.DataFrame)
     beside: pd.DataFrame = field(default_factory=pd.DataFrame)
     open_side: float = math.nan
+    rings: tuple[int, ...] = ()
     typical: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     unsure: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     typical_crops: Picture = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
@@ -179,16 +190,19 @@ def unit_cards(
         shares=unit_shares(units, table, frames_table),
         beside=stands_beside(sites, units.names),
         open_side=open_sides(sites),
+        rings=site_rings(sites),
         crops=crops,
     )
     hosts = facts.pictures.hosts(summary)
-    host = next((row for _, row in summary.iterrows() if row.get("is_host", True)), None)
-    cards = []
-    for place, (_, row) in enumerate(summary.iterrows()):
-        card = _card(row, place, facts, n_examples)
+    rows = [row for _, row in summary.iterrows()]
+    cards = [_card(row, place, facts, n_examples) for place, row in enumerate(rows)]
+    host = next((place for place, row in enumerate(rows) if row.get("is_host", True)), 0)
+    described = []
+    for card, row in zip(cards, rows, strict=True):
         motif = facts.pictures.motif(card.unit, hosts, elements)
-        cards.append(describe_card(dataclasses.replace(card, motif=motif), row, host))
-    return cards
+        drawn = dataclasses.replace(card, motif=motif)
+        described.append(describe_card(drawn, row, cards[host], rows[host]))
+    return described
 
 
 class _Facts(NamedTuple):
@@ -199,6 +213,7 @@ class _Facts(NamedTuple):
     shares: pd.DataFrame
     beside: pd.DataFrame
     open_side: pd.Series[float]
+    rings: pd.DataFrame
     crops: Crops | None
 
 
@@ -227,6 +242,7 @@ def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> Un
         shares=shares[shares["unit"] == unit].drop(columns="unit").reset_index(drop=True),
         beside=beside[beside["of"] == unit].drop(columns="of").reset_index(drop=True),
         open_side=_median(facts.open_side[here.index]),
+        rings=typical_rings(facts.rings.loc[here.index]),
         typical=typical,
         unsure=unsure,
         typical_crops=pictures.examples(here, typical, facts.crops),

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_rvae import tables
+from napari_rvae.analysis.bonds import RING_COLUMNS, RING_SIZES, ring_counts
 from napari_rvae.analysis.motif import bonded_pairs
 
 if TYPE_CHECKING:
@@ -19,7 +20,20 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["open_sides", "stands_beside", "typical_sites", "unsure_sites"]
+__all__ = [
+    "LARGER",
+    "open_sides",
+    "site_rings",
+    "stands_beside",
+    "typical_rings",
+    "typical_sites",
+    "unsure_sites",
+]
+
+#: Stands for rings with more than 8 bonds, such as those around a missing atom.
+LARGER = 9
+#: The rings of a unit are those of this share of its sites at least.
+_SHARE = 0.5
 
 #: Atoms so near count for whether a site is open to one side, in neighbour distances: those
 #: across a missing atom do, those across a gap do not.
@@ -113,6 +127,64 @@ def open_sides(sites: pd.DataFrame, *, sample: int = 200) -> pd.Series[float]:
             gaps = np.diff(turns, append=turns[:1] + 2 * math.pi)
             widest[rows[row]] = gaps.max(initial=0.0) if len(turns) else 2 * math.pi
     return pd.Series(widest, index=sites.index)
+
+
+def site_rings(sites: pd.DataFrame) -> pd.DataFrame:
+    """Rings of bonds at each site.
+
+    Parameters
+    ----------
+    sites
+        Sites table. Columns of :func:`~napari_rvae.describe_sites` that are there are taken as
+        they are.
+
+    Returns
+    -------
+    DataFrame
+        ``ring3`` to ``ring8``, ``ring_large`` and ``ring_open`` with the index of the table; NaN
+        where positions or distances are not known.
+
+    Examples
+    --------
+    >>> from napari_rvae.analysis.stands import site_rings
+    >>> from napari_rvae.tables import make_sites
+    >>> y, x = [0.0, 0.0, 9.0, 9.0], [0.0, 9.0, 0.0, 9.0]
+    >>> site_rings(make_sites(frame=0, y=y, x=x))["ring4"].tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    names = list(RING_COLUMNS[1:])
+    if set(names) <= set(sites):
+        return sites[names]
+    counts = np.full((len(sites), len(names)), np.nan)
+    is_atom = (sites["kind"] != "vacancy").to_numpy()
+    for rows, points in _frames(sites):
+        counts[rows] = ring_counts(points, is_atom[rows])[:, 1:]
+    return pd.DataFrame(counts, columns=names, index=sites.index)
+
+
+def typical_rings(rings: pd.DataFrame) -> tuple[int, ...]:
+    """Sizes of the rings at most sites of one unit, ascending; empty where there are no such.
+
+    Sites that the outside touches are left out: nobody knows how many rings there would be.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae.analysis.stands import typical_rings
+    >>> counts = {f"ring{size}": [float(size in (5, 7))] * 3 for size in range(3, 9)}
+    >>> typical_rings(pd.DataFrame({**counts, "ring_large": 0.0, "ring_open": 0.0}))
+    (5, 7)
+    """
+    known = rings[(rings["ring_open"] == 0) & rings.notna().all(axis=1)]
+    if 2 * len(known) < len(rings) or not len(known):
+        return ()
+    closed = known.drop(columns="ring_open").astype("int64")
+    counts = closed.value_counts()
+    if counts.iloc[0] < _SHARE * len(known):
+        return ()
+    sizes = [*RING_SIZES, LARGER]
+    most = np.atleast_1d(np.asarray(counts.index[0], np.int64))
+    return tuple(size for size, number in zip(sizes, most, strict=True) for _ in range(number))
 
 
 def _some_of_each(sites: pd.DataFrame, sample: int) -> NDArray[np.bool_]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_rvae.analysis.stands import LARGER
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,7 +27,9 @@ _NAMED_SHARE = 0.1
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
-def describe_card(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> UnitCard:
+def describe_card(
+    card: UnitCard, row: pd.Series[Any], host_card: UnitCard, host: pd.Series[Any]
+) -> UnitCard:
     """Return the card with its caption, made of what is known.
 
     Parameters
@@ -34,21 +38,17 @@ def describe_card(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | No
         A card without one.
     row
         The unit's row of the summary.
-    host
-        The host's, None where there is none.
+    host_card, host
+        Those of the host.
     """
-    parts = [
-        _what(card, row, host),
-        _how_often(card, row),
-        _beside(card),
-        _symmetry(card),
-        _sure(card),
-    ]
+    rings = _rings(card.rings) if card.rings != host_card.rings else ""
+    what = [_what(card, row, host, rings), _how_often(card, row), _beside(card)]
+    parts = [*what, _symmetry(card), _sure(card)]
     sentences = [part[0].upper() + part[1:] for part in parts if part]
     return dataclasses.replace(card, caption=" ".join(f"{sentence}." for sentence in sentences))
 
 
-def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> str:
+def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str) -> str:
     """What stands in the middle and around it."""
     parts = []
     if card.motif is not None and len(card.motif):
@@ -56,12 +56,14 @@ def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any] | None) -> s
     elif _known(row, "coordination"):
         count = round(float(row["coordination"]))
         parts.append(f"{count} neighbour{'' if count == 1 else 's'}")
-    rings = row.get("rings")
-    if isinstance(rings, str) and rings:
-        parts.append(f"where rings of {rings} meet")
-    if card.open_side > _EDGE:
+    is_edge = card.open_side > _EDGE
+    at_gap = not is_edge and _fewer(row, host) and not str(row["name"]).startswith("vacancy")
+    # a gap is a large ring: it need not be said twice
+    if rings and not ((is_edge or at_gap) and LARGER in card.rings):
+        parts.append(rings)
+    if is_edge:
         parts.append(f"at an edge (open by {math.degrees(card.open_side):.0f} degrees)")
-    elif _fewer(row, host) and not str(row["name"]).startswith("vacancy"):
+    elif at_gap:
         parts.append("beside a gap")
     if _known(row, "relative_amplitude"):
         ratio = float(row["relative_amplitude"])
@@ -122,9 +124,18 @@ def _sure(card: UnitCard) -> str:
     return ", ".join(parts)
 
 
-def _fewer(row: pd.Series[Any], host: pd.Series[Any] | None) -> bool:
+def _rings(sizes: tuple[int, ...]) -> str:
+    """Which rings meet at a site: "5-7 pair (rings 5, 6, 7)"."""
+    if not sizes:
+        return ""
+    listed = ", ".join(str(size) if size < LARGER else "larger" for size in sizes)
+    text = f"ring{'' if len(sizes) == 1 else 's'} {listed}"
+    return f"5-7 pair ({text})" if {5, 7} <= set(sizes) else text
+
+
+def _fewer(row: pd.Series[Any], host: pd.Series[Any]) -> bool:
     """Whether a unit has fewer neighbours than the host."""
-    if host is None or not (_known(row, "coordination") and _known(host, "coordination")):
+    if not (_known(row, "coordination") and _known(host, "coordination")):
         return False
     return round(float(row["coordination"])) < round(float(host["coordination"]))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import Crops, InputError, Units, unit_cards, unit_shares
+from napari_rvae import Crops, InputError, Units, simulate_graphene, unit_cards, unit_shares
 from napari_rvae.analysis.baselines import CropPCA
 from napari_rvae.analysis.poses import align_crops, find_turns, place_pictures
+from napari_rvae.analysis.stands import site_rings
 from napari_rvae.render import render_gaussians
 from napari_rvae.tables import make_sites
 
@@ -236,3 +237,19 @@ def test_turns_are_found_up_to_one_common_zero(rng):
     off = np.delete(np.exp(1j * (found - angle)), 4)
     assert np.abs(np.angle(off / off[0])).max() < math.radians(6)
     assert np.isfinite(align_crops(images[:2], found[:2])).any()
+
+
+def test_a_pair_of_a_five_and_a_seven_ring_is_called_one():
+    pair = simulate_graphene(n_frames=1, size=256, stone_wales=1, si3=0, si4=0, vacancies=0, seed=1)
+    sites = pair.sites[pair.sites["kind"] == "atom"].reset_index(drop=True)
+    rings = site_rings(sites)
+    unit = ((rings["ring5"] == 1) & (rings["ring7"] == 1) & (rings["ring6"] == 1)).astype("int64")
+    assert unit.sum() >= 2
+    table = sites[["site_id"]].assign(unit=unit, unit_probability=1.0)
+    names = ["host", "defect"]
+    summary = pd.DataFrame({"unit": [0, 1], "name": names, "count": np.bincount(unit)})
+    host, defect = unit_cards(Units(table, summary), sites)
+    assert host.rings == (6, 6, 6)
+    assert defect.rings == (5, 6, 7)
+    assert defect.caption.startswith("5-7 pair (rings 5, 6, 7)")
+    assert "ring" not in host.caption
