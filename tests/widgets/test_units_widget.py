@@ -382,3 +382,22 @@ def test_the_widget_closed_in_the_middle_leaves_the_units(qtbot, viewer, sites, 
     qtbot.addWidget(again)
     assert again.cards.cards
     assert "unit" in workspace.status("units").text
+
+
+@no_window
+def test_is_it_real_is_answered_by_two_halves(qtbot, sites, widget, image):
+    qtbot.mouseClick(widget.real, Qt.MouseButton.LeftButton)
+    _idle(qtbot, widget)
+    assert "Is it real?" in _said(widget).text, _said(widget).text
+    assert len(widget.verdicts.lines) == 3
+    assert len(sites.metadata[METADATA_KEY]["halves"]) == 3
+    other = UnitsWidget(widget.viewer)  # what was found stays with the layer
+    qtbot.addWidget(other)
+    assert len(other.verdicts.lines) == 3
+
+
+@no_window
+def test_without_an_image_halves_cannot_be_trained(viewer, encoded, widget):
+    add_layers(viewer, points_layer(encoded, name="atoms"))
+    assert widget.ask_if_real() is None
+    assert _said(widget).text == unit_work.NO_IMAGE

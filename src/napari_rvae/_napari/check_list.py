@@ -1,7 +1,8 @@
-"""The verdicts on a model: the serious ones and that on the angle in view, the others folded."""
+"""The verdicts on a model, and those of two halves of the data: the serious ones in view."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -12,10 +13,48 @@ from napari_rvae._napari.panel import StatusLine
 if TYPE_CHECKING:
     from napari_rvae.vae.checks import Check, ModelChecks
 
-__all__ = ["CheckList"]
+__all__ = ["CheckList", "HalvesList"]
 
 #: Levels of the status line that the levels of verdicts are shown as.
 _SHOWN_AS = {"bad": "error", "warn": "warning", "info": "info", "good": "done"}
+
+
+class HalvesList(QWidget):
+    """What two halves of the data say of units, angles and latents; open where one disagrees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[StatusLine] = []
+        self._shown: list[list[str]] = []
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self.setVisible(False)
+
+    def show_lines(self, verdicts: Sequence[Sequence[str]]) -> None:
+        """Show verdicts as (level, text, advice); nothing for none."""
+        wanted = [list(verdict) for verdict in verdicts]
+        if wanted == self._shown:
+            return
+        self._shown, self.lines = wanted, []
+        while (item := self._column.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()  # it goes only when the viewer is idle
+                widget.deleteLater()
+        for level, text, advice in wanted:
+            line = StatusLine()
+            line.show_text(text.removeprefix("Halves of the data, "), _SHOWN_AS[level])
+            line.setToolTip(advice)
+            self.lines.append(line)
+        levels = [level for level, _, _ in wanted]
+        counts = {"agree": levels.count("good"), "do not": levels.count("bad")}
+        counts["cannot tell"] = len(levels) - sum(counts.values())
+        said = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+        if wanted:
+            box = folded(f"Two halves of the data: {said}", *self.lines)
+            if counts["do not"]:
+                box.expand(animate=False)
+            self._column.addWidget(box)
+        self.setVisible(bool(wanted))
 
 
 class CheckList(QWidget):

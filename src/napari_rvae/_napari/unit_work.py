@@ -34,6 +34,7 @@ __all__ = [
     "start_edit",
     "start_export",
     "start_find",
+    "start_halves",
     "start_open",
     "step_back",
     "step_forward",
@@ -41,6 +42,8 @@ __all__ = [
 
 NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_LATENTS = "These sites have no latents yet: train or apply a model (widget Train)."
+NO_IMAGE = "There is no image: open the movie that the sites lie on."
+NO_MODEL = "The model of these latents is not there: train or load one (widget Train)."
 NO_UNITS = "There are no units yet: press Find units."
 BUSY = "The Train widget is at work: wait until it has finished."
 GONE = "The layer of the sites is gone: the units were not kept."
@@ -165,6 +168,7 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
     def then(found: UnitState, outcome: Outcome) -> None:
         if before is not None:
             found.past = [*before.past, before.now]
+        record_of(layer).pop("halves", None)  # they were about other units
         _show(workspace, layer, found, color=True)
         _tell(workspace, found, outcome)
 
@@ -378,6 +382,61 @@ def _step(workspace: Workspace, layer: Any, move: Callable[[UnitState], str], sa
     text = move(state)
     _show(workspace, layer, state, color=False)
     workspace.say("units", f"{said}: {text}.", "done")
+
+
+# ---------------------------------------------------------------------- is it real?
+def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfig) -> Job | None:
+    """Train on two halves of the data apart, as :func:`napari_rvae.split_half` says.
+
+    Parameters
+    ----------
+    workspace
+        Where the job runs, and whose model is judged.
+    layer
+        Points layer; its metadata keep the verdicts as ``halves``.
+    image
+        Image that the sites lie on.
+    config
+        Options of the units.
+
+    Raises
+    ------
+    InputError
+        If there are no sites, no image, or the model is at work.
+    """
+    inputs = _take(workspace, layer, image)
+    if inputs.frames is None:
+        raise InputError(NO_IMAGE)
+    frames, preferences = inputs.frames, read_preferences()
+
+    def work(control: Control) -> Generator[Progress, None, list[tuple[str, str, str]]]:
+        yield Progress(0, 0, "cutting crops")
+        from napari_rvae import split_half
+        from napari_rvae.device import limit_threads
+
+        with limit_threads(preferences.n_threads):
+            rvae, plan = _model(inputs)
+            if rvae is None or plan is None:
+                raise InputError(NO_MODEL)
+            table = _linked(inputs.table, control)
+            crops = _cut(frames, table, plan, control)
+            found = split_half(
+                crops,
+                table,
+                rvae.config,
+                unit_config=config,
+                device=preferences.device,
+                progress=control.ticker("training on two halves"),
+            )
+        return [(check.level, check.text, check.advice) for check in found.checks]
+
+    def then(verdicts: list[tuple[str, str, str]], _outcome: Outcome) -> None:
+        record_of(layer)["halves"] = [list(verdict) for verdict in verdicts]
+        bad = any(level == "bad" for level, _, _ in verdicts)
+        said = "the halves do not agree on all of it" if bad else "no half contradicts the other"
+        workspace.say("units", f"Is it real? {said}.", "warning" if bad else "done")
+
+    return workspace.start("units", "Is it real?", work, then)
 
 
 # ---------------------------------------------------------------------- export

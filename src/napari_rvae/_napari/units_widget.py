@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QMessageBox, QSlider
 
 from napari_rvae._napari import training, unit_work
+from napari_rvae._napari.check_list import HalvesList
 from napari_rvae._napari.flying import fly_to_site
 from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
 from napari_rvae._napari.jobs import Job
@@ -92,11 +93,18 @@ class UnitsWidget(StepWidget):
             self.find_units,
             primary=True,
         )
-        self.body.addWidget(self.find_button)
+        self.real = button(
+            "Is it real?",
+            "Train on two halves of the data apart: do both find the same units, angles and "
+            "latents? Takes twice as long as the training",
+            self.ask_if_real,
+        )
+        self.add_row(self.find_button, self.real)
         self._forms = ConfigForm(UnitConfig), ConfigForm(UnitConfig, advanced=True)
         self.body.addWidget(folded("Advanced", *self._forms))
         self.add_job_panel()
-        self.job_panel.pause.hide()  # nothing here takes long
+        self.verdicts = HalvesList()
+        self.body.addWidget(self.verdicts)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setTracking(False)
         self.slider.setPageStep(1)
@@ -148,6 +156,14 @@ class UnitsWidget(StepWidget):
         """Find the units of the chosen sites, in a thread."""
         return self._begin(
             lambda: unit_work.start_find(
+                self.workspace, self.sites.layer(), self.image.layer(), self.unit_config()
+            )
+        )
+
+    def ask_if_real(self) -> Job | None:
+        """Train on two halves of the data apart, in a thread, and show what both agree on."""
+        return self._begin(
+            lambda: unit_work.start_halves(
                 self.workspace, self.sites.layer(), self.image.layer(), self.unit_config()
             )
         )
@@ -342,6 +358,7 @@ class UnitsWidget(StepWidget):
         self.cards.show_cards(() if state is None else state.now.cards)
         chosen = self.cards.chosen_cards()
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
+        self.verdicts.show_lines(record_of(layer).get("halves", ()))
         self._show_slider(state)
         self._enable(state)
         if not self.elements.hasFocus():
@@ -373,7 +390,8 @@ class UnitsWidget(StepWidget):
         layer, busy = self.sites.layer(), self.workspace.job("units") is not None
         free = state is not None and not busy
         fixed = state is not None and state.now.units.evidence is None
-        self.find_button.setEnabled(layer is not None and not busy)
+        for made in (self.find_button, self.real):
+            made.setEnabled(layer is not None and not busy)
         chosen = len(self.cards.units())
         for made, possible, tip in (
             (self.merge, chosen > 1, TWO),
