@@ -82,7 +82,7 @@ class Tour:
     def widget(self, number: int) -> Any:
         """Bring a tab of the workspace to the front, and return its widget."""
         docks = list(self.viewer.window.dock_widgets.values())
-        dock_titles = ("Detect", "Train", "Latents")
+        dock_titles = ("Detect", "Train", "Latents", "Units")
         found = [w for w in docks if type(w).__name__ == f"{dock_titles[number]}Widget"]
         dock = found[0].parent()
         while not hasattr(dock, "raise_") or type(dock).__name__ != "QtViewerDockWidget":
@@ -130,7 +130,24 @@ class Tour:
         self.keep("tutorial-angle")
         viewer.scene.camera.zoom *= 2.5
         self.keep("workspace")
+        self.name_units()
         viewer.close()
+
+    def name_units(self) -> None:
+        """Find units, choose a card, name the atoms, and go to an example."""
+        for layer in self.viewer.layers:
+            layer.visible = not layer.name.endswith("(directions)")
+        units = self.widget(3)
+        units.find_button.click()
+        self.wait(lambda: units.workspace.job("units") is None)
+        self.keep("tutorial-units")
+        units.elements.setText("A = C, A+ = Si")
+        units.elements.editingFinished.emit()
+        self.wait(lambda: units.workspace.job("units") is None)
+        brightest = max(units.cards.cards, key=lambda card: card.motif.amplitude[0])
+        units.cards.choose([brightest.unit])
+        units.go_to_site(int(brightest.typical[0]))
+        self.keep("units-card")
 
     def mend(self, detect: Any) -> None:
         """Set and delete atoms by hand, look at some frames again, and set the scale."""

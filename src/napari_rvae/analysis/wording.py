@@ -22,6 +22,8 @@ __all__ = ["describe_card"]
 _EDGE = math.radians(140.0)
 #: Brighter or dimmer than the host by this factor is said.
 _RATIO = 1.25
+#: Bonds longer or shorter than the host's by this share are said.
+_LONGER = 0.06
 #: Neighbours of a unit with less than this share are not named.
 _NAMED_SHARE = 0.1
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -71,8 +73,10 @@ def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str)
             parts.append(f"{ratio:.1f} times as bright as the host")
         elif 0 < ratio < 1 / _RATIO:
             parts.append(f"only {_percent(ratio)} as bright as the host")
-    if _known(row, "bond_length") and abs(float(row["bond_length"]) - 1) > 0.06:
-        parts.append(f"bonds {float(row['bond_length']):.2f} neighbour distances long")
+    if _known(row, "bond_length") and _known(host, "bond_length"):
+        longer = float(row["bond_length"]) / float(host["bond_length"])
+        if abs(longer - 1) > _LONGER:
+            parts.append(f"bonds {longer:.2f} times as long as the host's")
     return ", ".join(parts)
 
 
