@@ -67,6 +67,12 @@ def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str)
         parts.append(f"at an edge (open by {math.degrees(card.open_side):.0f} degrees)")
     elif at_gap:
         parts.append("beside a gap")
+    return ", ".join([*parts, *_against_host(row, host)])
+
+
+def _against_host(row: pd.Series[Any], host: pd.Series[Any]) -> list[str]:
+    """How brightness and bonds differ from the host's."""
+    parts = []
     if _known(row, "relative_amplitude"):
         ratio = float(row["relative_amplitude"])
         if ratio > _RATIO:
@@ -77,7 +83,7 @@ def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str)
         longer = float(row["bond_length"]) / float(host["bond_length"])
         if abs(longer - 1) > _LONGER:
             parts.append(f"bonds {longer:.2f} times as long as the host's")
-    return ", ".join(parts)
+    return parts
 
 
 def _how_often(card: UnitCard, row: pd.Series[Any]) -> str:
