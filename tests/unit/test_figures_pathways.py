@@ -9,9 +9,16 @@ import pytest
 from napari_rvae import Crops, InputError, Pathways, film_strip, latent_landscape, latent_path
 from napari_rvae.analysis.cards import UnitCard
 from napari_rvae.analysis.network import pathway_network
-from napari_rvae.figures import save_figure
-from napari_rvae.figures.landscapes import film_figure, landscape_figure
-from napari_rvae.figures.networks import network_figure, node_radius, order_figure
+from napari_rvae.figures import export_pathways, save_figure
+from napari_rvae.figures.landscapes import film_figure, landscape_figure, landscape_targets
+from napari_rvae.figures.networks import (
+    network_figure,
+    network_targets,
+    node_radius,
+    order_figure,
+    order_targets,
+)
+from napari_rvae.figures.pathway_files import default_quantities
 
 
 def make_pathways(count=3, **changes):
@@ -196,3 +203,62 @@ def test_film_strip_is_drawn_in_one_or_two_rows(landscape):
     assert len(figure.axes) == 8
     assert any(text.get_text().startswith("0\n±") for text in figure.texts)
     assert len(film_figure(film_strip(Blob(), path, n=4)).axes) == 4
+
+
+# ----------------------------------------------------------------------------- what can be clicked
+def test_nodes_and_arrows_are_found_where_they_are_drawn():
+    network = pathway_network(make_pathways())
+    figure = network_figure(network, size=(4.0, 5.0))
+    targets = network_targets(figure, network)
+    nodes = targets[targets["state"] >= 0]
+    assert nodes["state"].tolist() == [0, 1, 2]
+    axes = figure.axes[0]
+    for row, node in zip(nodes.itertuples(), network.nodes.itertuples(), strict=True):
+        place = axes.transData.transform((node.x, node.y))
+        assert row.x == pytest.approx(place[0] / 400)
+        assert row.y == pytest.approx(1 - place[1] / 500)
+    there = targets[(targets["from_state"] == 0) & (targets["to_state"] == 1)]
+    back = targets[(targets["from_state"] == 1) & (targets["to_state"] == 0)]
+    apart = np.hypot(there["x"].mean() - back["x"].mean(), there["y"].mean() - back["y"].mean())
+    assert apart > 0.03  # two arrows, not one
+    assert ((targets[["x", "y"]] > 0) & (targets[["x", "y"]] < 1)).all(axis=None)
+
+
+def test_frames_and_sites_are_found_where_they_are_drawn(landscape):
+    order = pd.DataFrame({"frame": [0, 1, 2], "source": "", "name": "z0"})
+    figure = order_figure(order.assign(value=0.5, low=0.4, high=0.6, n=9), ["z0"])
+    marks = order_targets(figure, [0, 1, 2])
+    steps = np.diff(marks["x"])
+    assert steps == pytest.approx(steps[0])
+    assert 0 < marks["top"][0] < marks["bottom"][0] < 1
+    figure = landscape_figure(landscape)
+    targets = landscape_targets(figure, landscape.sites)
+    assert targets["site_id"].tolist() == landscape.sites["site_id"].tolist()
+    assert np.corrcoef(targets["x"], landscape.sites["p0"])[0, 1] > 0.999
+    assert np.corrcoef(targets["y"], landscape.sites["p1"])[0, 1] < -0.999
+
+
+def test_everything_is_exported(landscape, tmp_path):
+    order = pd.DataFrame({"frame": [0, 1], "source": "", "name": "entropy of units"})
+    files = export_pathways(
+        tmp_path / "out",
+        make_pathways(),
+        make_cards(),
+        order=order.assign(value=0.5, low=0.4, high=0.6, n=9),
+        landscape=landscape,
+        paths=[latent_path(landscape, 0, 1)],
+        strips={"kind 0 to kind 1": film_strip(Blob(), [[0.0, 0.0], [1.0, 1.0]], n=3)},
+        suffix=".svg",
+    )
+    names = {path.name for path in files}
+    assert names >= {"network_atom.svg", "order_parameters.svg", "landscape.svg"}
+    assert names >= {"film_kind_0_to_kind_1.svg", "pathways_events.csv", "landscape_sites.csv"}
+    assert all(path.stat().st_size > 0 for path in files)
+    with pytest.raises(InputError, match="is there already"):
+        export_pathways(tmp_path / "out", make_pathways())
+
+
+def test_shares_of_the_largest_unit_are_left_out():
+    order = pd.DataFrame({"name": [f"unit {k}" for k in range(11)] + ["z0"]})
+    order = order.assign(value=[0.5, *(0.1 - 0.001 * k for k in range(10)), 3.0])
+    assert default_quantities(order, ()) == [*(f"unit {k}" for k in range(1, 9)), "z0"]

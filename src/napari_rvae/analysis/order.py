@@ -158,11 +158,10 @@ def _band(
     parts, total = int(used.sum()), counts.sum(1)
     value = statistic(_ratio(sums.sum(1), total))
     without = statistic(_ratio(sums.sum(1, keepdims=True) - sums, total[:, None] - counts))
-    if len(value) > 1:  # what a part has in all frames is its level, and no change
-        without = without - np.nanmean(without, axis=0)
-        without = without + np.nanmean(value)
     reach = np.full(len(value), np.nan)
     if parts > 1:
+        if len(value) > 1:  # what a part has in all frames is its level, and no change
+            without = without - np.nanmean(without, axis=0)
         spread = (without - without.mean(1, keepdims=True)) ** 2
         reach = np.sqrt((parts - 1) / parts * spread.sum(1))
         reach *= float(student.ppf(0.5 + _LEVEL / 2, parts - 1))

@@ -7,6 +7,7 @@ window, no setting of the process is touched.
 from napari_rvae.figures.export import export_units
 from napari_rvae.figures.landscapes import film_figure, landscape_figure
 from napari_rvae.figures.networks import network_figure, order_figure
+from napari_rvae.figures.pathway_files import export_pathways
 from napari_rvae.figures.report import report_figure, save_figure
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
@@ -15,6 +16,7 @@ from napari_rvae.figures.windows import windows_figure
 __all__ = [
     "card_figure",
     "cards_figure",
+    "export_pathways",
     "export_units",
     "film_figure",
     "landscape_figure",

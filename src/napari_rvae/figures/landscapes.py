@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_rvae.analysis.cards import UnitCard
     from napari_rvae.analysis.landscape import FilmStrip, Landscape, LatentPath
 
-__all__ = ["film_figure", "landscape_figure"]
+__all__ = ["film_figure", "landscape_figure", "landscape_targets"]
 
 ThemeName = Literal["light", "dark"]
 
@@ -141,6 +141,47 @@ def landscape_figure(
     bar.ax.tick_params(colors=look.ink, labelsize=7, length=2, width=0.5, which="both")
     bar.set_label("share of sites with this picture", **ink)
     return figure
+
+
+def landscape_targets(
+    figure: Figure, sites: pd.DataFrame, plane: tuple[str, str] | None = None
+) -> pd.DataFrame:
+    """Where sites lie in a figure of the landscape, so that it can be clicked.
+
+    Parameters
+    ----------
+    figure
+        What :func:`landscape_figure` returned.
+    sites
+        ``landscape.sites``.
+    plane
+        The plane that was drawn.
+
+    Returns
+    -------
+    DataFrame
+        ``site_id``, and ``x``, ``y`` as shares of the figure's width and height from the upper
+        left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import RVAE, Crops, latent_landscape
+    >>> from napari_rvae.figures.landscapes import landscape_figure, landscape_targets
+    >>> images = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+    >>> crops = Crops(images=images, site_id=np.arange(64))
+    >>> model = RVAE(epochs=1).fit(crops)
+    >>> landscape = latent_landscape(model, model.transform(crops), n_nodes=5)
+    >>> targets = landscape_targets(landscape_figure(landscape), landscape.sites)
+    >>> bool((targets["x"] > 0).all())
+    True
+    """
+    across, up = plane or ("p0", "p1" if "p1" in sites else "p0")
+    seen = figure.axes[0].transData.transform(sites[[across, up]].to_numpy(float))
+    shares = seen / np.array([figure.bbox.width, figure.bbox.height])
+    return pd.DataFrame(
+        {"site_id": sites["site_id"].to_numpy(), "x": shares[:, 0], "y": 1 - shares[:, 1]}
+    )
 
 
 def _words(axes: Axes, landscape: Landscape, look: Theme) -> None:

@@ -28,9 +28,18 @@ if TYPE_CHECKING:
 
     from napari_rvae.analysis.cards import UnitCard
 
-__all__ = ["draw_network", "network_figure", "node_radius", "order_figure"]
+__all__ = [
+    "draw_network",
+    "network_figure",
+    "network_targets",
+    "node_radius",
+    "order_figure",
+    "order_targets",
+]
 
 ThemeName = Literal["light", "dark"]
+
+_Place = np.ndarray[Any, Any]
 
 
 class _Style(NamedTuple):
@@ -211,23 +220,17 @@ def _two_lines(text: str) -> str:
 
 def _draw_arrow(
     axes: Axes,
-    ends: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+    ends: tuple[_Place, _Place],
     edge: Mapping[Any, Any],
     style: _Style,
 ) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     look, radius, font = style.look, style.radius, style.font
-    start, end = ends
-    along = end - start
-    length = float(np.hypot(*along))
-    if not length > 0:  # a hop that keeps the state
+    way = _way(*ends, radius)
+    if way is None:  # a hop that keeps the state
         return
-    along = along / length
-    side = np.array([along[1], -along[0]])  # to the right of the way, so that two arrows part
-    shift = 0.22 * radius * side
-    gap = 1.06 * radius
-    one, other = start + gap * along + shift, end - gap * along + shift
+    one, other, middle, side = way
     speed = math.sqrt(max(float(edge["rate"]), 0.0) / style.fastest) if style.fastest > 0 else 0.0
     color = look.faint if edge["verdict"] == "upper limit" else look.accent
     arrow = FancyArrowPatch(
@@ -244,7 +247,6 @@ def _draw_arrow(
         zorder=2,
     )
     axes.add_patch(arrow)
-    middle = (one + other) / 2 + (0.5 * _BEND * float(np.hypot(*(other - one)))) * side
     axes.text(
         middle[0],
         middle[1],
@@ -256,6 +258,75 @@ def _draw_arrow(
         bbox={"facecolor": look.paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
         zorder=6,
     )
+
+
+def _way(start: _Place, end: _Place, radius: float) -> tuple[_Place, _Place, _Place, _Place] | None:
+    """Both ends of an arrow between nodes, its middle, and the side that it bends to."""
+    along = end - start
+    length = float(np.hypot(*along))
+    if not length > 0:
+        return None
+    along = along / length
+    side = np.array([along[1], -along[0]])  # to the right of the way, so that two arrows part
+    shift, gap = 0.22 * radius * side, 1.06 * radius
+    one, other = start + gap * along + shift, end - gap * along + shift
+    bulge = 0.5 * _BEND * float(np.hypot(*(other - one)))
+    return one, other, (one + other) / 2 + bulge * side, side
+
+
+def network_targets(figure: Figure, network: Network) -> pd.DataFrame:
+    """Where the parts of a network lie in its figure, so that they can be clicked.
+
+    Parameters
+    ----------
+    figure
+        What :func:`network_figure` returned.
+    network
+        What it shows.
+
+    Returns
+    -------
+    DataFrame
+        ``state`` (-1: an arrow), ``from_state``, ``to_state`` (-1: a node), ``x``, ``y`` as shares
+        of the figure's width and height from the upper left, and ``radius`` as a share of the
+        width. An arrow has several places along it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from napari_rvae import Pathways
+    >>> from napari_rvae.analysis.network import pathway_network
+    >>> from napari_rvae.figures.networks import network_figure, network_targets
+    >>> states = pd.DataFrame({"tracked": "atom", "state": [0, 1], "name": ["three-fold", "gone"]})
+    >>> pathways = Pathways(states=states.assign(unit=[0, -1], angle=float("nan"), expected=9.0))
+    >>> network = pathway_network(pathways)
+    >>> network_targets(network_figure(network), network)["state"].tolist()
+    [0, 1]
+    """
+    radius = node_radius(len(network.nodes))
+    nodes = network.nodes
+    rows = [
+        (state, -1, -1, x, y)
+        for state, x, y in zip(nodes["state"], nodes["x"], nodes["y"], strict=True)
+    ]
+    places = {row[0]: np.array(row[3:]) for row in rows}
+    for one, two in zip(network.edges["from_state"], network.edges["to_state"], strict=True):
+        way = _way(places[one], places[two], radius)
+        if way is not None:
+            start, end, middle, _ = way
+            control = 2 * middle - (start + end) / 2
+            for t in np.linspace(0.1, 0.9, 9):
+                at = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
+                rows.append((-1, one, two, float(at[0]), float(at[1])))
+    table = pd.DataFrame(rows, columns=["state", "from_state", "to_state", "x", "y"])
+    (axes,) = figure.axes
+    axes.apply_aspect()
+    wide, tall = figure.bbox.width, figure.bbox.height
+    if len(table):
+        seen = axes.transData.transform(table[["x", "y"]].to_numpy(float))
+        table["x"], table["y"] = seen[:, 0] / wide, 1 - seen[:, 1] / tall
+    ends = axes.transData.transform([[0.0, 0.0], [radius, 0.0]])
+    return table.assign(radius=np.where(table["state"] >= 0, ends[1, 0] - ends[0, 0], 0) / wide)
 
 
 def _draw_notes(axes: Axes, network: Network, style: _Style) -> None:
@@ -361,6 +432,45 @@ def order_figure(
         hspace=0.35,
     )
     return figure
+
+
+def order_targets(figure: Figure, frames: Sequence[float]) -> pd.DataFrame:
+    """Where frames lie in a figure of order parameters, so that it can be clicked.
+
+    Parameters
+    ----------
+    figure
+        What :func:`order_figure` returned.
+    frames
+        Abscissa of each frame: its number, time or dose.
+
+    Returns
+    -------
+    DataFrame
+        ``x`` of each frame as a share of the figure's width; ``top`` and ``bottom`` of all panels
+        as shares of its height from above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import order_parameters
+    >>> from napari_rvae.figures.networks import order_figure, order_targets
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=[0, 1], y=[1.0, 1.0], x=[1.0, 1.0], z0=[1.0, 2.0])
+    >>> targets = order_targets(order_figure(order_parameters(sites), ["z0"]), [0, 1])
+    >>> bool(targets["x"].is_monotonic_increasing)
+    True
+    """
+    axes = figure.axes[0]
+    places = np.stack([np.asarray(frames, float), np.zeros(len(frames))], 1)
+    seen = axes.transData.transform(places)[:, 0] if len(frames) else np.empty(0)
+    return pd.DataFrame(
+        {
+            "x": seen / figure.bbox.width,
+            "top": 1 - axes.get_position().y1,
+            "bottom": 1 - figure.axes[-1].get_position().y0,
+        }
+    )
 
 
 def _draw_line(axes: Axes, rows: pd.DataFrame, against: str, color: str, *, share: bool) -> None:

@@ -9,6 +9,7 @@ from napari_rvae.layers.directions import vectors_layer
 from napari_rvae.layers.edits import settle_edits, settle_layer
 from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
 from napari_rvae.layers.maps import map_layer
+from napari_rvae.layers.pathways import show_pathways
 from napari_rvae.layers.place import METADATA_KEY, LayerTuple, rescale_layer
 from napari_rvae.layers.read import frames_from_layer, region_from_layer, sites_from_layer
 from napari_rvae.layers.recolour import color_points
@@ -43,6 +44,7 @@ __all__ = [
     "run_layers",
     "settle_edits",
     "settle_layer",
+    "show_pathways",
     "show_units",
     "sites_from_layer",
     "tracks_layer",

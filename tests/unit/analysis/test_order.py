@@ -78,3 +78,5 @@ def test_bad_input_is_told():
         order_parameters(table.drop(columns="z0"))
     few = table.iloc[:1]
     assert np.isnan(order_parameters(few)["low"][0])
+    nowhere = make_movie(np.full((2, 144), np.nan))
+    assert order_parameters(nowhere)["value"].isna().all()
