@@ -202,7 +202,9 @@ def test_film_strip_is_drawn_in_one_or_two_rows(landscape):
     figure = film_figure(strip, title="there")
     assert len(figure.axes) == 8
     assert any(text.get_text().startswith("0\n±") for text in figure.texts)
-    assert len(film_figure(film_strip(Blob(), path, n=4)).axes) == 4
+    figure = film_figure(film_strip(Blob(), path, n=4), labels=["a", "b", "c", "d"], width=3.0)
+    assert len(figure.axes) == 4
+    assert "d" in [text.get_text() for text in figure.texts]
 
 
 # ----------------------------------------------------------------------------- what can be clicked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,8 +28,14 @@ ThemeName = Literal["light", "dark"]
 #: Most sites that are drawn, and passages.
 _MOST_SITES, _MOST_PASSAGES = 20_000, 60
 
-#: Side of a unit's picture in inches.
-_SIDE = 0.62
+#: Side of a unit's picture in inches: at least, as a share of the axes, and at most.
+_SIDES = (0.28, 0.12, 0.62)
+
+#: Left of a film strip, in inches.
+_MARGIN = 0.2
+
+#: Characters of a caption in an inch.
+_CHARACTERS = 15
 
 #: Colour of passages.
 _PASSAGE = "#ff5a36"
@@ -93,7 +99,7 @@ def landscape_figure(
     figure = new_figure(size, look)
     width, height = size
     ink: dict[str, Any] = {"color": look.ink, "fontsize": 7.5}
-    left, bottom, right = 0.55 / width, 0.62 / height, 0.75 / width
+    left, bottom, right = 0.45 / width, 0.85 / height, 0.62 / width
     axes = figure.add_axes(
         (left, bottom, 1 - left - right, 1 - bottom - 0.12 / height), facecolor=look.paper
     )
@@ -185,13 +191,12 @@ def landscape_targets(
 
 
 def _words(axes: Axes, landscape: Landscape, look: Theme) -> None:
-    unit = "distance of decoded pictures (noise of a pixel = 1)"
-    axes.set_xlabel(
-        f"{unit}\nplane of the first two principal axes: shows "
-        f"{100 * landscape.view_share:.0f} % of the squared distances",
-        color=look.ink,
-        fontsize=7.5,
+    text = (
+        "distance of decoded pictures (noise of a pixel = 1); the plane of the first two principal "
+        f"axes shows {100 * landscape.view_share:.0f} % of the squared distances"
     )
+    wide = int(_CHARACTERS * _inches(axes)[0])
+    axes.set_xlabel(textwrap.fill(text, max(wide, 20)), color=look.ink, fontsize=7.5)
 
 
 def _draw_path(
@@ -232,12 +237,18 @@ def _inches(axes: Axes) -> tuple[float, float]:
     return float(width * box.width), float(height * box.height)
 
 
+def _side(axes: Axes) -> float:
+    """Side of a unit's picture in inches."""
+    least, share, most = _SIDES
+    return float(np.clip(share * min(_inches(axes)), least, most))
+
+
 def _set_limits(axes: Axes, points: NDArray[np.float64], *, equal: bool) -> None:
     """Show points (N, 2) with a margin for pictures; one length as long either way, if asked."""
-    inches = np.array(_inches(axes))
+    inches, side = np.array(_inches(axes)), _side(axes)
     low, high = points.min(0), points.max(0)
     spans = np.maximum(high - low, 1e-9)
-    per_inch = spans / np.maximum(inches - 2.2 * _SIDE, 0.5)
+    per_inch = spans / np.maximum(inches - 2.2 * side, 0.5)
     if equal:
         per_inch[:] = per_inch.max()
     middle, reach = (low + high) / 2, per_inch * inches / 2
@@ -260,11 +271,11 @@ def _draw_units(
         return
     middles = known.groupby("unit")[list(axis)].median()
     by_unit = {card.unit: card for card in cards}
-    inches = np.array(_inches(axes))
+    inches, side = np.array(_inches(axes)), _side(axes)
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     per_inch = (high - low) / inches
     points = middles.to_numpy(float)
-    places = _beside((points - low) / per_inch, inches) / inches
+    places = _beside((points - low) / per_inch, inches, side) / inches
     for unit, point, place in zip(middles.index, points, places, strict=True):
         number = int(unit)
         card = by_unit.get(number)
@@ -275,7 +286,7 @@ def _draw_units(
             continue
         dark, bright = percentile_limits(picture, 0.5)
         grey = np.clip((picture - dark) / (bright - dark), 0, 1)
-        zoom = 72 * _SIDE / len(grey)
+        zoom = 72 * side / len(grey)
         image = OffsetImage(grey, zoom=zoom, cmap="gray", interpolation="bicubic")
         box = AnnotationBbox(
             image,
@@ -291,21 +302,23 @@ def _draw_units(
         axes.add_artist(box)
 
 
-def _beside(points: NDArray[np.float64], inches: NDArray[np.float64]) -> NDArray[np.float64]:
+def _beside(
+    points: NDArray[np.float64], inches: NDArray[np.float64], side: float
+) -> NDArray[np.float64]:
     """Places (n, 2) for pictures near points, in inches, that neither overlap nor stick out."""
     middle = points.mean(0)
     away = points - middle + 1e-3 * np.stack([np.arange(len(points)), -np.arange(len(points))], 1)
     away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
-    place = points + 0.9 * _SIDE * away
-    edge = 0.62 * _SIDE
+    place = points + 0.9 * side * away
+    edge = 0.62 * side
     for _ in range(300):
         apart = place[:, None] - place[None]
         gap = np.abs(apart).max(2)
-        near = (gap < 1.2 * _SIDE) & ~np.eye(len(place), dtype=bool)
+        near = (gap < 1.2 * side) & ~np.eye(len(place), dtype=bool)
         direction = apart / np.maximum(np.linalg.norm(apart, axis=2, keepdims=True), 1e-9)
-        place = place + 0.1 * _SIDE * (near[..., None] * direction).sum(1)
-        covered = np.abs(place - points).max(1) < 0.6 * _SIDE  # its own middle stays in sight
-        place = place + 0.05 * _SIDE * covered[:, None] * away
+        place = place + 0.1 * side * (near[..., None] * direction).sum(1)
+        covered = np.abs(place - points).max(1) < 0.6 * side  # its own middle stays in sight
+        place = place + 0.05 * side * covered[:, None] * away
         place = np.clip(place, edge, np.maximum(inches - edge, edge))
     return np.asarray(place)
 
@@ -323,6 +336,7 @@ def film_figure(
     strip: FilmStrip,
     *,
     title: str = "",
+    labels: Sequence[str] | None = None,
     channel: int = 0,
     theme: ThemeName = "light",
     width: float = 9.0,
@@ -335,6 +349,9 @@ def film_figure(
         What :func:`~napari_rvae.film_strip` returned.
     title
         Headline.
+    labels
+        What stands below each picture; the distance along the way and that of the crops, in
+        standard deviations of the noise, if left out.
     channel
         Which one is shown.
     theme
@@ -345,8 +362,7 @@ def film_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        One grey scale for all decoded pictures, and one for all crops; below each crop how far its
-        picture is from that of the strip, in standard deviations of the noise.
+        One grey scale for all decoded pictures, and one for all crops.
 
     Raises
     ------
@@ -365,36 +381,42 @@ def film_figure(
     """
     look = theme_of(theme)
     has_crops = bool(np.isfinite(strip.crops).any())
-    count, head = len(strip), 0.3 if title else 0.08
-    label = 0.62  # inches on the left
-    side = (width - label - 0.1) / count
+    lines = textwrap.wrap(title, max(int(13 * width), 20))
+    count, head = len(strip), 0.08 + 0.16 * len(lines)
+    below = strip_labels(strip) if labels is None else list(labels)
+    foot = 0.1 + 0.13 * max(text.count("\n") + 1 for text in below)
+    side = (width - _MARGIN - 0.05) / count
     rows = 2 if has_crops else 1
-    height = head + rows * side + 0.42
+    height = head + rows * side + foot
     figure = new_figure((width, height), look)
-    if title:
-        figure.text(0.1 / width, 1 - 0.1 / height, title, color=look.ink, fontsize=9.5, va="top")
-    apart = strip.nearest.groupby("picture")["distance"].mean()
-    for row, (name, pictures) in enumerate(
-        (("decoded", strip.pictures), ("crops", strip.crops))[:rows]
-    ):
+    style: dict[str, Any] = {"color": look.ink, "va": "top"}
+    top = 1 - 0.07 / height
+    figure.text(0.05 / width, top, "\n".join(lines), fontsize=8.5, linespacing=1.1, **style)
+    pairs = (("decoded", strip.pictures), ("crops", strip.crops))[:rows]
+    for row, (name, pictures) in enumerate(pairs):
         limits = percentile_limits(pictures[:, channel], 0.5)
         bottom = 1 - (head + (row + 1) * side) / height
         middle = bottom + side / 2 / height
-        figure.text(0.1 / width, middle, name, color=look.faint, fontsize=8, va="center")
+        aside: dict[str, Any] = {"rotation": 90, "va": "center", "ha": "center", "fontsize": 6.5}
+        figure.text(0.5 * _MARGIN / width, middle, name, color=look.faint, **aside)
         for number, picture in enumerate(pictures[:, channel]):
-            box = ((label + number * side) / width, bottom, 0.96 * side / width)
+            box = ((_MARGIN + number * side) / width, bottom, 0.96 * side / width)
             axes = figure.add_axes((*box, 0.96 * side / height))
             _draw_picture(axes, np.asarray(picture, float), limits)
-    for number, along in enumerate(strip.distance):
-        text = f"{along:.0f}"
-        if has_crops:
-            text += f"\n±{apart.get(number, math.nan):.1f}"
-        x = (label + (number + 0.48) * side) / width
-        style = {"color": look.ink, "fontsize": 7.5, "ha": "center", "va": "top"}
-        figure.text(x, 0.4 / height, text, **style)  # type: ignore[arg-type]
-    words = "distance\ncrops within" if has_crops else "distance"
-    figure.text(0.1 / width, 0.4 / height, words, color=look.faint, fontsize=6.5, va="top")
+    for number, text in enumerate(below):
+        x = (_MARGIN + (number + 0.48) * side) / width
+        y = (foot - 0.04) / height
+        figure.text(x, y, text, fontsize=7, ha="center", linespacing=1.1, **style)
     return figure
+
+
+def strip_labels(strip: FilmStrip) -> list[str]:
+    """Distance of each picture along the way, and how far its crops are from it."""
+    apart = strip.nearest.groupby("picture")["distance"].mean()
+    return [
+        f"{along:.0f}" + (f"\n±{apart[number]:.1f}" if number in apart.index else "")
+        for number, along in enumerate(strip.distance)
+    ]
 
 
 def _draw_picture(axes: Axes, picture: NDArray[np.float64], limits: tuple[float, float]) -> None:

@@ -52,7 +52,7 @@ class _Style(NamedTuple):
 
     def points(self, share: float, most: float) -> float:
         """Size of words."""
-        return min(max(share * self.font, 5.5), most)
+        return min(max(share * self.font, _SMALLEST), most)
 
 
 #: Lines of each verdict of a rate.
@@ -60,6 +60,12 @@ _LINES = {"rate": "-", "order of magnitude": "-", "upper limit": (0, (4, 2.5))}
 
 #: Height of the notes below the network in inches.
 _BELOW = 0.62
+
+#: Smallest words, in points.
+_SMALLEST = 6.2
+
+#: In figures narrower than this, in inches, there is no room for the names of the lines.
+_NARROW = 4.5
 
 #: Bend of the arrows, so that there and back are two.
 _BEND = 0.16
@@ -124,7 +130,7 @@ def network_figure(
 
 def node_radius(count: int) -> float:
     """Radius of a node on a circle of radius 1 with so many."""
-    return min(0.3, 0.62 * math.sin(math.pi / max(count, 3)))
+    return min(0.36, 0.62 * math.sin(math.pi / max(count, 3)))
 
 
 def draw_network(axes: Axes, network: Network, cards: Sequence[UnitCard], look: Theme) -> None:
@@ -135,7 +141,7 @@ def draw_network(axes: Axes, network: Network, cards: Sequence[UnitCard], look: 
     width, height = axes.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
     box = axes.get_position()
     shape = (width * box.width) / (height * box.height)
-    reach = 1 + 2.3 * radius
+    reach = 1 + 2.1 * radius
     wide, tall = max(reach * shape, reach), max(reach / shape, reach)
     axes.set(xlim=(-wide, wide), ylim=(-tall, tall), aspect="equal")
     axes.set_axis_off()
@@ -380,7 +386,7 @@ def order_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        Panels one below the other.
+        Panels one below the other; the lines are named where it is wide enough (4.5 inches).
 
     Raises
     ------
@@ -408,7 +414,10 @@ def order_figure(
     shares = [name for name in names if name.startswith("unit ")]
     panels = [*([shares] if shares else []), *([name] for name in names if name not in shares)]
     figure = new_figure(size, look)
-    parts = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    heights = [1.7 if panel is shares else 1.0 for panel in panels]
+    parts = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
     for axes, panel in zip(parts, panels, strict=True):
         axes.set_facecolor(look.paper)
         plain_axes(axes, look)
@@ -423,7 +432,8 @@ def order_figure(
     parts[-1].set_xlabel(words[against], color=look.ink, fontsize=8)
     if against == "frame":
         parts[-1].locator_params(axis="x", integer=True)
-    _legend(parts[0], shares, labels or {}, look)
+    if size[0] >= _NARROW:
+        _legend(parts[0], shares, labels or {}, look)
     figure.subplots_adjust(
         left=0.6 / size[0],
         right=1 - 0.15 / size[0],

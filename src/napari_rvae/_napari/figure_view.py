@@ -1,0 +1,233 @@
+"""A figure of the library in a dock: drawn in a thread at the dock's width, and clickable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
+from qtpy.QtWidgets import QSizePolicy, QWidget
+from superqt.utils import create_worker
+
+from napari_rvae._napari.jobs import explain
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Drawing", "FigureView"]
+
+#: Pixels of the screen for an inch of a figure.
+_DPI = 100.0
+
+#: A click hits what lies within so many pixels of the screen.
+_NEAR = 14.0
+
+#: The figure is drawn anew so many milliseconds after the width has changed.
+_SOON = 150
+
+#: Matplotlib is not made for several threads at once.
+_DRAWING = threading.Lock()
+
+_MARKER = "#ff5a36"
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure and what can be hit in it.
+
+    Attributes
+    ----------
+    figure
+        What is shown.
+    targets
+        Places that can be hit: ``x`` and, unless the whole height counts, ``y`` as shares of width
+        and height from the upper left; ``radius`` as a share of the width where they have one.
+    marks
+        Share of the width of each frame that a marker can stand at, by its number; and how far the
+        marker reaches down the figure.
+    """
+
+    figure: Figure
+    targets: pd.DataFrame | None = None
+    marks: dict[int, float] = field(default_factory=dict)
+    reach: tuple[float, float] = (0.0, 1.0)
+
+
+class FigureView(QWidget):
+    """Shows a figure as wide as itself.
+
+    Parameters
+    ----------
+    shape
+        Height over width.
+    text
+        What stands there while there is no figure.
+    """
+
+    hit = Signal(int)  # row of the targets
+    drawn = Signal()
+    failed = Signal(str)
+
+    def __init__(self, shape: float, text: str = "") -> None:
+        super().__init__()
+        self._shape, self._text = shape, text
+        self._make: Callable[[float, float, str], Drawing] | None = None
+        self._image: QImage | None = None
+        self.drawing: Drawing | None = None
+        self._worker: Any = None
+        self._theme = ""
+        self._again = False
+        self._mark: int | None = None
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_SOON)
+        self._soon.timeout.connect(self._draw)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMinimumWidth(200)
+
+    # ------------------------------------------------------------------ what is shown
+    def show_drawing(self, make: Callable[[float, float, str], Drawing] | None) -> None:
+        """Show another figure.
+
+        Parameters
+        ----------
+        make
+            Draws it, from width and height in inches and the theme ("light" or "dark"), in a
+            thread; None shows nothing.
+        """
+        self._make = make
+        if make is None:
+            self._image, self.drawing = None, None
+            self.update()
+        else:
+            self._soon.start(0)
+
+    def set_shape(self, shape: float) -> None:
+        """Change height over width."""
+        self._shape = shape
+        self._fit_height()
+
+    def mark(self, frame: int) -> None:
+        """Put the marker at a frame."""
+        self._mark = frame
+        self.update()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a figure is being drawn, or about to be."""
+        return self._worker is not None or self._soon.isActive()
+
+    def theme(self) -> str:
+        """Which theme suits the viewer's."""
+        return "dark" if self.palette().windowText().color().lightness() > 128 else "light"
+
+    def _draw(self) -> None:
+        if self._make is None or self.width() < 20:
+            return
+        if self._worker is not None:
+            self._again = True
+            return
+        size = self.width() / _DPI, self.width() * self._shape / _DPI
+        make, theme, ratio = self._make, self.theme(), self.devicePixelRatioF()
+        self._theme = theme
+
+        def work() -> tuple[Any, Drawing, np.ndarray[Any, Any]]:
+            with _DRAWING:
+                drawing = make(*size, theme)
+                drawing.figure.set_dpi(_DPI * ratio)
+                canvas: Any = drawing.figure.canvas
+                canvas.draw()
+                return make, drawing, np.asarray(canvas.buffer_rgba()).copy()
+
+        self._worker = create_worker(work, _ignore_errors=True)
+        self._worker.returned.connect(self._show)
+        self._worker.errored.connect(self._fail)
+        self._worker.finished.connect(self._end)
+        self._worker.start()
+
+    def _show(self, made: tuple[Any, Drawing, np.ndarray[Any, Any]]) -> None:
+        make, drawing, pixels = made
+        if make is not self._make:
+            return
+        height, width = pixels.shape[:2]
+        image = QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGBA8888)
+        self._image, self.drawing = image.copy(), drawing
+        self._shape = height / width  # a film strip knows better how tall it is
+        self._fit_height()
+        self.update()
+
+    def _fail(self, error: Exception) -> None:
+        self.failed.emit(explain(error, "A figure could not be drawn"))
+
+    def _end(self, _nothing: Any = None) -> None:
+        self._worker = None
+        if self._again:
+            self._again = False
+            self._draw()
+        else:
+            self.drawn.emit()
+
+    # ------------------------------------------------------------------ Qt's own
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Size that it is made for."""
+        return QSize(300, round(300 * self._shape))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw anew in the new width."""
+        super().resizeEvent(event)
+        self._fit_height()
+        if event.size().width() != event.oldSize().width() and self._make is not None:
+            self._soon.start(_SOON)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Follow the theme."""
+        super().changeEvent(event)
+        styled = event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
+        if styled and self._image is not None and self.theme() != self._theme:
+            self._soon.start(_SOON)
+
+    def _fit_height(self) -> None:
+        self.setFixedHeight(max(40, round(self.width() * self._shape)))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the figure and the marker."""
+        del event
+        with QPainter(self) as painter:
+            if self._image is None:
+                painter.setPen(self.palette().windowText().color())
+                flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+                painter.drawText(self.rect(), int(flags), self._text)
+                return
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+            painter.drawImage(QRect(0, 0, self.width(), self.height()), self._image)
+            marks = self.drawing.marks if self.drawing is not None else {}
+            if self.drawing is not None and self._mark in marks:
+                x = round(marks[self._mark] * self.width())
+                top, bottom = (round(share * self.height()) for share in self.drawing.reach)
+                painter.setPen(QPen(QColor(_MARKER), 1.2))
+                painter.drawLine(x, top, x, bottom)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Tell what was hit."""
+        place = event.position()
+        row = self.target_at(place.x(), place.y())
+        if row is not None:
+            self.hit.emit(row)
+
+    def target_at(self, x: float, y: float) -> int | None:
+        """Row of the target nearest to a place in pixels of the screen, or None."""
+        targets = None if self.drawing is None else self.drawing.targets
+        if targets is None or not len(targets):
+            return None
+        away = np.abs(targets["x"].to_numpy(float) * self.width() - x)
+        if "y" in targets:
+            away = np.hypot(away, targets["y"].to_numpy(float) * self.height() - y)
+            if "radius" in targets:
+                away = np.maximum(away - targets["radius"].to_numpy(float) * self.width(), 0)
+        row = int(away.argmin())
+        return row if away[row] <= _NEAR or "y" not in targets else None
