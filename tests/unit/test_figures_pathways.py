@@ -182,8 +182,8 @@ def test_landscape_is_drawn_with_units_ways_and_passages(landscape, plane, tmp_p
     axes = figure.axes[0]
     assert len(axes.lines) == 1 + 1 + 2
     assert len(axes.artists) == 2
-    words = "squared distances" if plane is None else "mean nothing"
-    assert words in axes.get_xlabel()
+    words = "of their squares" if plane is None else "mean nothing"
+    assert words in figure.texts[0].get_text().replace("\n", " ")
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     shown = landscape.sites[["p0", "p1"] if plane is None else list(plane)]
     assert ((shown > low) & (shown < high)).all(axis=None)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EventPage", "LandscapePage", "NetworkPage", "TimePage"]
 
 #: What rates can be given per, and what time can be drawn against.
-_PER = {"rates per frame": "frame", "rates per second": "second", "rates per dose": "dose"}
+_PER = {"per frame": "frame", "per second": "second", "per dose": "dose"}
 _AGAINST = {"over the frames": "frame", "over time": "time", "over the dose": "dose"}
 
 #: Pictures in a film strip.
@@ -90,7 +90,7 @@ class NetworkPage(_Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kind = _choice(["states of atoms", "states of places"], "Whose states", self._draw)
+        self.kind = _choice(["atoms", "places"], "States of dopant atoms, or of places", self._draw)
         self.per = _choice(list(_PER), "What the rates are given per", self._draw)
         self.add_row(self.kind, self.per)
         self.view = self.add_view(_SQUARE)

@@ -112,7 +112,7 @@ class PathwaysWidget(StepWidget):
 
     def _add_tracks(self) -> None:
         self.track_kind, self.track_column = QComboBox(), QComboBox()
-        self.track_kind.addItems(["tracks of atoms", "tracks of places"])
+        self.track_kind.addItems(["atoms", "places"])
         for box in (self.track_kind, self.track_column):
             leave_wheel(box)
             box.setMinimumWidth(60)
@@ -125,7 +125,7 @@ class PathwaysWidget(StepWidget):
         self.export = button(
             "Export…", "Write all figures and tables into a folder", self._ask_export
         )
-        self.add_row(self.track_kind, QLabel("by"), self.track_column)
+        self.add_row(QLabel("Tracks of"), self.track_kind, QLabel("by"), self.track_column)
         self.add_row(self.tracks, self.export)
 
     def _connect(self) -> None:

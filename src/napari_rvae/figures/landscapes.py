@@ -35,7 +35,7 @@ _SIDES = (0.28, 0.12, 0.62)
 _MARGIN = 0.2
 
 #: Characters of a caption in an inch.
-_CHARACTERS = 15
+_CHARACTERS = 17
 
 #: Colour of passages.
 _PASSAGE = "#ff5a36"
@@ -98,8 +98,7 @@ def landscape_figure(
     look = theme_of(theme)
     figure = new_figure(size, look)
     width, height = size
-    ink: dict[str, Any] = {"color": look.ink, "fontsize": 7.5}
-    left, bottom, right = 0.45 / width, 0.85 / height, 0.62 / width
+    left, bottom, right = 0.42 / width, 0.75 / height, 0.6 / width
     axes = figure.add_axes(
         (left, bottom, 1 - left - right, 1 - bottom - 0.12 / height), facecolor=look.paper
     )
@@ -132,11 +131,7 @@ def landscape_figure(
         _draw_passages(axes, passages, axis)
     _set_limits(axes, sites[list(axis)].to_numpy(float), equal=plane is None)
     _draw_units(axes, landscape, cards, axis, look)
-    if plane is None:
-        _words(axes, landscape, look)
-    else:
-        axes.set_xlabel(f"{across}\ndistances in the latents mean nothing by themselves", **ink)
-        axes.set_ylabel(up, **ink)
+    _caption(figure, landscape, plane, look)
     bar = figure.colorbar(
         dots,
         cax=figure.add_axes(
@@ -145,7 +140,6 @@ def landscape_figure(
     )
     bar.outline.set(edgecolor=look.faint, linewidth=0.5)
     bar.ax.tick_params(colors=look.ink, labelsize=7, length=2, width=0.5, which="both")
-    bar.set_label("share of sites with this picture", **ink)
     return figure
 
 
@@ -190,13 +184,22 @@ def landscape_targets(
     )
 
 
-def _words(axes: Axes, landscape: Landscape, look: Theme) -> None:
-    text = (
-        "distance of decoded pictures (noise of a pixel = 1); the plane of the first two principal "
-        f"axes shows {100 * landscape.view_share:.0f} % of the squared distances"
-    )
-    wide = int(_CHARACTERS * _inches(axes)[0])
-    axes.set_xlabel(textwrap.fill(text, max(wide, 20)), color=look.ink, fontsize=7.5)
+def _caption(
+    figure: Figure, landscape: Landscape, plane: tuple[str, str] | None, look: Theme
+) -> None:
+    """Say below the axes what they show."""
+    if plane is None:
+        text = (
+            "Distances of decoded pictures (noise of a pixel = 1): the plane of the first two "
+            f"principal axes shows {100 * landscape.view_share:.0f} % of their squares."
+        )
+    else:
+        text = f"{plane[0]} to the right, {plane[1]} upwards; distances in latents mean nothing."
+    text += " Colour: share of the sites with the same picture."
+    width, height = figure.get_size_inches()
+    lines = textwrap.fill(text, int(_CHARACTERS * width))
+    style: dict[str, Any] = {"color": look.ink, "fontsize": 7, "va": "bottom", "linespacing": 1.1}
+    figure.text(0.08 / width, 0.05 / height, lines, **style)
 
 
 def _draw_path(

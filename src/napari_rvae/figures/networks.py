@@ -256,7 +256,7 @@ def _draw_arrow(
     axes.text(
         middle[0],
         middle[1],
-        str(edge["text"]),
+        str(edge["text"]).replace(" (", "\n(") if font < _NARROW else str(edge["text"]),
         color=look.ink,
         fontsize=style.points(0.95, 7.5),
         ha="left" if side[0] > _ASIDE else "right" if side[0] < -_ASIDE else "center",
