@@ -29,8 +29,6 @@ from .analysis.landscape import (
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.order import order_parameters
-from .analysis.order_parameters import order_parameters, unit_shares
-from .analysis.shares import unit_shares
 from .analysis.track_quality import track_quality
 from .analysis.tracks import link_sites
 from .analysis.units import (
@@ -227,8 +225,6 @@ __all__ = [
     "tracks_layer",
     "traverse",
     "unit_cards",
-    "unit_shares",
-    "unit_shares",
     "units_from_layer",
     "vectors_layer",
     "view_sites",

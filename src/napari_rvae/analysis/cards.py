@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from napari_rvae.analysis.appearance import UNIT_COLOURS
-from napari_rvae.analysis.shares import join_units, unit_shares
+from napari_rvae.analysis.shares import count_units, join_units
 from napari_rvae.analysis.stands import (
     open_sides,
     site_rings,
@@ -77,7 +77,7 @@ class UnitCard:
     spacing
         Neighbour distance in pixels of the pictures; NaN where unknown.
     shares
-        One row for each frame, see :func:`unit_shares`.
+        One row for each frame, see :func:`~napari_rvae.analysis.shares.count_units`.
     beside
         Which units stand beside it: ``unit``, ``name``, ``share`` of its neighbours, ``per_site``.
     open_side
@@ -187,7 +187,7 @@ def unit_cards(
     facts = _Facts(
         sites=sites,
         pictures=UnitPictures.make(sites, summary, model, crops),
-        shares=unit_shares(units, table, frames_table),
+        shares=count_units(units, table, frames_table),
         beside=stands_beside(sites, units.names),
         open_side=open_sides(sites),
         rings=site_rings(sites),

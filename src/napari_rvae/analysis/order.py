@@ -15,6 +15,8 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_rvae.analysis.units import Units
+
     Array = NDArray[np.float64]
 
 __all__ = ["ENTROPY", "order_parameters"]
@@ -34,6 +36,7 @@ def order_parameters(
     table: pd.DataFrame,
     columns: Sequence[str] | None = None,
     *,
+    units: Units | None = None,
     frames_table: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Follow means of columns, shares of units and their entropy from frame to frame.
@@ -44,6 +47,8 @@ def order_parameters(
         Sites table with latents, units, or other numbers.
     columns
         Columns to take the mean of; the latents, if left out. Angles have no mean.
+    units
+        What :func:`~napari_rvae.find_units` returned; the table's own ``unit`` otherwise.
     frames_table
         ``Frames.table``: adds ``time``, and ``dose`` summed over the frames, where it has them.
 
@@ -79,15 +84,19 @@ def order_parameters(
     [['z0', 31.5]]
     """
     table = tables.validate_sites(table)
+    if units is not None:
+        table = tables.join_latents(
+            table.drop(columns="unit", errors="ignore"), units.table[["site_id", "unit"]]
+        )
     names = list(tables.latent_names(table) if columns is None else columns)
     missing = [name for name in names if name not in table or table[name].dtype.kind not in "fiub"]
     if missing:
         raise InputError(f"{', '.join(missing)}: no column of numbers of that name.")
-    units = np.unique(table.loc[table["unit"] >= 0, "unit"]) if "unit" in table else np.array([])
-    if not names and not units.size:
+    numbers = np.unique(table.loc[table["unit"] >= 0, "unit"]) if "unit" in table else np.array([])
+    if not names and not numbers.size:
         raise InputError("There are neither latents nor units to follow: train a model first.")
     parts = [
-        _of_source(table[table["source"] == source], names, units).assign(source=source)
+        _of_source(table[table["source"] == source], names, numbers).assign(source=source)
         for source in dict.fromkeys(sorted(table["source"]))
     ]
     order = ["source", "frame", "name", "value", "low", "high", "n"]

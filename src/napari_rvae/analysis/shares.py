@@ -1,4 +1,4 @@
-"""How large a share of the sites each structural unit has, frame by frame."""
+"""How many sites each structural unit has, frame by frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from napari_rvae.analysis.units import Units
 
-__all__ = ["join_units", "unit_shares"]
+__all__ = ["count_units", "join_units"]
 
 
 def join_units(units: Units, table: pd.DataFrame) -> pd.DataFrame:
@@ -30,10 +30,10 @@ def join_units(units: Units, table: pd.DataFrame) -> pd.DataFrame:
     return sites
 
 
-def unit_shares(
+def count_units(
     units: Units, table: pd.DataFrame, frames_table: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Share of each unit in each frame.
+    """Sites of each unit in each frame.
 
     Parameters
     ----------
@@ -60,12 +60,13 @@ def unit_shares(
     Examples
     --------
     >>> import pandas as pd
-    >>> from napari_rvae import Units, unit_shares
+    >>> from napari_rvae import Units
+    >>> from napari_rvae.analysis.shares import count_units
     >>> from napari_rvae.tables import make_sites
     >>> sites = make_sites(frame=[0, 0, 1, 1], y=[1.0, 2.0, 1.0, 2.0], x=[1.0] * 4)
     >>> table = sites[["site_id"]].assign(unit=[0, 0, 0, 1], unit_probability=1.0)
     >>> summary = pd.DataFrame({"unit": [0, 1], "name": ["host", "edge"], "count": [3, 1]})
-    >>> unit_shares(Units(table, summary), sites)["share"].tolist()
+    >>> count_units(Units(table, summary), sites)["share"].tolist()
     [1.0, 0.5, 0.0, 0.5]
     """
     sites = join_units(units, table)

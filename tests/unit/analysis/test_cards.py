@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import Crops, InputError, Units, simulate_graphene, unit_cards, unit_shares
+from napari_rvae import Crops, InputError, Units, simulate_graphene, unit_cards
 from napari_rvae.analysis.baselines import CropPCA
 from napari_rvae.analysis.poses import align_crops, find_turns, place_pictures
+from napari_rvae.analysis.shares import count_units
 from napari_rvae.analysis.stands import site_rings
 from napari_rvae.render import render_gaussians
 from napari_rvae.tables import make_sites
@@ -141,7 +142,7 @@ def test_shares_over_the_frames_are_right_and_the_trend_is_said(material, cards)
     assert cards[2].shares["count"].tolist() == [1, 1, 0, 0]
     assert cards[1].shares["share"].tolist() == [0.04] * 4
     frames = pd.DataFrame({"frame": range(4), "time": np.arange(4) * 0.5})
-    shares = unit_shares(units, sites, frames)
+    shares = count_units(units, sites, frames)
     assert shares["time"].tolist() == [0.0, 0.5, 1.0, 1.5] * 3
     assert (shares.groupby("frame")["share"].sum() == 1).all()
     assert (shares["share_sd"] > 0).all()
@@ -204,7 +205,7 @@ def test_one_unit_and_no_units_at_all(material):
     assert card.share == 1
     empty = Units(table.assign(unit=-1), summary.iloc[:0])
     assert unit_cards(empty, sites) == []
-    assert len(unit_shares(empty, sites)) == 0
+    assert len(count_units(empty, sites)) == 0
 
 
 def test_units_of_other_sites_are_refused(material):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import InputError, order_parameters
+from napari_rvae import InputError, Units, order_parameters
 from napari_rvae.analysis.order import ENTROPY
 from napari_rvae.tables import make_sites
 
@@ -80,3 +80,20 @@ def test_bad_input_is_told():
     assert np.isnan(order_parameters(few)["low"][0])
     nowhere = make_movie(np.full((2, 144), np.nan))
     assert order_parameters(nowhere)["value"].isna().all()
+
+
+def test_units_may_come_from_their_own_table():
+    sites = make_sites(frame=0, y=[0.0, 9.0, 18.0, 27.0], x=[0.0] * 4, unit=[7] * 4)
+    summary = pd.DataFrame({"unit": range(4), "name": list("abcd"), "count": 1})
+    table = sites[["site_id"]].assign(unit=range(4), unit_probability=1.0)
+    order = order_parameters(sites, units=Units(table, summary)).set_index("name")
+    assert order.loc[ENTROPY, "value"] == pytest.approx(np.log(4))
+    assert order.loc["unit 3", "value"] == 0.25
+    assert "unit 7" not in order.index
+
+
+def test_nothing_known_is_nan():
+    order = order_parameters(make_sites(frame=[0, 1], y=[0.0, 0.0], x=[0.0, 0.0], z0=[np.nan, 2.0]))
+    assert np.isnan(order["value"][0])
+    assert order["value"][1] == 2
+    assert order[["low", "high"]].isna().all(axis=None)
