@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_rvae.config import DetectConfig
@@ -19,7 +20,7 @@ from napari_rvae.detect.leftover import measure_leftover
 from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
 from napari_rvae.detect.sampling import middle, rows_agree
-from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level
+from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level, robust_sd
 from napari_rvae.render import render_gaussians
 
 __all__ = [
@@ -48,6 +49,18 @@ _SEEN_SNR = 0.7
 #: Noise cuts no blob in two that stands so many times ``min_snr`` above it, if the network sees
 #: both. (In frames that were smoothed it sees halves of fainter ones.)
 _WHOLE = 2.0
+
+#: An atom without a lattice has company if so many clear ones are nearer than the first number, in
+#: widths of their image. Else it must stand out of the noise of the empty ground, where that is
+#: known from so many pixels.
+_AROUND, _COMPANY, _GROUND = 8.0, 3, 400
+
+#: So many of a crystal's atoms must be clear before one is doubted that is near none of them.
+_ENOUGH_CLEAR = 0.6
+
+#: Points that are further apart than this, in widths of an atom's image, make no lattice: chance
+#: places would do for it.
+_SPARSE = 16.0
 
 #: Where rows show nothing in common, an atom must be this many times ``min_snr`` above the noise.
 _BEYOND_ROWS = 2.0
@@ -311,6 +324,8 @@ class FrameSearch:
         spacing = self.scale.spacing
         if not np.isfinite(spacing):
             spacing = nearest_spacing(points[likely])
+        if spacing > _SPARSE * self.scale.sigma:
+            spacing = math.nan
         before = None
         for _ in range(2):  # the second time without what the first has refuted
             view = lattice_view(points, fit.amplitude, likely, spacing, self.shape, before=before)
@@ -330,11 +345,67 @@ class FrameSearch:
             likely = clear | seen | ((snr >= least) & (expected | bright))
             whole = (chance >= _SURE) & (snr >= _WHOLE * config.min_snr)
             likely &= whole | ~_split_halves(points, support, likely, spacing)
+        supported = np.nan_to_num(view.support) >= config.min_lattice_support
+        likely &= ~self._is_ground(points, likely, supported, config)
         if not rows_agree(middle(self.fine.full, _ROWS_SIDE), self.fine.sigma):
             likely &= snr >= _BEYOND_ROWS * config.min_snr
         typical = np.median(fit.amplitude[likely]) if likely.any() else 0.0
         bright = fit.amplitude >= _FAINTEST * typical
         return likely & bright & (fit.amplitude > 0), view.support
+
+    def _is_ground(
+        self,
+        points: NDArray[np.float64],
+        likely: NDArray[np.bool_],
+        supported: NDArray[np.bool_],
+        config: DetectConfig,
+    ) -> NDArray[np.bool_]:
+        """Which points (N,) are no higher than noise can be where hardly any atoms are.
+
+        Fits of noise beside each other hold each other up, so that some look clear. The filtered
+        frame knows better: its noise is measured where no atoms are, whatever that noise is. Nor
+        does a lattice help where none of its atoms is near that is clear, if enough are elsewhere.
+        """
+        least, k, sigma = _ALONE * config.min_snr, self.fine.binning, self.scale.sigma
+        row, column = _pixels((points - (k - 1) / 2) / k, self.filtered.shape)
+        # the top of an atom may lie beside its fitted place
+        height = ndimage.maximum_filter(self.filtered, 3)[row, column]
+        white = np.sqrt(self.fine.variance[row, column])
+        expected = least * self.left / max(self.noise_sd, 1e-30) * white  # were the noise white
+        atoms = likely & (supported | (height >= expected))
+        ground = self._empty(points[atoms], _AROUND * sigma)
+        if not ground.size:
+            return np.zeros(len(points), bool)
+        strong = likely & (height >= least * robust_sd(ground) * white)
+        tree = cKDTree(points[strong].reshape(-1, 2))
+        near = np.asarray(tree.query_ball_point(points, _AROUND * sigma, return_length=True))
+        clear = _most(strong[likely], _ENOUGH_CLEAR)
+        alone = np.where(supported, clear & (near == 0), near < _COMPANY)
+        return np.asarray(~strong & alone)
+
+    def _empty(self, points: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+        """Filtered frame, in units of white noise, at pixels far from the points; none if few."""
+        k = self.fine.binning
+        side = radius / k / 2
+        shape = tuple(int(n / side) + 1 for n in self.filtered.shape)
+        there = np.zeros(shape)
+        there[_pixels((points - (k - 1) / 2) / k / side, shape)] = 1
+        there = ndimage.maximum_filter(there, 5)
+        step = max(1, int(self.fine.sigma))
+        rows, columns = (np.arange(0, n, step) for n in self.filtered.shape)
+        free = there[np.ix_((rows / side).astype(int), (columns / side).astype(int))] == 0
+        part = np.ix_(rows, columns)
+        if free.sum() < _GROUND:
+            return np.zeros(0)
+        return np.asarray((self.filtered[part] / np.sqrt(self.fine.variance[part]))[free])
+
+
+def _pixels(
+    places: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the pixels at places (N, 2), the nearest ones of the picture."""
+    row, column = np.rint(places).astype(int).T
+    return np.clip(row, 0, shape[0] - 1), np.clip(column, 0, shape[1] - 1)
 
 
 def _least_snr(snr: NDArray[np.float64], config: DetectConfig) -> float:
