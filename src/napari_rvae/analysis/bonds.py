@@ -35,8 +35,8 @@ LONGEST_BOND = 1.3
 #: Nearer than this is the same atom found twice, not a neighbour.
 SAME_ATOM = 0.2
 
-#: Longer than by the rules above, up to so many neighbour distances, is a bond only where no atom
-#: is in between; so many near atoms are looked at for that.
+#: A bond that is longer, up to so many neighbour distances, has no atom in between; so many near
+#: atoms are looked at for that.
 _LONGEST_RELATIVE, _AROUND = 1.5, 8
 
 #: Rings that are counted by their size; larger ones are one class.
