@@ -174,8 +174,8 @@ def describe_sites(
     triangulation that no bond divides. The lattice's two translations are fitted, by least squares,
     to the atoms of the same place of the cell that are one translation away (up to eight). With F
     the gradient that takes the reference's translations to them, F = V R: the strain is V - 1, the
-    rotation that of R. Where two sublattices stand on one finer lattice, as the columns of a perovskite
-    along [001], that lattice is meant: moving one against the other does not change it.
+    rotation that of R. Where two sublattices stand on one finer lattice, as the columns of a
+    perovskite along [001], that lattice is meant: moving one against the other does not change it.
 
     Examples
     --------
