@@ -205,8 +205,11 @@ def _host_units(units: Units | pd.DataFrame, hosts: Iterable[int] | None) -> set
     """Numbers of the units that are host."""
     if hosts is not None:
         return {int(number) for number in hosts}
-    named = {} if isinstance(units, pd.DataFrame) else units.names
-    return {0} | {unit for unit, name in named.items() if re.search(r"\bhost\b", name)}
+    if isinstance(units, pd.DataFrame):
+        return {0}
+    if "is_host" in units.summary:
+        return set(units.summary.loc[units.summary["is_host"].astype(bool), "unit"])
+    return {0} | {unit for unit, name in units.names.items() if re.search(r"\bhost\b", name)}
 
 
 class _Sites(NamedTuple):

@@ -153,6 +153,8 @@ def test_units_whose_name_says_so_are_host():
         {"unit": [0, 1, 2], "name": ["bright host", "dim host", "bright"], "count": 1}
     )
     assert find_fragments(sites, Units(table, summary)).summary["name"].tolist() == ["SiC4"]
+    flagged = summary.assign(name=["a", "b", "c"], is_host=[True, True, False])
+    assert find_fragments(sites, Units(table, flagged)).summary["name"].tolist() == ["SiC4"]
     assert len(find_fragments(sites, table, hosts=[0, 1, 2])) == 0
 
 
