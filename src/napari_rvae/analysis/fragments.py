@@ -105,8 +105,8 @@ def find_fragments(
     Parameters
     ----------
     table
-        Sites table. ``species`` (:func:`~napari_rvae.classify_atoms`) names the atoms; without it
-        ``amplitude`` tells atoms "A" from brighter ("A+") and dimmer ones ("A-").
+        Sites table. ``species`` (:func:`~napari_rvae.classify_atoms`) names the atoms; where it
+        says nothing, ``amplitude`` tells atoms "A" from brighter ("A+") and dimmer ones ("A-").
         ``lattice_track_id`` and ``track_id`` (:func:`~napari_rvae.link_sites`) let fragments be
         followed.
     units
@@ -278,7 +278,12 @@ def _species(table: pd.DataFrame) -> Words:
     if "species" not in table:
         return named
     given = table["species"].fillna("").to_numpy(np.str_)
-    return np.where(given == "", "A" if (given == "").all() else "?", given)
+    # atoms off the lattice, or with nothing to compare with, have no species of their own
+    unknown = (given == "") | (given == tables.OFF_LATTICE)
+    if unknown.all():
+        return named
+    names, counts = np.unique(given[~unknown], return_counts=True)
+    return np.where(unknown, np.where(named == "A", names[counts.argmax()], named), given)
 
 
 class _FrameGraph(NamedTuple):

@@ -145,6 +145,17 @@ def test_brightness_stands_in_for_the_species_and_elements_can_be_named():
     assert alike.summary["name"].tolist() == ["A"]
 
 
+def test_an_atom_without_a_species_of_its_own_is_named_by_its_brightness():
+    sites = _square([{(3, 3)}])
+    bright = sites["species"] == "Si"
+    table = sites.assign(
+        species=np.where(bright, "off lattice", np.where(sites["x"] == 20, "", "A")),
+        amplitude=np.where(bright, 4.0, 1.0),
+    )
+    found = find_fragments(table, _units(sites, bright), elements={"A": "C", "A+": "Si"})
+    assert found.summary["name"].tolist() == ["SiC4"]
+
+
 def test_units_whose_name_says_so_are_host():
     sites = _square([{(3, 3)}])
     unit = np.where(sites["species"] == "Si", 2, sites["site_id"] % 2)
