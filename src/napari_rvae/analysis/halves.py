@@ -207,9 +207,11 @@ def split_half(
     is 0.6 or more, and do not if its 95 % interval (bootstrap over areas) lies below 0.5.
     **Angles**: root mean square difference modulo the symmetry, less its mean over the nearest
     neighbours in the latents, since each model turns its pictures as it likes; they agree below
-    0.35 of the difference by chance, and do not above 0.75. **Latents**: canonical correlations,
-    found on half the crops and taken on the other; they agree if half of the directions have 0.8
-    or more, and do not if none has 0.5. In between one cannot tell.
+    0.35 of the difference by chance, and do not above 0.75. **Latents**: canonical correlations of
+    the latents of one model with those of the other and their products of two (latents are defined
+    up to a smooth map only), found on half the crops and taken on the other, the mean of both ways
+    round; they agree if half of the directions have 0.8 or more, and do not if none has 0.5. In
+    between one cannot tell.
 
     Frames of a movie show the same atoms: halves by frames tell whether noise was taken for
     structure, not whether another specimen would show the same.
@@ -458,7 +460,11 @@ def _latents_verdict(seen: Evidence) -> HalfVerdict:
         who = "Neither model uses a latent" if max(in_use) == 0 else "Only one model uses latents"
         return HalfVerdict("latents", answer, math.nan, nothing, who + ".")
     own, theirs = seen.latents(seen.table), seen.other_latents(seen.other_table)
-    found = canonical_correlations(own, theirs, seen.rng())
+    # a latent space is known only up to a smooth map: each is compared with one bent by the other
+    ways = (canonical_correlations(_bent(own), theirs, seen.rng()),
+            canonical_correlations(own, _bent(theirs), seen.rng()))  # fmt: skip
+    least = min(len(way) for way in ways)
+    found = np.mean([way[:least] for way in ways], axis=0)
     back = int((found >= _DIRECTION).sum())
     answer = "agrees" if 2 * back >= len(found) else "cannot tell"
     if found.max() < _NO_DIRECTION:
@@ -466,3 +472,10 @@ def _latents_verdict(seen: Evidence) -> HalfVerdict:
     each = ", ".join(f"{correlation:.2f}" for correlation in found)
     text = f"{back} of {len(found)} directions come back (canonical correlations {each})."
     return HalfVerdict("latents", answer, float(found.mean()), nothing, text)
+
+
+def _bent(z: Array) -> Array:
+    """Latents (N, L) with their products of two, (N, L (L + 3) / 2)."""
+    scaled = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-12)
+    one, other = np.triu_indices(z.shape[1])
+    return np.concatenate([scaled, scaled[:, one] * scaled[:, other]], axis=1)
