@@ -137,6 +137,7 @@ class Tour:
         """Find units, choose a card, name the atoms, and go to an example."""
         for layer in self.viewer.layers:
             layer.visible = not layer.name.endswith("(directions)")
+        self.viewer.reset_view()
         units = self.widget(3)
         units.find_button.click()
         self.wait(lambda: units.workspace.job("units") is None)

@@ -14,6 +14,7 @@ import pytest
 import napari_rvae
 from napari_rvae import config, errors, runs
 from napari_rvae.analysis.halves import HalfVerdict
+from napari_rvae.analysis.units import Units
 from napari_rvae.cli import main, pipeline, viewer
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
@@ -442,7 +443,7 @@ def checked(stand_ins, tmp_path, movie, monkeypatch):
     model = SimpleNamespace(crop_config=config.CropConfig(window_nd=2), config="options")
     monkeypatch.setattr(runs.Run, "load_model", lambda _run, _device: model)
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
-    return str(runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
+    return str(runs.runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
 
 
 def test_the_model_of_an_earlier_run_is_checked(checked, stand_ins, movie, capsys):
@@ -482,7 +483,7 @@ def test_halves_of_a_run_are_trained_apart_with_its_options(
 def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path):
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
     mine = config.CropConfig(window_nd=3)
-    folder = runs.save_run(tmp_path / "mine", sites=sites, configs=[mine])
+    folder = runs.runs.save_run(tmp_path / "mine", sites=sites, configs=[mine])
     assert main(["check", str(folder), movie]) == 0
     assert stand_ins.crops == mine
 
@@ -490,7 +491,7 @@ def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path)
 def test_what_cannot_be_checked_is_one_line(checked, stand_ins, movie, tmp_path, capsys):
     small = tmp_path / "small.npy"
     np.save(small, np.zeros((48, 48)))
-    empty = str(runs.save_run(tmp_path / "empty"))
+    empty = str(runs.runs.save_run(tmp_path / "empty"))
     for argv, said in (
         ([checked, str(small)], "give the movie that the run was made from"),
         ([empty, movie], "holds no sites"),
@@ -520,7 +521,7 @@ def shown(monkeypatch):
 @pytest.fixture
 def saved(tmp_path):
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
-    return str(napari_rvae.save_run(tmp_path / "saved", sites=sites))
+    return str(napari_rvae.runs.save_run(tmp_path / "saved", sites=sites))
 
 
 @pytest.mark.parametrize("name", [".", "run.json"])
@@ -543,7 +544,7 @@ def test_an_earlier_run_is_shown_over_its_movie(shown, saved, movie):
 @pytest.mark.filterwarnings("default::UserWarning")  # as for a user
 def test_another_movie_of_the_same_shape_is_warned_of(shown, tmp_path, movie, capsys):
     sites, other = make_sites(frame=0, y=[8.0], x=[8.0]), np.zeros((64, 64))
-    folder = napari_rvae.save_run(tmp_path / "saved", sites=sites, frames=other)
+    folder = napari_rvae.runs.save_run(tmp_path / "saved", sites=sites, frames=other)
     assert main(["view", str(folder), movie]) == 0
     err = capsys.readouterr().err
     assert err.startswith("napari-rvae: warning: The frames have the shape")
@@ -552,7 +553,7 @@ def test_another_movie_of_the_same_shape_is_warned_of(shown, tmp_path, movie, ca
 
 def test_a_movie_of_another_shape_is_one_line(shown, tmp_path, movie, capsys):
     sites, other = make_sites(frame=0, y=[8.0], x=[8.0]), np.zeros((48, 64))
-    folder = napari_rvae.save_run(tmp_path / "saved", sites=sites, frames=other)
+    folder = napari_rvae.runs.save_run(tmp_path / "saved", sites=sites, frames=other)
     assert main(["view", str(folder), movie]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -694,3 +695,35 @@ def test_metrics_are_printed_aligned(capsys):
 
 def test_the_pipeline_is_public_to_benchmarks():
     assert callable(pipeline.analyse_movie)
+
+
+# ---------------------------------------------------------------------- units of an earlier run
+@pytest.fixture
+def run_with_units(tmp_path):
+    y, x = 10.0 * np.indices((8, 8)).reshape(2, -1)
+    sites = make_sites(frame=0, y=y, x=x)
+    unit = (np.arange(64) == 27).astype(int)
+    table = sites[["site_id"]].assign(unit=unit, unit_probability=1.0)
+    summary = pd.DataFrame({"unit": [0, 1], "name": ["host", "adatom"], "count": [63, 1]})
+    return runs.save_run(tmp_path / "run", sites=sites, units=Units(table, summary))
+
+
+def test_units_of_a_run_are_told_and_drawn(run_with_units, tmp_path, capsys):
+    folder = tmp_path / "units"
+    assert main(["units", str(run_with_units), "--out", str(folder), "--format", "svg"]) == 0
+    said = capsys.readouterr().out
+    assert "1  adatom" in said
+    assert "Beside 'host' (100 %)" in said
+    assert {"units.svg", "units.csv"} <= {path.name for path in folder.iterdir()}
+    assert main(["units", str(run_with_units), "--out", str(folder), "--format", "svg"]) == 1
+    assert "there already" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_units_is_one_line(run_with_units, tmp_path, capsys):
+    assert main(["units", str(run_with_units), "--elements", "carbon"]) == 1
+    assert "A = C" in capsys.readouterr().err
+    assert main(["units", str(run_with_units), "--cut", "3"]) == 1
+    assert "find them again" in capsys.readouterr().err
+    plain = runs.save_run(tmp_path / "plain", sites=make_sites(frame=0, y=[1.0], x=[1.0]))
+    assert main(["units", str(plain)]) == 1
+    assert "no units" in capsys.readouterr().err

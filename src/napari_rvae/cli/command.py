@@ -21,6 +21,7 @@ from napari_rvae.cli.options import (
     read_options,
 )
 from napari_rvae.cli.progress import Progress, say, warn
+from napari_rvae.cli.units import add_units_command, tell_units
 from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ latent variables and units of every atom.
   napari-rvae run MOVIE       the whole way on your own movie or image
   napari-rvae view RUN        an earlier result in napari
   napari-rvae check RUN MOVIE what the model of an earlier result has learned, and what not
+  napari-rvae units RUN       what the units of an earlier result are, in words and pictures
 """
 
 _STEPS = """\
@@ -271,6 +273,10 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
         _add_common(command, advanced=advanced)
     _add_view(commands)
     _add_check(commands)
+    units = add_units_command(commands, _EXIT_CODES)
+    _add_channel(units)
+    _add_debug(units)
+    units.set_defaults(command=_units, name="units")
     parser.set_defaults(scene=None)
     return parser
 
@@ -448,6 +454,11 @@ def _check(arguments: argparse.Namespace) -> None:
     print_checks(check_run(run, frames, other, progress, device=arguments.device))
     if arguments.split_half:
         print_halves(halve_run(run, frames, progress, device=arguments.device))
+
+
+def _units(arguments: argparse.Namespace) -> None:
+    frames = None if arguments.movie is None else _read_movie(arguments)
+    tell_units(arguments, frames)
 
 
 def _scene_of(result: Result, folder: Path | None) -> Scene:
