@@ -279,6 +279,18 @@ def test_a_card_selects_its_sites_and_an_example_is_flown_to(qtbot, viewer, open
 
 
 @no_window
+def test_points_that_are_selected_choose_their_card(qtbot, opened, sites):
+    unit = opened.cards.cards[-1].unit
+    row = int(np.flatnonzero(sites.features["unit"] == unit)[0])
+    sites.selected_data = {row}
+    qtbot.waitUntil(lambda: opened.cards.units() == [unit])
+    assert sites.selected_data == {row}  # the card does not select the others in turn
+    assert opened.examples.isVisibleTo(opened)
+    sites.selected_data = set()
+    qtbot.waitUntil(lambda: opened.cards.units() == [])
+
+
+@no_window
 def test_atoms_get_their_names(qtbot, opened, sites):
     widget = opened
     widget.elements.setText("A = C")

@@ -56,6 +56,7 @@ class UnitsWidget(StepWidget):
         self._layer: Any = None
         self._own_image = False
         self._described = ""
+        self._selected: frozenset[int] = frozenset()  # points that a card has selected
         self._opened: Any = None  # features whose cards were asked for
         self.sites = self.add_layer_choice("Sites", is_sites, tip="Points with latents")
         self.image = self.add_layer_choice(
@@ -139,6 +140,10 @@ class UnitsWidget(StepWidget):
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON)
         self._soon.timeout.connect(partial(self.attempt, self.refresh))
+        self._pointed = QTimer(self)
+        self._pointed.setSingleShot(True)
+        self._pointed.setInterval(_SOON)
+        self._pointed.timeout.connect(self._on_points)
         self.listen(self.viewer.layers.events.inserted, self._choose_image)
         self._undo.append(lambda: self._follow(None))
         self.image.activated.connect(self._on_image_picked)
@@ -304,12 +309,32 @@ class UnitsWidget(StepWidget):
     # ------------------------------------------------------------------ what the user chooses
     def _on_chosen(self) -> None:
         """Show the chosen unit's words and examples, and select its sites."""
+        self._show_chosen()
+        self.attempt(lambda: self._select(self.cards.units()))
+
+    def _show_chosen(self) -> None:
         chosen = self.cards.chosen_cards()
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
         if len(chosen) == 1:  # the examples have taken some of the list's room
             QTimer.singleShot(0, self.cards, self.cards.show_chosen)
         self._enable(state_of(self._layer))
-        self.attempt(lambda: self._select([card.unit for card in chosen]))
+
+    def _on_points(self) -> None:
+        """Choose the cards of the points that the user has selected in the viewer."""
+
+        def choose() -> None:
+            from napari_rvae.layers.units import units_of_points
+
+            rows = frozenset(self._layer.selected_data)
+            if rows != self._selected and len(rows) <= _MOST_SELECTED:
+                self._selected = rows
+                self.cards.blockSignals(True)  # noqa: FBT003 - the points are selected already
+                self.cards.choose(units_of_points(self._layer, rows))
+                self.cards.blockSignals(False)  # noqa: FBT003
+                self._show_chosen()
+
+        if self._layer is not None and self.cards.cards:
+            self.attempt(choose)
 
     def _select(self, units: list[int]) -> None:
         from napari_rvae.layers.units import points_of
@@ -321,7 +346,8 @@ class UnitsWidget(StepWidget):
         if rows.size > _MOST_SELECTED and layer.ndim == 3:
             frame = round(layer.world_to_data(self.viewer.dims.point)[0])
             rows = points_of(layer, units, frame=frame)
-        layer.selected_data = {int(row) for row in rows[:_MOST_SELECTED]}
+        self._selected = frozenset(int(row) for row in rows[:_MOST_SELECTED])
+        layer.selected_data = set(self._selected)
         if rows.size:
             self.viewer.layers.selection.active = layer
 
@@ -440,12 +466,17 @@ class UnitsWidget(StepWidget):
             return
         if self._layer is not None:
             self._layer.events.features.disconnect(self._refresh_soon)
+            self._layer.selected_data.events.items_changed.disconnect(self._points_soon)
         if layer is not None:
             layer.events.features.connect(self._refresh_soon)
-        self._layer = layer
+            layer.selected_data.events.items_changed.connect(self._points_soon)
+        self._layer, self._selected = layer, frozenset()
 
     def _refresh_soon(self, _event: Any = None) -> None:
         self._soon.start()
+
+    def _points_soon(self, *_changes: Any) -> None:
+        self._pointed.start()
 
     def _on_image_picked(self) -> None:
         self._own_image = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_rvae.analysis.units import Units
 
-__all__ = ["points_of", "rows_of_sites", "show_units", "units_from_layer"]
+__all__ = ["points_of", "rows_of_sites", "show_units", "units_from_layer", "units_of_points"]
 
 #: Columns of units in the features of a layer.
 _COLUMNS = ("unit", "unit_probability", "environment", "environment_probability")
@@ -129,6 +130,15 @@ def points_of(layer: Any, units: list[int], *, frame: int | None = None) -> NDAr
     if frame is not None and "frame" in features:
         chosen &= features["frame"] == frame
     return np.flatnonzero(chosen)
+
+
+def units_of_points(layer: Any, rows: Iterable[int]) -> list[int]:
+    """Units of some points, by their numbers; ascending, without -1."""
+    features = _features_of(layer)
+    if "unit" not in features:
+        return []
+    units = features["unit"].to_numpy(np.int64)[list(rows)]
+    return [int(unit) for unit in np.unique(units) if unit >= 0]
 
 
 def rows_of_sites(layer: Any, site_id: list[int]) -> NDArray[np.int64]:
