@@ -45,13 +45,9 @@ class HalvesList(QWidget):
             line.show_text(text.removeprefix("Halves of the data, "), _SHOWN_AS[level])
             line.setToolTip(advice)
             self.lines.append(line)
-        levels = [level for level, _, _ in wanted]
-        counts = {"agree": levels.count("good"), "do not": levels.count("bad")}
-        counts["cannot tell"] = len(levels) - sum(counts.values())
-        said = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
         if wanted:
-            box = folded(f"Two halves of the data: {said}", *self.lines)
-            if counts["do not"]:
+            box = folded("Is it real? What two halves of the data say", *self.lines)
+            if any(level == "bad" for level, _, _ in wanted):
                 box.expand(animate=False)
             self._column.addWidget(box)
         self.setVisible(bool(wanted))

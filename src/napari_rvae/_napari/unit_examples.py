@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
@@ -20,6 +21,13 @@ __all__ = ["Examples", "UnitExamples"]
 
 #: Side of an example and the gap between two, in pixels of the screen.
 _SIDE, _GAP = 42, 5
+#: Lines of the words that are shown; the tooltip has them all.
+_LINES = 6
+
+HINT = (
+    "Click a card: its sites are selected, and what it is and examples appear here. "
+    "Ctrl and click chooses several, a double click gives another name."
+)
 
 
 class Examples(QWidget):
@@ -38,7 +46,11 @@ class Examples(QWidget):
         """One row of a few pictures."""
         return QSize(3 * (_SIDE + _GAP), _SIDE)
 
-    def show_sites(self, sites: NDArray[np.int64], crops: NDArray[np.float32]) -> None:
+    def show_sites(
+        self,
+        sites: NDArray[np.int64] | Sequence[int],
+        crops: NDArray[np.float32] | Sequence[Any],
+    ) -> None:
         """Show sites with their crops (n, S, S), or by a ring where there are none."""
         self.sites = [int(site) for site in sites]
         pictures: list[Any] = list(crops) if len(crops) == len(sites) else [None] * len(sites)
@@ -85,7 +97,11 @@ class Examples(QWidget):
 
 
 class UnitExamples(QWidget):
-    """What a chosen unit is in words, and its examples; hidden while none is chosen."""
+    """What a chosen unit is in words, and its examples.
+
+    It is as tall without a unit as with one: the list above must not move between the two clicks
+    of a double click.
+    """
 
     wanted = Signal(int)
 
@@ -94,6 +110,7 @@ class UnitExamples(QWidget):
         self.caption = QLabel()
         self.caption.setWordWrap(True)
         self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.caption.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.typical, self.unsure = Examples(), Examples()
         self._labels = QLabel("Typical sites"), QLabel("Least sure sites")
         column = QVBoxLayout(self)
@@ -107,13 +124,15 @@ class UnitExamples(QWidget):
         self.show_card(None)
 
     def show_card(self, card: UnitCard | None) -> None:
-        """Show one unit's words and examples, nothing for None."""
-        self.setVisible(card is not None)
+        """Show one unit's words and examples, a hint for None."""
+        self.caption.setFixedHeight(_LINES * self.caption.fontMetrics().lineSpacing())
+        self.caption.setText(HINT if card is None else card.caption)
+        self.caption.setToolTip("" if card is None else card.caption.replace(". ", ".\n"))
         if card is None:
-            return
-        self.caption.setText(card.caption)
-        self.typical.show_sites(card.typical, card.typical_crops)
-        self.unsure.show_sites(card.unsure, card.unsure_crops)
+            for row in (self.typical, self.unsure):
+                row.show_sites((), ())
+        else:
+            self.typical.show_sites(card.typical, card.typical_crops)
+            self.unsure.show_sites(card.unsure, card.unsure_crops)
         for label, row in zip(self._labels, (self.typical, self.unsure), strict=True):
-            label.setVisible(bool(row.sites))
-            row.setVisible(bool(row.sites))
+            label.setEnabled(bool(row.sites))

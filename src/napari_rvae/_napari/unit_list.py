@@ -19,7 +19,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QFont, QMouseEvent, QPainter, QPalette, QPixmap
+from qtpy.QtGui import QColor, QFont, QMouseEvent, QPainter, QPaintEvent, QPalette, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QLineEdit,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     Index = QModelIndex | QPersistentModelIndex
 
 __all__ = ["UnitList"]
+
+EMPTY = "A card of each unit: picture, mean crop, atoms, share"
 
 #: Where a row of the list keeps its card and its pixmaps.
 _CARD, _PIXMAPS = int(Qt.ItemDataRole.UserRole), int(Qt.ItemDataRole.UserRole) + 1
@@ -281,6 +283,19 @@ class UnitList(QListView):
         for row, card in enumerate(self._model.cards):
             if card.unit in units:
                 selection.select(self._model.index(row), selection.SelectionFlag.Select)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Say what will be here while there are no cards."""
+        super().paintEvent(event)
+        if self._model.cards:
+            return
+        faint = QColor(self.palette().color(QPalette.ColorRole.Text))
+        faint.setAlphaF(0.6)
+        with QPainter(self.viewport()) as painter:
+            painter.setPen(faint)
+            box = self.viewport().rect().adjusted(12, 12, -12, -12)
+            flags = int(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
+            painter.drawText(box, flags | int(Qt.TextFlag.TextWordWrap), EMPTY)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Choose nothing by a click beside the cards."""

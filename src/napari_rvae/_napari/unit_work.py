@@ -432,9 +432,15 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
 
     def then(verdicts: list[tuple[str, str, str]], _outcome: Outcome) -> None:
         record_of(layer)["halves"] = [list(verdict) for verdict in verdicts]
-        bad = any(level == "bad" for level, _, _ in verdicts)
-        said = "the halves do not agree on all of it" if bad else "no half contradicts the other"
-        workspace.say("units", f"Is it real? {said}.", "warning" if bad else "done")
+        levels = [level for level, _, _ in verdicts]
+        words = {"good": "agrees", "bad": "does not agree", "info": "cannot be told"}
+        said = ", ".join(
+            f"{levels.count(level)} of {len(levels)} {word}"
+            for level, word in words.items()
+            if level in levels
+        )
+        shown = "warning" if "bad" in levels else "info" if "info" in levels else "done"
+        workspace.say("units", f"Is it real? {said}; see below.", shown)
 
     return workspace.start("units", "Is it real?", work, then)
 

@@ -38,6 +38,9 @@ FIXED = "These units come without their tree: find them again to merge or split 
 #: Selecting more points than this makes the viewer slow: then those of the frame are selected.
 _MOST_SELECTED = 20_000
 
+#: Least width of the buttons that stand four in a row, in pixels of the screen.
+_NARROW = 48
+
 #: Many events come in a row; what they change is shown once, so many milliseconds later.
 _SOON = 50
 
@@ -120,6 +123,8 @@ class UnitsWidget(StepWidget):
         self.split = button("Split", ONE, self.split_chosen)
         self.undo = button("Undo", "", self.undo_edit)
         self.redo = button("Redo", "", self.redo_edit)
+        for made in (self.merge, self.split, self.undo, self.redo):
+            made.setMinimumWidth(_NARROW)  # or four of them would widen the dock
         self.add_row(self.merge, self.split, self.undo, self.redo)
 
     def _add_cards(self) -> None:
@@ -315,8 +320,7 @@ class UnitsWidget(StepWidget):
     def _show_chosen(self) -> None:
         chosen = self.cards.chosen_cards()
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
-        if len(chosen) == 1:  # the examples have taken some of the list's room
-            QTimer.singleShot(0, self.cards, self.cards.show_chosen)
+        self.cards.show_chosen()
         self._enable(state_of(self._layer))
 
     def _on_points(self) -> None:
@@ -383,6 +387,7 @@ class UnitsWidget(StepWidget):
         state = state_of(layer)
         self.cards.show_cards(() if state is None else state.now.cards)
         chosen = self.cards.chosen_cards()
+        self.examples.setVisible(state is not None)
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
         self.verdicts.show_lines(record_of(layer).get("halves", ()))
         self._show_slider(state)
