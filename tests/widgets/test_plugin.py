@@ -31,7 +31,7 @@ from napari_rvae.cli import main
 from napari_rvae.layers import METADATA_KEY, run_layers
 from napari_rvae.runs import load_run
 
-WIDGETS = ("Detect", "Train", "Latents", "Units")
+WIDGETS = ("Detect", "Train", "Latents", "Units", "Pathways")
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ _ROWS, _HEIGHT = 9, 22
 class _Events(QAbstractTableModel):
     """Events as Qt wants them."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QTableView) -> None:
+        super().__init__(parent)
         self.rows: list[tuple[Any, ...]] = []
         self.labels: list[int] = []
 
@@ -86,8 +86,9 @@ class EventList(QTableView):
 
     def __init__(self) -> None:
         super().__init__()
-        self._events = _Events()
-        self._sorted = QSortFilterProxyModel()
+        # as children, so that Qt takes them down in its own order
+        self._events = _Events(self)
+        self._sorted = QSortFilterProxyModel(self)
         self._sorted.setSourceModel(self._events)
         self._sorted.setSortRole(Qt.ItemDataRole.UserRole)
         self.setModel(self._sorted)

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
+from napari_rvae._napari.pathway_state import Found, found_of
 from napari_rvae._napari.unit_state import UnitState, state_of
 from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Workspace
@@ -47,6 +48,7 @@ class _Results:
     sites: pd.DataFrame
     record: dict[str, Any]
     units: UnitState | None
+    pathways: Found | None
 
 
 def _take(sites: Any, image: Any) -> _Results:
@@ -56,7 +58,13 @@ def _take(sites: Any, image: Any) -> _Results:
     if sites is None:
         raise InputError("There are no sites: detect atoms first (widget Detect).")
     frames = None if image is None else frames_from_layer(image)
-    return _Results(frames, sites_from_layer(sites, image), dict(record_of(sites)), state_of(sites))
+    return _Results(
+        frames,
+        sites_from_layer(sites, image),
+        dict(record_of(sites)),
+        state_of(sites),
+        found_of(sites),
+    )
 
 
 # ---------------------------------------------------------------------- a table
@@ -157,6 +165,9 @@ def start_save(
         found_with = None if results.units is None else results.units.material.config
         if found_with is not None:
             configs["UnitConfig"] = found_with
+        ways = results.pathways
+        if ways is not None and ways.config is not None:
+            configs["PathwayConfig"] = ways.config
         # a model has nothing to do with sites that it has not encoded
         if latent_names(results.sites):
             made_by = results.record.get("model", "")
@@ -171,6 +182,7 @@ def start_save(
             sites=results.sites,
             model=rvae,
             units=_units(results, run),
+            pathways=None if ways is None else ways.pathways,
             configs=configs.values(),
             overwrite=overwrite,
         )

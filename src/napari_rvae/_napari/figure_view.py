@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, QRect, QSize, Qt, QTimer, Signal
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
-from superqt.utils import create_worker
 
 from napari_rvae._napari.jobs import explain
 
@@ -30,8 +31,8 @@ _NEAR = 14.0
 #: The figure is drawn anew so many milliseconds after the width has changed.
 _SOON = 150
 
-#: Matplotlib is not made for several threads at once.
-_DRAWING = threading.Lock()
+#: All figures are drawn in one thread, as Matplotlib is not made for several.
+_THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="figures")
 
 _MARKER = "#ff5a36"
 
@@ -58,6 +59,21 @@ class Drawing:
     reach: tuple[float, float] = (0.0, 1.0)
 
 
+class _Messenger(QObject):
+    """Brings what the thread has drawn to the views; it outlives all of them."""
+
+    done = Signal(object, object)  # token, and the drawing and its pixels, or an exception
+
+
+_MESSENGERS: list[_Messenger] = []
+
+
+def _messenger() -> _Messenger:
+    if not _MESSENGERS:
+        _MESSENGERS.append(_Messenger())
+    return _MESSENGERS[0]
+
+
 class FigureView(QWidget):
     """Shows a figure as wide as itself.
 
@@ -79,14 +95,17 @@ class FigureView(QWidget):
         self._make: Callable[[float, float, str], Drawing] | None = None
         self._image: QImage | None = None
         self.drawing: Drawing | None = None
-        self._worker: Any = None
+        self._token: object = None  # of the figure that is being drawn
         self._theme = ""
         self._again = False
+        self._drawing_of: Any = None
         self._mark: int | None = None
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON)
         self._soon.timeout.connect(self._draw)
+        self._messenger = _messenger()
+        self._messenger.done.connect(self._finish)  # Qt disconnects it when this widget goes
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMinimumWidth(200)
 
@@ -107,6 +126,11 @@ class FigureView(QWidget):
         else:
             self._soon.start(0)
 
+    def show_text(self, text: str) -> None:
+        """Show a text instead of a figure."""
+        self._text = text
+        self.show_drawing(None)
+
     def set_shape(self, shape: float) -> None:
         """Change height over width."""
         self._shape = shape
@@ -120,7 +144,7 @@ class FigureView(QWidget):
     @property
     def is_busy(self) -> bool:
         """Whether a figure is being drawn, or about to be."""
-        return self._worker is not None or self._soon.isActive()
+        return self._token is not None or self._soon.isActive()
 
     def theme(self) -> str:
         """Which theme suits the viewer's."""
@@ -129,48 +153,37 @@ class FigureView(QWidget):
     def _draw(self) -> None:
         if self._make is None or self.width() < 20:
             return
-        if self._worker is not None:
+        if self._token is not None:
             self._again = True
             return
         size = self.width() / _DPI, self.width() * self._shape / _DPI
-        make, theme, ratio = self._make, self.theme(), self.devicePixelRatioF()
-        self._theme = theme
+        self._theme = self.theme()
+        self._token = token = object()
+        work = partial(_drawn, self._make, size, self._theme, self.devicePixelRatioF())
+        _THREAD.submit(_tell, self._messenger, token, work)
+        self._drawing_of = self._make
 
-        def work() -> tuple[Any, Drawing, np.ndarray[Any, Any]]:
-            with _DRAWING:
-                drawing = make(*size, theme)
-                drawing.figure.set_dpi(_DPI * ratio)
-                canvas: Any = drawing.figure.canvas
-                canvas.draw()
-                return make, drawing, np.asarray(canvas.buffer_rgba()).copy()
-
-        self._worker = create_worker(work, _ignore_errors=True)
-        self._worker.returned.connect(self._show)
-        self._worker.errored.connect(self._fail)
-        self._worker.finished.connect(self._end)
-        self._worker.start()
-
-    def _show(self, made: tuple[Any, Drawing, np.ndarray[Any, Any]]) -> None:
-        make, drawing, pixels = made
-        if make is not self._make:
+    def _finish(self, token: object, made: Any) -> None:
+        if token is not self._token:
             return
+        self._token = None
+        if self._again or self._drawing_of is not self._make:
+            self._again = False
+            self._draw()
+            return
+        if isinstance(made, Exception):
+            self.failed.emit(explain(made, "A figure could not be drawn"))
+        else:
+            self._show(*made)
+        self.drawn.emit()
+
+    def _show(self, drawing: Drawing, pixels: NDArray[np.uint8]) -> None:
         height, width = pixels.shape[:2]
         image = QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGBA8888)
         self._image, self.drawing = image.copy(), drawing
         self._shape = height / width  # a film strip knows better how tall it is
         self._fit_height()
         self.update()
-
-    def _fail(self, error: Exception) -> None:
-        self.failed.emit(explain(error, "A figure could not be drawn"))
-
-    def _end(self, _nothing: Any = None) -> None:
-        self._worker = None
-        if self._again:
-            self._again = False
-            self._draw()
-        else:
-            self.drawn.emit()
 
     # ------------------------------------------------------------------ Qt's own
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -231,3 +244,26 @@ class FigureView(QWidget):
                 away = np.maximum(away - targets["radius"].to_numpy(float) * self.width(), 0)
         row = int(away.argmin())
         return row if away[row] <= _NEAR or "y" not in targets else None
+
+
+def _drawn(
+    make: Callable[[float, float, str], Drawing],
+    size: tuple[float, float],
+    theme: str,
+    ratio: float,
+) -> tuple[Drawing, NDArray[np.uint8]]:
+    """Figure and its pixels (Y, X, 4)."""
+    drawing = make(*size, theme)
+    drawing.figure.set_dpi(_DPI * ratio)
+    canvas: Any = drawing.figure.canvas
+    canvas.draw()
+    return drawing, np.asarray(canvas.buffer_rgba()).copy()
+
+
+def _tell(messenger: _Messenger, token: object, work: Callable[[], Any]) -> None:
+    """Do the work and tell what came of it."""
+    try:
+        made = work()
+    except Exception as error:  # noqa: BLE001 - it becomes a line in the widget
+        made = error
+    messenger.done.emit(token, made)

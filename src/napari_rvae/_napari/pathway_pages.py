@@ -131,8 +131,7 @@ class NetworkPage(_Page):
         try:
             network = pathway_network(found.pathways, tracked=self.tracked(), per=per)
         except InputError as error:
-            self.view.show_drawing(None)
-            self.failed.emit(str(error))
+            self.view.show_text(str(error))
             return
         self._network = network
         self.view.show_drawing(partial(_network_drawing, network, found))

@@ -18,7 +18,6 @@ from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.unit_state import UnitState, state_of
 from napari_rvae._napari.unit_work import _cut as cut_crops
 from napari_rvae._napari.unit_work import _Inputs as Inputs
-from napari_rvae._napari.unit_work import _linked as linked_sites
 from napari_rvae._napari.unit_work import _model as model_of
 from napari_rvae._napari.unit_work import _take as take_inputs
 from napari_rvae._napari.words import count
@@ -88,7 +87,7 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: PathwayConf
         from napari_rvae.device import limit_threads
 
         with limit_threads(read_preferences().n_threads):
-            table = _with_units(linked_sites(inputs.table, control), units)
+            table = _with_units(_linked(inputs.table, control), units)
             pathways = find_pathways(
                 table,
                 config,
@@ -134,7 +133,7 @@ def start_open(workspace: Workspace, layer: Any, image: Any) -> Job | None:
             run = load_run(folder)
             if run.pathways is None:
                 return None
-            table = _with_units(linked_sites(inputs.table, control), units)
+            table = _with_units(_linked(inputs.table, control), units)
             return (yield from _gather(control, inputs, table, (units, state), run.pathways))
 
     def then(found: Found | None, outcome: Outcome) -> None:
@@ -158,6 +157,15 @@ def _take(workspace: Workspace, layer: Any, image: Any) -> tuple[Inputs, Units, 
     if units is None:
         raise InputError(NO_UNITS)
     return inputs, units, state
+
+
+def _linked(table: pd.DataFrame, control: Control) -> pd.DataFrame:
+    """Sites with tracks; those that they have already stay."""
+    from napari_rvae.analysis.tracks import link_sites
+
+    if {"track_id", "lattice_track_id"} <= set(table):
+        return table
+    return link_sites(table, progress=control.ticker("linking sites"))
 
 
 def _with_units(table: pd.DataFrame, units: Units) -> pd.DataFrame:
