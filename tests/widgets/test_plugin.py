@@ -87,10 +87,11 @@ def test_menus_lead_to_every_widget_and_command(viewer):
         found = [getattr(item, "title", "") or item.command.title for g in groups for item in g]
         return [title for title in found if PLUGIN in title or menu.endswith(PLUGIN)]
 
-    detect, train, latents, units = (f"{name} ({PLUGIN})" for name in WIDGETS)
-    assert titles(f"napari/plugins/{PLUGIN}") == [detect, train, latents, units]
+    detect, train, latents, units, pathways = (f"{name} ({PLUGIN})" for name in WIDGETS)
+    assert titles(f"napari/plugins/{PLUGIN}") == [detect, train, latents, units, pathways]
     assert titles("napari/layers/segment") == [detect]
     assert titles("napari/layers/classify") == [train, units]
+    assert titles("napari/layers/track") == [pathways]
     assert set(titles("napari/layers/visualize")) == {latents, f"Open rVAE workspace ({PLUGIN})"}
     assert titles("napari/file/io_utilities") == [f"Open rVAE run... ({PLUGIN})"]
     assert titles(f"napari/file/samples/{PLUGIN}") == [
