@@ -307,7 +307,8 @@ def save_run(
     folder
         Where to; made where it is missing. Other files in it (reports, metrics) stay.
     frames
-        The input. It is described (name, shape, scale, a hash of some frames), not copied.
+        The input. It is described (name, shape, scale, a hash of some frames), not copied. Or the
+        description itself, ``Run.frames`` of an earlier run.
     sites
         Sites table, with latents, tracks and units joined to it.
     model
@@ -362,7 +363,7 @@ def save_run(
         "format_version": _FORMAT_VERSION,
         "versions": _versions(),
         **_describe_configs(configs),
-        "input": None if frames is None else describe_frames(frames),
+        "input": _description(frames),
     }
     contents = {name: (csv_bytes(table), column_types(table)) for name, table in tables.items()}
     try:
@@ -389,6 +390,12 @@ def save_run(
             "unchanged. Free some space or choose another folder."
         ) from error
     return folder
+
+
+def _description(frames: Any) -> dict[str, Any] | None:
+    if frames is None:
+        return None
+    return dict(frames) if isinstance(frames, Mapping) else describe_frames(frames)
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
 from napari_rvae.crops import Crops
 from napari_rvae.layers import METADATA_KEY
+from napari_rvae.synthetic.readings import simulate_readings
 from napari_rvae.tables import make_sites
 from napari_rvae.vae.checks import Check, ModelChecks
 
@@ -254,7 +255,7 @@ def stand_ins(monkeypatch):
         "analyse_frames": lambda _frames: quality,
         "detect_atoms": detect_atoms,
         "link_sites": lambda table, _options, *, progress: table.assign(
-            lattice_track_id=progress(1, 1) or 0
+            lattice_track_id=progress(1, 1) or 0, track_id=0
         ),
         "extract_crops": extract_crops,
         "RVAE": StandIn,
@@ -504,6 +505,38 @@ def test_what_cannot_be_checked_is_one_line(checked, stand_ins, movie, tmp_path,
         assert err.count("\n") == 1
         assert said in err
     assert stand_ins.checked is None
+
+
+# ---------------------------------------------------------------- pathways
+
+
+def test_pathways_of_a_run_are_found_and_kept_in_it(tmp_path, capsys):
+    made = simulate_readings([[0.9, 0.1, 0], [0.2, 0.8, 0], [0, 0, 1]], n_tracks=8, n_frames=20)
+    folder = runs.save_run(
+        tmp_path / "run",
+        frames=np.zeros((20, 64, 64), np.float32),
+        sites=made.sites,
+        configs=[config.TrackConfig(max_gap=1)],
+    )
+    assert main(["pathways", str(folder), "--pathways.split", "off"]) == 0
+    said = capsys.readouterr().out
+    assert "unit 0 > unit 1" in said
+    assert "test of halves" in said
+    run = runs.load_run(folder)
+    assert len(run.pathways.events) > 5
+    assert run.frames["shape"] == [20, 64, 64]
+    assert run.configs["TrackConfig"].max_gap == 1
+    assert run.configs["PathwayConfig"].split == "off"
+    assert len(run.sites) == len(made.sites)
+
+
+def test_pathways_need_sites_with_units(tmp_path, capsys):
+    folder = runs.save_run(tmp_path / "run", configs=[config.TrackConfig()])
+    assert main(["pathways", str(folder)]) == 1
+    assert "holds no sites" in capsys.readouterr().err
+    runs.save_run(folder, sites=make_sites(frame=0, y=[1.0], x=[1.0]), overwrite=True)
+    assert main(["pathways", str(folder)]) == 1
+    assert "find_units" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- the viewer, with a stand-in

@@ -41,6 +41,7 @@ latent variables and units of every atom.
   napari-rvae view RUN        an earlier result in napari
   napari-rvae check RUN MOVIE what the model of an earlier result has learned, and what not
   napari-rvae units RUN       what the units of an earlier result are, in words and pictures
+  napari-rvae pathways RUN    which unit turned into which in an earlier result, and how fast
 """
 
 _STEPS = """\
@@ -52,6 +53,7 @@ The steps, each with its options below:
            pixel size does not matter
   rvae     train the model on the crops: an angle and a few latents for each
   units    group the sites into structural units
+  pathways follow the units through the frames: events, rates and ways
 """
 
 _FILES = """\
@@ -131,6 +133,22 @@ examples:
   napari-rvae check results movie.tif
   napari-rvae check results movie.tif --other results-of-another-seed
   napari-rvae check results movie.tif --split-half
+
+"""
+
+_PATHWAYS = """\
+Find the events and rates of an earlier result anew: which unit turned into which, where and when,
+how fast and by which way. They are printed, and replace those in the run.
+
+RUN is the folder that --out named, or its run.json. MOVIE is what the run was made from: its times
+and doses give rates per second and per dose.
+
+"""
+
+_PATHWAYS_EXAMPLES = """\
+examples:
+  napari-rvae pathways results
+  napari-rvae pathways results movie.tif --pathways.follow atoms --pathways.split sublattice
 
 """
 
@@ -277,6 +295,7 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
     _add_channel(units)
     _add_debug(units)
     units.set_defaults(command=_units, name="units")
+    _add_pathways(commands, advanced=advanced)
     parser.set_defaults(scene=None)
     return parser
 
@@ -318,6 +337,27 @@ def _add_check(commands: Any) -> None:
     _add_device(check)
     _add_debug(check)
     check.set_defaults(command=_check, name="check")
+
+
+def _add_pathways(commands: Any, *, advanced: bool) -> None:
+    pathways = commands.add_parser(
+        "pathways",
+        help="events and rates of an earlier result",
+        usage="napari-rvae pathways RUN [MOVIE] [options]",
+        description=_PATHWAYS,
+        epilog=_PATHWAYS_EXAMPLES + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    pathways.add_argument(
+        "run", metavar="RUN", type=Path, help="folder of the run, or its run.json"
+    )
+    pathways.add_argument("movie", metavar="MOVIE", nargs="?", help="file or folder")
+    _add_channel(pathways)
+    _add_debug(pathways)
+    pathways.add_argument("--help-all", action="help", help="show the rarely needed options too")
+    add_option_flags(pathways, advanced=advanced, only=("pathways",))
+    pathways.set_defaults(command=_pathways, name="pathways", config=None)
 
 
 def _add_channel(parser: argparse.ArgumentParser) -> None:
@@ -459,6 +499,17 @@ def _check(arguments: argparse.Namespace) -> None:
 def _units(arguments: argparse.Namespace) -> None:
     frames = None if arguments.movie is None else _read_movie(arguments)
     tell_units(arguments, frames)
+
+
+def _pathways(arguments: argparse.Namespace) -> None:
+    from napari_rvae import load_run
+    from napari_rvae.cli.pipeline import print_pathways, renew_pathways
+
+    options = _options(arguments).pathways
+    run = load_run(arguments.run)
+    frames = None if arguments.movie is None else _read_movie(arguments)
+    found = renew_pathways(run, frames, options, Progress())
+    print_pathways(found, whole=True)
 
 
 def _scene_of(result: Result, folder: Path | None) -> Scene:

@@ -15,6 +15,7 @@ from napari_rvae.config import (
     Config,
     CropConfig,
     DetectConfig,
+    PathwayConfig,
     RVAEConfig,
     TrackConfig,
     UnitConfig,
@@ -44,6 +45,7 @@ class Options:
     crop: CropConfig = field(default_factory=CropConfig)
     rvae: RVAEConfig = field(default_factory=RVAEConfig)
     units: UnitConfig = field(default_factory=UnitConfig)
+    pathways: PathwayConfig = field(default_factory=PathwayConfig)
 
 
 #: Name of each step and its configuration, in the order of the way.
@@ -53,10 +55,13 @@ STEPS: Mapping[str, type[Config]] = {
     "crop": CropConfig,
     "rvae": RVAEConfig,
     "units": UnitConfig,
+    "pathways": PathwayConfig,
 }
 
 
-def add_option_flags(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
+def add_option_flags(
+    parser: argparse.ArgumentParser, *, advanced: bool, only: tuple[str, ...] = ()
+) -> None:
     """Give a parser a flag ``--step.option`` for every field of every configuration.
 
     Parameters
@@ -65,8 +70,12 @@ def add_option_flags(parser: argparse.ArgumentParser, *, advanced: bool) -> None
         The parser.
     advanced
         Show the options in the help that hardly anyone needs; they work all the same.
+    only
+        The steps whose options there are; none means all.
     """
     for step, config in STEPS.items():
+        if only and step not in only:
+            continue
         group = parser.add_argument_group(f"step {step!r}")
         hints = get_type_hints(config)
         for item in dataclasses.fields(config):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_rvae import RVAE, Crops, Frames, Run, SplitHalf, Units
+    from napari_rvae import RVAE, Crops, Frames, PathwayConfig, Pathways, Run, SplitHalf, Units
     from napari_rvae.cli.options import Options
     from napari_rvae.cli.progress import Progress
     from napari_rvae.vae.checks import ModelChecks
@@ -49,6 +49,7 @@ class Result:
     model: RVAE
     checks: ModelChecks
     units: Units
+    pathways: Pathways
     options: Options
     seconds: float
     halves: SplitHalf | None = None  # what two halves of the crops agree on, if that was asked
@@ -113,6 +114,10 @@ def analyse_movie(
     with progress.step("finding units") as tick:
         features = model.invariants(crops)
         units = nr.find_units(sites, options.units, features=features, progress=tick)
+    with progress.step("finding pathways") as tick:
+        pathways = nr.find_pathways(
+            sites, options.pathways, units=units, frames_table=frames.table, progress=tick
+        )
     return Result(
         frames=frames,
         quality=quality,
@@ -121,6 +126,7 @@ def analyse_movie(
         model=model,
         checks=checks,
         units=units,
+        pathways=pathways,
         options=options,
         seconds=perf_counter() - start,
     )
@@ -232,6 +238,61 @@ def halve_result(result: Result, progress: Progress, *, device: str) -> Result:
     return replace(result, halves=halves, seconds=seconds)
 
 
+def renew_pathways(
+    run: Run, frames: Frames | None, options: PathwayConfig, progress: Progress
+) -> Pathways:
+    """Find the pathways of a run anew, and save them in it; all else of the run stays.
+
+    Parameters
+    ----------
+    run
+        The run.
+    frames
+        The movie that it was made from, for times and doses; without it the scale of the
+        frames gives times.
+    options
+        Options of this step.
+    progress
+        Where to tell what is being done.
+
+    Raises
+    ------
+    InputError
+        If the run has no sites or units, or the movie is another one.
+    """
+    import napari_rvae as nr
+
+    if run.sites is None:
+        raise InputError(f"{run.folder} holds no sites: it was saved without them.")
+    if frames is not None:
+        run.check_frames(frames)
+    known = frames if frames is not None else run.placement_frames()
+    sites = run.sites
+    if "lattice_track_id" not in sites:
+        with progress.step("linking sites") as tick:
+            sites = nr.link_sites(sites, progress=tick)
+    with progress.step("finding pathways") as tick:
+        pathways = nr.find_pathways(
+            sites,
+            options,
+            units=run.units,
+            frames_table=None if known is None else known.table,
+            progress=tick,
+        )
+    with progress.step("writing"):
+        nr.save_run(
+            run.folder,
+            frames=run.frames,
+            sites=sites,
+            model=run.load_model("cpu") if run.has_model else None,
+            units=run.units,
+            pathways=pathways,
+            configs=[*{**run.configs, "PathwayConfig": options}.values()],
+            overwrite=True,
+        )
+    return pathways
+
+
 def as_run(result: Result) -> Run:
     """Make the run that :func:`write_result` would write, in memory and without its model."""
     from napari_rvae import Run
@@ -244,6 +305,7 @@ def as_run(result: Result) -> Run:
         configs={type(config).__name__: config for config in vars(result.options).values()},
         frames=describe_frames(result.frames),
         manifest={"files": {}},
+        pathways=result.pathways,
     )
 
 
@@ -277,6 +339,7 @@ def write_result(
             sites=result.sites,
             model=result.model,
             units=result.units,
+            pathways=result.pathways,
             configs=list(vars(result.options).values()),
             overwrite=overwrite,
         )
@@ -302,6 +365,25 @@ def _write_cards(folder: Path, result: Result) -> None:
     if cards:
         title = f"Structural units of {result.frames.name or 'the movie'}"
         save_figure(cards_figure(cards, title=title), folder / "units.png")
+
+
+def print_pathways(pathways: Pathways, *, whole: bool) -> None:
+    """Print how many events there are, the rates that rest on a transition, and what to know."""
+    events, rates = pathways.events, pathways.rates
+    atoms = int((events["tracked"] == "atom").sum())
+    say(f"{'events':<12}{len(events):,}, {atoms:,} of them of dopants")
+    if not whole:
+        return
+    say("")
+    seen = rates[rates["n_transitions"] >= 1].sort_values("n_transitions", ascending=False)
+    for row in seen.itertuples():
+        interval = f"{row.rate:.2g} ({row.rate_low:.2g} to {row.rate_high:.2g}) per frame"
+        what = f"{row.from_name} > {row.to_name}"
+        say(f"  {what:<56}{interval:<40}{row.n_transitions:7.1f}  {row.verdict}")
+    for test in pathways.tests.itertuples():
+        say(f"  test of {test.test}: p = {test.p_value:.2g}, power {test.power:.2f}")
+    for note in pathways.notes["note"]:
+        say(f"  note: {note}")
 
 
 def print_result(result: Result) -> None:
@@ -330,6 +412,7 @@ def print_result(result: Result) -> None:
     width = max((len(name) for name in summary["name"]), default=0)
     for unit, name, count, share in summary[["unit", "name", "count", "share"]].to_numpy():
         say(f"  {unit:>3}  {name:<{width}}{count:>10,}{share:>9.2%}")
+    print_pathways(result.pathways, whole=False)
     say(f"{'seconds':<12}{result.seconds:.1f}")
     print_checks(result.checks)
     if result.halves is not None:

@@ -143,7 +143,9 @@ def _cycles(counts: Ids, rng: np.random.Generator) -> dict[str, object]:
         exposure = np.maximum(history.sum(axis=1).astype(float), 1)
         offset = np.log(exposure[one] / exposure[two])
         numbers.append(float(total.sum()))
-        ratio, fitted = _balance(there[None], total, offset, (one, two))
+        ratio, _ = _balance(there[None], total, offset, (one, two))
+        # half a transition each way, so that chances of 0 and 1 do not narrow the null distribution
+        _, fitted = _balance(there[None] + 0.5, total + 1, offset, (one, two))
         chance = expit(fitted[0])
         null, _ = _balance(
             rng.binomial(total, chance, (_SIMULATIONS, len(total))), total, offset, (one, two)
