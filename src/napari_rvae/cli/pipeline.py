@@ -347,13 +347,16 @@ def write_result(
         _write_cards(folder, result)
         figures = {f"check_{name}": value for name, value in result.checks.figures.items()}
         write_json(folder / "metrics.json", {**(metrics or {}), **figures})
-    say(f"written to {folder}: run.json, report.png, units.png, metrics.json")
+    pictures = ("report.png", "units.png", "pathways.png")
+    drawn = [name for name in pictures if (folder / name).exists()]
+    say(f"written to {folder}: run.json, {', '.join(drawn)}, metrics.json")
 
 
 def _write_cards(folder: Path, result: Result) -> None:
-    """Draw a card of each unit."""
+    """Draw a card of each structural unit, and the rates between the states of dopants."""
     from napari_rvae import unit_cards
-    from napari_rvae.figures import cards_figure, save_figure
+    from napari_rvae.analysis.network import pathway_network
+    from napari_rvae.figures import cards_figure, network_figure, save_figure
 
     cards = unit_cards(
         result.units,
@@ -365,6 +368,10 @@ def _write_cards(folder: Path, result: Result) -> None:
     if cards:
         title = f"Structural units of {result.frames.name or 'the movie'}"
         save_figure(cards_figure(cards, title=title), folder / "units.png")
+    (folder / "pathways.png").unlink(missing_ok=True)  # of an earlier run
+    if (result.pathways.states["tracked"] == "atom").any():
+        network = pathway_network(result.pathways)
+        save_figure(network_figure(network, cards), folder / "pathways.png")
 
 
 def print_pathways(pathways: Pathways, *, whole: bool) -> None:
