@@ -12,7 +12,7 @@ import json
 import math
 import types
 from dataclasses import dataclass, field
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from napari_rvae.errors import InputError
 
@@ -485,8 +485,13 @@ class RVAEConfig(Config):
 class UnitConfig(Config):
     """Options of :func:`napari_rvae.find_units`."""
 
+    #: Options of earlier versions, which runs may hold: the number of units is found now.
+    _RETIRED: ClassVar[frozenset[str]] = frozenset(
+        {"max_units", "outlier_level", "min_sites", "min_tracks", "max_rare"}
+    )
+
     n_features: int = option(
-        24,
+        40,
         "Principal components of the features that are kept.",
         low=1,
         high=256,
@@ -494,41 +499,27 @@ class UnitConfig(Config):
         label="Features",
     )
     n_components: int = option(
-        24,
-        "Components of the over-fitted mixture.",
+        60,
+        "Environments that the sites are split into before what is alike is merged.",
+        low=2,
+        high=500,
+        advanced=True,
+        label="Environments",
+    )
+    min_places: int = option(
+        4,
+        "What occurs at fewer places of the lattice is irregular, not a unit of its own.",
         low=1,
-        high=200,
-        advanced=True,
-        label="Mixture components",
+        high=1000,
+        label="Fewest places",
     )
-    max_units: int = option(
-        20, "Merge the closest units down to this many.", low=1, high=100, label="Most units"
-    )
-    outlier_level: float = option(
-        1e-3,
-        "Chance at which a host site is taken for something else.",
-        low=1e-9,
-        high=0.5,
-        advanced=True,
-        label="Outlier level",
-    )
-    min_sites: int = option(10, "A unit needs this many sites.", low=1, label="Fewest sites")
-    min_tracks: int = option(
-        3,
-        "A unit needs this many different lattice sites.",
-        low=1,
-        advanced=True,
-        label="Fewest lattice sites",
-    )
-    max_rare: int = option(
-        2,
-        "Units on fewer lattice sites that are kept all the same.",
-        low=0,
-        advanced=True,
-        label="Most rare units",
+    mirror: bool = option(
+        True,
+        "Surroundings and their mirror image are one unit.",
+        label="Join mirror images",
     )
     n_starts: int = option(
-        3,
+        5,
         "The search is repeated from so many other starts to see how stable the units are.",
         low=0,
         high=50,
@@ -536,6 +527,11 @@ class UnitConfig(Config):
         label="Other starts",
     )
     seed: int = option(0, "Start of the random numbers.", low=0, advanced=True, label="Random seed")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the options from a dictionary; those of earlier versions are left out."""
+        return super().from_dict({k: v for k, v in values.items() if k not in cls._RETIRED})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def median_of_known(values: Array) -> Array:
     return pd.DataFrame(values).median().to_numpy(float)
 
 
-def difference(one: Array, other: Array) -> float:
+def difference(one: Array, other: Array, tolerance: Array = TOLERANCE) -> float:
     """How much two central atoms differ, 1 = just not alike any more.
 
     The largest difference of a descriptor in units of its tolerance; without amplitude it cannot
@@ -101,7 +101,7 @@ def difference(one: Array, other: Array) -> float:
     """
     if not np.isfinite([one[-1], other[-1]]).all():
         return float("inf")
-    apart = np.abs(one - other) / TOLERANCE
+    apart = np.abs(one - other) / tolerance
     return float("inf") if np.isnan(apart).any() else float(apart.max())
 
 

@@ -1,4 +1,4 @@
-"""Robust Gaussians: the ones that fill a crystal, and the mixture of what is left."""
+"""Robust Gaussians: the ones that fill a crystal."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIP",
     "Gaussian",
-    "bhattacharyya_distance",
     "fit_host",
-    "fit_mixture",
     "principal_axes",
     "robust_location",
     "split_hosts",
@@ -39,12 +37,8 @@ CLIP = 30.0
 _MIN_HOST_SHARE, _MIN_HOST_SEPARATION = 0.2, 4.0
 #: The density between two hosts falls below this share of the lower peak.
 _MAX_VALLEY = 0.25
-#: Most sites used to look for several hosts, and to fit the mixture.
-_SPLIT_SAMPLE, _MIXTURE_SAMPLE = 4000, 20_000
-#: Smallest variance of a mixture's component along an axis of unit spread.
-_MIN_VARIANCE = 0.3
-#: A component of the over-fitted mixture has this many sites on average, or more.
-_SITES_PER_COMPONENT = 30
+#: Most sites used to look for several hosts.
+_SPLIT_SAMPLE = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,26 +197,6 @@ def fit_host(values: Array) -> Gaussian:
     return Gaussian(kept.mean(axis=0), covariance)
 
 
-def fit_mixture(
-    values: Array, n_components: int, rng: np.random.Generator, *, at_least: int = 1
-) -> tuple[list[Gaussian], Array]:
-    """Fit an over-fitted mixture of axis-parallel Gaussians; return them and their weights.
-
-    Few values get fewer components, but one for each host at least: what is left over of two
-    hosts must not become one.
-    """
-    sample = values
-    if len(values) > _MIXTURE_SAMPLE:
-        sample = values[np.sort(rng.choice(len(values), _MIXTURE_SAMPLE, replace=False))]
-    count = max(at_least, min(n_components, len(sample) // _SITES_PER_COMPONENT))
-    mixture = _fit(sample, min(count, len(sample)), "diag", _MIN_VARIANCE, rng)
-    parts = [
-        Gaussian(mean, np.diag(variance))
-        for mean, variance in zip(mixture.means_, mixture.covariances_, strict=True)
-    ]
-    return parts, np.asarray(mixture.weights_, float)
-
-
 def _fit(values: Array, count: int, kind: str, floor: float, rng: np.random.Generator) -> Any:
     """Fit scikit-learn's mixture; one that has not quite converged will do."""
     mixture = GaussianMixture(
@@ -236,14 +210,3 @@ def _fit(values: Array, count: int, kind: str, floor: float, rng: np.random.Gene
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(values)
-
-
-def bhattacharyya_distance(a: Array, b: Array) -> float:
-    """Distance of two clouds (N, D), (M, D), taken for axis-parallel normal distributions.
-
-    A. Bhattacharyya, Bull. Calcutta Math. Soc. 35, 99 (1943).
-    """
-    var_a, var_b = a.var(axis=0) + 0.1, b.var(axis=0) + 0.1  # never narrower than the noise
-    mean = (var_a + var_b) / 2
-    apart = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2 / mean) / 8
-    return float(apart + np.sum(np.log(mean / np.sqrt(var_a * var_b))) / 2)

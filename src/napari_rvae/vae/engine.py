@@ -24,7 +24,7 @@ from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.epochs import EpochRecord, FitProgress
 from napari_rvae.vae.gauge import Decoder, Gauge, fit_gauge
-from napari_rvae.vae.invariants import invariant_features
+from napari_rvae.vae.invariants import feature_names, invariant_features
 from napari_rvae.vae.network import Network
 
 __all__ = [
@@ -126,6 +126,9 @@ class Trained(Protocol):
 
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """Rotation-invariant features (n, F) of crops."""
+
+    def feature_names(self) -> list[str]:
+        """Names (F,) of the features; those that change sign in a mirror end in _odd."""
 
     def draw(
         self, z: NDArray[np.float32], angle: NDArray[np.float32], shift: NDArray[np.float32]
@@ -261,6 +264,10 @@ class TrainedOnCrops:
         return spread_out(
             invariant_features(self.basis.project(tensor), self.basis.mask).cpu().numpy(), good
         )
+
+    def feature_names(self) -> list[str]:
+        """Names (F,) of the features; those that change sign in a mirror end in _odd."""
+        return feature_names(self.basis.mask)
 
     def header(self) -> dict[str, Any]:
         """What goes into config.json."""

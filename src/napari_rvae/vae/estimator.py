@@ -384,8 +384,8 @@ class RVAE:
         Returns
         -------
         DataFrame
-            One row per crop, in order: ``site_id`` and the features f0, f1, ...; NaN for crops
-            with NaN.
+            One row per crop, in order: ``site_id`` and the features f0, f1, ...; those that change
+            sign when the crop is mirrored end in "_odd" (f20_odd). NaN for crops with NaN.
 
         Raises
         ------
@@ -397,8 +397,9 @@ class RVAE:
         trained = self._finish()
         trained.check(crops)
         parts = [trained.features(part) for part in crops.pieces(CHUNK)]
-        values = np.concatenate(parts) if parts else np.zeros((0, 0))
-        table = pd.DataFrame(values, columns=[f"f{i}" for i in range(values.shape[1])])
+        names = trained.feature_names()
+        values = np.concatenate(parts) if parts else np.zeros((0, len(names)))
+        table = pd.DataFrame(values, columns=names)
         table.insert(0, "site_id", crops.site_id)
         return table
 

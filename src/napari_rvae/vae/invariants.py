@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["count_features", "invariant_features"]
+__all__ = ["count_features", "feature_names", "invariant_features"]
 
 #: Angular orders whose triple products are taken.
 _TRIPLE_ORDERS = 7
@@ -33,6 +33,17 @@ def count_features(mask: torch.Tensor) -> int:
     exists = mask[:, 0, :_RADIAL].bool()
     count = int(exists.sum())
     return count + sum(int(both.sum()) * (2 if i else 1) for i, _, both in _triples(exists))
+
+
+def feature_names(mask: torch.Tensor) -> list[str]:
+    """Names (F,) of the features: f0, f1, ...; those that change sign in a mirror end in _odd."""
+    exists = mask[:, 0, :_RADIAL].bool()
+    odd = [False] * int(exists.sum())
+    for i, _, both in _triples(exists):
+        odd += [False] * int(both.sum())
+        if i:
+            odd += [True] * int(both.sum())
+    return [f"f{number}_odd" if is_odd else f"f{number}" for number, is_odd in enumerate(odd)]
 
 
 def invariant_features(data: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

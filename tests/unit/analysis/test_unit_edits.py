@@ -80,6 +80,11 @@ def test_units_have_two_levels_and_a_tree(units):
     assert (tree[["first", "second"]].to_numpy() < tree[["node"]].to_numpy()).all()
 
 
+def test_kinds_that_are_found_again_from_every_start_are_stable(units):
+    assert len(units) == N_KINDS
+    assert (units.summary["stability"] > 0.9).all()
+
+
 def test_merging_keeps_the_largest_and_leaves_the_old_as_it_was(units):
     before = units.table.copy()
     small, smaller = units.summary["unit"].iloc[[2, 4]]
@@ -100,12 +105,12 @@ def test_splitting_undoes_a_merger(units):
     _check(split)
     assert len(split) == len(merged) + 1
     assert split.names[1] == units.names[1]
-    again = split
-    while len(again) < len(units):
-        large = again.environments.groupby("unit").size().drop(0, errors="ignore").idxmax()
-        again = split_unit(again, int(large))
-    groups = again.table.groupby("unit")["site_id"].agg(frozenset)
-    assert set(groups) == set(units.table.groupby("unit")["site_id"].agg(frozenset))
+    whole = set(units.table.groupby("unit")["site_id"].agg(frozenset))
+    for _ in range(2):
+        groups = split.table.groupby("unit")["site_id"].agg(frozenset)
+        mixed = [unit for unit, sites in groups.items() if sites not in whole]
+        split = split_unit(split, mixed[0]) if mixed else split
+    assert set(split.table.groupby("unit")["site_id"].agg(frozenset)) == whole
     single = units.environments.groupby("unit").size()
     with pytest.raises(InputError, match="single environment"):
         split_unit(units, int(single[single == 1].index[0]))
@@ -153,6 +158,33 @@ def test_units_are_recognised_in_another_movie(units, honeycomb):
     assert alone.summary["count"].tolist()[1:] == [0] * (len(named) - 1)
     with pytest.raises(InputError, match="same model"):
         apply_units(named, sites, features=features.rename(columns={"f0": "g0"}))
+
+
+def test_a_new_search_finds_the_same_units_by_name(units, movie, honeycomb):
+    sites, features = movie
+    named = rename_unit(units, 3, "my unit")
+    again = find_units(sites, features=features, seed=5, like=named)
+    assert again.names == named.names
+    assert again.colors == named.colors
+    assert (again.table["unit"] == named.table["unit"]).mean() > 0.99
+    others, values = _movie(honeycomb, 2)
+    found = find_units(others, features=values, like=named)
+    label = others["label"].to_numpy()[found.table["unit"] == 3]
+    old = sites["label"].to_numpy()[named.table["unit"] == 3]
+    assert set(label) == set(old)
+    assert found.names[3] == "my unit"
+
+
+def test_a_unit_that_is_new_gets_a_number_of_its_own(movie):
+    sites, features = movie
+    few = sites["label"].to_numpy() < 4
+    old = find_units(sites, features=features[few])
+    new = find_units(sites, features=features, like=old)
+    assert set(old.names.items()) <= set(new.names.items())
+    fresh = set(new.names) - set(old.names)
+    assert fresh
+    assert min(fresh) > max(old.names)
+    assert len(set(new.colors.values())) == len(new)
 
 
 def test_units_come_back_from_a_run(tmp_path, movie, units):

@@ -217,15 +217,14 @@ def test_a_model_tells_the_symmetry_of_each_unit(crystal, rng, monkeypatch):
     assert units.summary["deviation_3_pm"][0] < 10
 
 
-def test_no_more_units_than_allowed(crystal, rng):
-    sites, _ = crystal
-    label = sites["label"].to_numpy().copy()
-    label[label == 2] = rng.integers(2, 10, (label == 2).sum())
-    features = _features(sites, label, rng)
-    assert len(find_units(sites, features=features, min_sites=5, min_tracks=1)) > 5
-    for most in (1, 2, 4):
-        units = find_units(sites, features=features, max_units=most, min_sites=5, min_tracks=1)
-        assert len(units) <= most
+def test_as_many_units_are_found_as_there_are(honeycomb, rng):
+    y, x = honeycomb(400, 10.0).T
+    for count in (2, 9, 16):
+        label = np.where(rng.random(y.size) < 0.3, rng.integers(1, count, y.size), 0)
+        amplitude = (1 + 0.5 * label) * rng.normal(1, 0.05, y.size)
+        sites = make_sites(frame=0, y=y, x=x, label=label, amplitude=amplitude)
+        units = find_units(sites, features=_features(sites, sites["label"].to_numpy(), rng))
+        assert len(units) == count
 
 
 def test_vacancies_are_a_unit_of_their_own(crystal, rng):
@@ -289,7 +288,7 @@ def test_progress_counts_steps_and_stops(crystal):
     sites, features = crystal
     seen = []
     find_units(sites, features=features, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(done, 8) for done in range(1, 9)]
     with pytest.raises(Cancelled):
         find_units(sites, features=features, progress=lambda done, _: done < 2)
 
@@ -307,7 +306,7 @@ def test_wrong_input_is_named(crystal):
     with pytest.raises(TypeError):
         find_units(sites, features=features, n_units=3)
     with pytest.raises(InputError, match="out of range"):
-        find_units(sites, UnitConfig(), features=features, max_units=0)
+        find_units(sites, UnitConfig(), features=features, min_places=0)
 
 
 def test_twenty_thousand_sites_take_seconds(rng):
@@ -333,7 +332,7 @@ def test_any_table_gets_units(table, seed):
     rng = np.random.default_rng(seed)
     latents = rng.normal(size=(len(table), 2))
     latents[rng.random(len(table)) < 0.2] = np.nan
-    units = find_units(table.assign(z0=latents[:, 0], z1=latents[:, 1]), min_sites=1)
+    units = find_units(table.assign(z0=latents[:, 0], z1=latents[:, 1]), min_places=1)
     assert units.table["site_id"].tolist() == table["site_id"].tolist()
     assert units.table["unit"].between(-1, len(units) - 1).all()
     assert units.table["unit_probability"].isna().equals(units.table["unit"] == -1)

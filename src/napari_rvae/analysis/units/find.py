@@ -47,7 +47,8 @@ def find_units(
     ----------
     table
         Sites table, best with ``amplitude`` and, after :func:`~napari_rvae.link_sites`,
-        ``lattice_track_id``: a unit must recur on several lattice sites. Without `features` it
+        ``lattice_track_id``: a unit must recur on several lattice sites, and the noise of a
+        frame goes by averaging. Without `features` it
         needs the latents ``z0``, ``z1``, ...
     config
         Options.
@@ -82,19 +83,22 @@ def find_units(
 
     Notes
     -----
-    Features are scaled robustly and reduced to ``n_features`` principal axes, each divided by its
-    median absolute deviation. The host is a normal distribution of the dominant half. What it
-    would hold with a chance below ``outlier_level`` is fitted by ``n_components`` axis-parallel
-    Gaussians, far more than there are units; those that recur are kept, and the ``max_rare``
-    farthest of the others. Components whose *central* atom looks like the host's (neighbours,
-    bond order, bond length, amplitude, brightness of the neighbours) join it: they are the host in
-    some surroundings. The closest of the rest are merged (Bhattacharyya distance times the reduced
-    number of sites) down to ``max_units``. Several hosts are looked for first: clusters of a
-    fifth of the sites or more, with a valley between them, whose central atoms differ.
+    Features are scaled robustly and reduced to ``n_features`` principal axes, in which the noise,
+    measured from successive sightings of the same places, is made the identity. Sightings of a
+    place are averaged as long as they look the same. These means are cut into ``n_components``
+    environments by Ward's method, far more than there are units, and merged again: an environment
+    whose *central* atom looks like the host's (neighbours, bond order, bond length, amplitude,
+    brightness of the neighbours) joins it; what occurs at fewer than ``min_places`` places is put
+    together as irregular; of the rest, those are merged that have no valley between them along
+    the line that joins their middles. The search is repeated from ``n_starts`` other starts that
+    see a part of the places: what they do not find again is no unit. Several hosts are looked for
+    first: clusters of a fifth of the sites or more, with a valley between them, whose central
+    atoms differ.
 
-    The probability of a unit is its share of the density at the site. It knows nothing of the
-    errors of the model itself, so it is too sure. Species are told apart by amplitude; where
-    there is none, nothing joins the host.
+    The probability of an environment is its share of the density at the mean of the site's
+    sightings, that of a unit the sum over its environments. It knows nothing of the errors of the
+    model itself, so it is too sure. Species are told apart by amplitude; where there is none,
+    only what lies in the host's own distribution joins it.
 
     Examples
     --------
@@ -202,12 +206,13 @@ def apply_units(
     values = values[:, [position[name] for name in units.model.space.columns if not missing]]
     known = np.isfinite(values).all(axis=1) if not missing else np.zeros(len(table), bool)
     membership = np.full((len(table), units.model.n_environments), np.nan)
-    membership[known] = units.model.memberships(values[known])
+    evidence = describe_sites(table)
+    membership[known] = units.model.memberships(values[known], evidence.place[known])
     owned = units.environments.groupby("unit")["environment"].agg(list)
     named = identities(units)
     return assemble(
         table["site_id"].to_numpy(np.int64),
-        dataclasses.replace(describe_sites(table), membership=membership),
+        dataclasses.replace(evidence, membership=membership),
         units.model,
         units.tree,
         [np.array(own, np.int64) for own in owned],

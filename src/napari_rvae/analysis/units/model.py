@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from napari_rvae.analysis.gaussians import Gaussian
 from napari_rvae.analysis.units.space import FeatureSpace
+from napari_rvae.analysis.units.stays import find_stays
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class UnitModel:
         Number of the environment (M,) of each distribution, 0 to E - 1.
     host
         Numbers of the environments that are hosts, the largest first.
+    noise
+        Variance of a single sighting along each axis, to be added; 0 where it is not known apart.
     starts
         Sites (E, S, K) of each environment in each of the K groups that the search gave from the
         S-th start.
@@ -52,6 +55,7 @@ class UnitModel:
     weight: Array
     environment: Ids
     host: Ids
+    noise: float
     starts: Array
 
     @property
@@ -59,25 +63,38 @@ class UnitModel:
         """Number of environments, E."""
         return int(self.environment.max(initial=-1)) + 1
 
-    def memberships(self, values: Array) -> Array:
-        """Probability (N, E) of each environment for features (N, P)."""
-        return self.shares(self.space.transform(values))
+    def memberships(self, values: Array, place: Ids) -> Array:
+        """Probability (N, E) of each environment.
 
-    def shares(self, scores: Array) -> Array:
-        """Probability (N, E) of each environment for scores (N, D)."""
-        if not len(self.weight):
-            return np.zeros((len(scores), 0))
-        density = np.stack(
-            [
-                Gaussian(mean, covariance).log_density(scores)
-                for mean, covariance in zip(self.mean, self.covariance, strict=True)
-            ],
-            axis=1,
-        )
-        share = softmax(density + np.log(np.maximum(self.weight, 1e-12)), axis=1)
+        Parameters
+        ----------
+        values
+            Features (N, P).
+        place
+            Lattice site (N,), below 0 where it is not known: its sightings are averaged as long as
+            they look the same.
+        """
+        stays = find_stays(self.space.transform(values), place, noisy=self.noise > 0)
+        return self.shares(stays.mean, stays.count)[stays.label]
+
+    def shares(self, scores: Array, count: Ids) -> Array:
+        """Probability (N, E) of each environment for means (N, D) of `count` (N,) sightings."""
         joint = np.zeros((len(scores), self.n_environments))
-        for number in range(len(self.weight)):
-            joint[:, self.environment[number]] += share[:, number]
+        if not len(self.weight):
+            return joint
+        noise = self.noise * np.eye(scores.shape[1])
+        for number in np.unique(count):
+            rows = count == number
+            density = np.stack(
+                [
+                    Gaussian(mean, covariance + noise / number).log_density(scores[rows])
+                    for mean, covariance in zip(self.mean, self.covariance, strict=True)
+                ],
+                axis=1,
+            )
+            share = softmax(density + np.log(np.maximum(self.weight, 1e-12)), axis=1)
+            for part, environment in enumerate(self.environment):
+                joint[rows, environment] += share[:, part]
         return np.minimum(joint, 1.0)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -85,7 +102,10 @@ class UnitModel:
         parts = {**vars(self.space), **vars(self)}
         text = json.dumps(list(self.space.columns)).encode()
         numbers = {name: np.ascontiguousarray(parts[name]) for name in (*_FLOATS, *_WHOLE)}
-        return {**numbers, "columns": np.frombuffer(text, np.uint8)}
+        text_array = np.frombuffer(text, np.uint8)
+        flags = self.space.mirrored.astype(np.int64)
+        noise = np.array([self.noise])
+        return {**numbers, "columns": text_array, "mirrored": flags, "noise": noise}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> UnitModel:
@@ -100,7 +120,9 @@ class UnitModel:
             columns = tuple(json.loads(bytes(arrays["columns"]).decode()))
             parts = {name: np.asarray(arrays[name], np.float64) for name in _FLOATS}
             environment, host = (np.asarray(arrays[name], np.int64) for name in _WHOLE)
-        except (KeyError, ValueError) as error:
+            mirrored = np.asarray(arrays["mirrored"], bool)
+            noise = float(np.asarray(arrays["noise"])[0])
+        except (KeyError, ValueError, IndexError) as error:
             raise InputError(f"The arrays are no model of units ({error}).") from None
         width, n_axes = len(columns), parts["mean"].shape[-1]
         n_parts = len(parts["weight"])
@@ -110,16 +132,18 @@ class UnitModel:
             "mean": (n_parts, n_axes),
             "covariance": (n_parts, n_axes, n_axes),
         }
-        if any(parts[name].shape != shape for name, shape in shapes.items()):
+        parts_fit = all(parts[name].shape == shape for name, shape in shapes.items())
+        if not parts_fit or mirrored.shape != (width,):
             raise InputError("The arrays of the model of units do not fit each other.")
         if environment.shape != (n_parts,) or environment.min(initial=0) < 0:
             raise InputError("The model of units does not say what its distributions belong to.")
         return cls(
-            space=FeatureSpace(columns, *(parts[name] for name in _SPACE)),
+            space=FeatureSpace(columns, mirrored, *(parts[name] for name in _SPACE)),
             mean=parts["mean"],
             covariance=parts["covariance"],
             weight=parts["weight"],
             environment=environment,
             host=host,
+            noise=noise,
             starts=parts["starts"],
         )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
-from napari_rvae.analysis import appearance, gaussians
+from napari_rvae.analysis import gaussians
+from napari_rvae.analysis.units.hosts import Hosts, fit_hosts, host_labels
+from napari_rvae.analysis.units.likeness import MOST_SIGHTINGS, Likeness
 from napari_rvae.analysis.units.model import UnitModel
-from napari_rvae.analysis.units.sites import kind_of
+from napari_rvae.analysis.units.result import agreement
 from napari_rvae.analysis.units.space import FeatureSpace, fit_space
+from napari_rvae.analysis.units.stays import Stays, find_stays, noise_covariance, whitening
 from napari_rvae.analysis.units.tree import agglomerate, groups_at
+from napari_rvae.analysis.units.ward import ward_clusters
 from napari_rvae.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -28,17 +31,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "search"]
 
-#: An axis of the host's distribution needs this many sites to be estimated.
-_SITES_PER_AXIS = 20
-#: Hosts differ in a descriptor by more than so many of its spreads within each: the halves of one
-#: normal distribution, cut at its middle, by 2.7.
-_APART = 3.0
-#: A small unit is kept as rare if it has so many sites, in so many frames.
-_MIN_RARE_SITES, _MIN_RARE_FRAMES = 5, 3
-
-
-#: Sites that the search is repeated on from other starts, at most.
-_REPEATED_SITES = 5000
+#: An axis of the space needs this many sites to be estimated, an environment this many stays.
+_SITES_PER_AXIS, _STAYS_PER_ENVIRONMENT = 20, 20
+#: Stays that are clustered, at most, and from other starts: memory and time go with the square.
+_MOST_STAYS, _MOST_REPEATED = 5000, 2500
+#: Share of the places that a search from another start sees.
+_RESEEN = 0.7
+#: A unit is dropped if it agrees less with what other starts find, as sites in both over either.
+_LEAST_AGREEMENT = 0.5
+#: The spread of an environment of few stays is taken for that of all, as if of so many stays.
+_PRIOR_STAYS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,25 +87,35 @@ def search(
     progress
         Called after each step; False stops.
     """
-    step = _Steps(progress, total=4)
+    step = _Steps(progress, total=3 + config.n_starts)
     rng = np.random.default_rng(config.seed)
+    space, scores, host, noisy = _white_space(values, columns, sites, config, rng)
+    stays = find_stays(scores, sites.place, noisy=noisy)
     step.done()
-    space, scores, hosts = _hosts(values, columns, sites, config.n_features, rng)
+    sample = _sampled(len(stays.count), _MOST_STAYS, rng)
+    environment = _environments(stays, sample, config.n_components)
+    model = _model(space, stays, sample, environment, noisy=noisy)
+    membership = model.shares(stays.mean, stays.count)
+    model, membership = _without_outshone(model, membership)
+    found = membership.argmax(axis=1) if membership.size else np.zeros(len(stays.count), np.int64)
+    hosts = fit_hosts(stays.mean, stays.first(host))
+    model = replace(model, host=hosts.middles(found))
     step.done()
-    parts = _components(scores, hosts, sites, config, rng)
-    model = _as_model(space, parts)
-    membership = model.shares(scores)
-    parts, model, membership = _without_outshone(parts, model, membership)
+    tree = _tree(stays, found, hosts, sites, min_places=config.min_places)
+    n_units = _number_of_units(tree, model.n_environments)
     step.done()
-    environment = membership.argmax(axis=1) if len(parts) else np.zeros(len(values), np.int64)
-    tree = agglomerate(
-        np.bincount(environment, minlength=len(parts)),
-        _Cost(scores, environment, parts, sites),
-    )
-    n_units = _number_of_units(tree, parts, config)
-    starts = _repeat(scores, environment, hosts, parts, sites, config)
-    step.done()
-    return Found(replace(model, starts=starts), membership, tree, n_units)
+    starts = []
+    for start in range(config.n_starts if len(stays.count) else 0):
+        other = np.random.default_rng([config.seed, start + 1])
+        starts.append(_repeated(stays, hosts, sites, config, other))
+        step.done()
+    model = replace(model, starts=_counted(found[stays.label], starts, model.n_environments))
+    unstable = _unstable(model, groups_at(tree, model.n_environments, n_units))
+    if unstable.any():
+        options = {"min_places": config.min_places, "unstable": unstable}
+        tree = _tree(stays, found, hosts, sites, **options)
+        n_units = _number_of_units(tree, model.n_environments)
+    return Found(model, membership[stays.label], tree, n_units)
 
 
 class _Steps:
@@ -118,233 +130,156 @@ class _Steps:
             raise Cancelled("The search for units was stopped: no unit was written.")
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A component of the density of the scores; hosts come first."""
-
-    gaussian: gaussians.Gaussian
-    weight: float
-    is_host: bool = False
-    is_rare: bool = False
-
-
-def _hosts(
+def _white_space(
     values: Array,
     columns: tuple[str, ...],
     sites: Evidence,
-    n_features: int,
-    rng: np.random.Generator,
-) -> tuple[FeatureSpace, Array, list[_Part]]:
-    """Fit the host, or the few large separate ones; return the axes and scores (N, D), too.
-
-    The axes are divided by the spread *within* the hosts.
-    """
-    n_axes = max(1, min(n_features, len(values) // _SITES_PER_AXIS))
-    space, values = fit_space(values, columns, n_axes)
-    scores = space.transform(values)
-    if not len(values):
-        return space, scores, []
-    if not scores.size:  # nothing varies: all are alike
-        nothing = gaussians.Gaussian(np.zeros(0), np.zeros((0, 0)))
-        return space, scores, [_Part(nothing, 1.0, is_host=True)]
-    labels = _join_hosts(gaussians.split_hosts(scores, rng), sites)
-    centred = scores.copy()
-    for number in np.unique(labels):
-        centred[labels == number] -= np.median(scores[labels == number], axis=0)
-    spread = 1.4826 * np.median(np.abs(centred), axis=0)
-    scale = np.where(spread > 1e-9 * scores.std(axis=0), spread, scores.std(axis=0))
-    scores = scores / scale
-    hosts = [
-        _Part(
-            gaussians.fit_host(scores[labels == number]),
-            float(np.mean(labels == number)),
-            is_host=True,
-        )
-        for number in np.unique(labels)
-    ]
-    return space.divided(scale), scores, sorted(hosts, key=lambda host: -host.weight)
-
-
-def _join_hosts(labels: Ids, sites: Evidence) -> Ids:
-    """Join hosts whose central atoms cannot be told apart: features can fall in two by noise."""
-    central = appearance.comparable(sites.central)
-    joined = labels.copy()
-    for number in range(1, int(labels.max(initial=0)) + 1):
-        for other in np.unique(joined[joined < number]):
-            clouds = [central[joined == which] for which in (number, other)]
-            middles = [appearance.median_of_known(cloud) for cloud in clouds]
-            spread = [
-                1.4826 * appearance.median_of_known(np.abs(cloud - middle))
-                for cloud, middle in zip(clouds, middles, strict=True)
-            ]
-            least = np.maximum(_APART * np.mean(spread, axis=0), 0.02)
-            apart = np.abs(middles[0] - middles[1]) > least
-            if np.isfinite([middle[-1] for middle in middles]).all() and not apart.any():
-                joined[joined == number] = other
-                break
-    return joined
-
-
-def _components(
-    scores: Array,
-    hosts: list[_Part],
-    sites: Evidence,
     config: UnitConfig,
     rng: np.random.Generator,
-) -> list[_Part]:
-    """Hosts, and the components of what is not host that recur, with their weights."""
+) -> tuple[FeatureSpace, Array, Ids, bool]:
+    """Axes in which the noise is the identity, scores (N, D), hosts (N,), whether it was known.
+
+    Where no place was seen twice, the host's own distribution is the identity.
+    """
+    n_axes = max(1, min(config.n_features, len(values) // _SITES_PER_AXIS))
+    space, values = fit_space(values, columns, n_axes, mirror=config.mirror)
+    scores = space.transform(values)
+    host = host_labels(scores, sites.central, rng)
     if not scores.size:
-        return hosts
-    distance = np.min([host.gaussian.squared_distance(scores) for host in hosts], axis=0)
-    outside = np.flatnonzero(chi2.sf(distance, scores.shape[1]) < config.outlier_level)
-    if len(outside) < max(config.min_sites, 2):
-        return hosts
-    mixture, weights = gaussians.fit_mixture(
-        scores[outside], config.n_components, rng, at_least=len(hosts)
-    )
-    density = np.stack([part.log_density(scores[outside]) for part in mixture], axis=1)
-    belongs = np.argmax(density + np.log(weights), axis=1)
-    recurring, small = [], []
-    min_frames = min(_MIN_RARE_FRAMES, len(np.unique(sites.frame)))
-    for number in range(len(mixture)):
-        rows = outside[belongs == number]
-        if len(rows) >= config.min_sites and len(np.unique(sites.place[rows])) >= config.min_tracks:
-            recurring.append(number)
-        elif len(rows) >= _MIN_RARE_SITES and len(np.unique(sites.frame[rows])) >= min_frames:
-            small.append(number)
-    kept = [host.gaussian for host in hosts] + [mixture[number] for number in recurring]
-    small.sort(key=lambda number: -_remoteness(mixture[number], kept))
-    share = len(outside) / len(scores)
-    parts = [replace(host, weight=host.weight * (1 - share)) for host in hosts]
-    return parts + [
-        _Part(mixture[number], float(weights[number]) * share, is_rare=number in small)
-        for number in recurring + small[: config.max_rare]
+        return space, scores, host, False
+    covariance = noise_covariance(scores, sites.place, sites.frame)
+    noisy = covariance is not None
+    if covariance is None:
+        covariance = gaussians.fit_host(scores[host == 0]).covariance
+    matrix = whitening(covariance)
+    return space.turned(matrix), scores @ matrix, host, noisy
+
+
+def _sampled(count: int, most: int, rng: np.random.Generator) -> Ids:
+    """Numbers of at most so many stays, in order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(rng.choice(count, most, replace=False))
+
+
+def _environments(stays: Stays, sample: Ids, n_components: int) -> Ids:
+    """Environment of each sampled stay."""
+    n_clusters = min(n_components, len(sample) // _STAYS_PER_ENVIRONMENT)
+    if n_clusters < 2 or not stays.mean.shape[1]:
+        return np.zeros(len(sample), np.int64)
+    weight = np.minimum(stays.count[sample], MOST_SIGHTINGS).astype(float)
+    return ward_clusters(stays.mean[sample], weight, n_clusters)
+
+
+def _model(
+    space: FeatureSpace, stays: Stays, sample: Ids, environment: Ids, *, noisy: bool
+) -> UnitModel:
+    """Normal distribution of the stays of each environment, without the noise of a sighting."""
+    points, n_axes = stays.mean[sample], stays.mean.shape[1]
+    weight = np.minimum(stays.count[sample], MOST_SIGHTINGS).astype(float)
+    noise = 1.0 / stays.count[sample] if noisy else np.zeros(len(sample))
+    n_parts = int(environment.max(initial=-1)) + 1
+    mean, scatter, size = np.zeros((n_parts, n_axes)), np.zeros((n_parts, n_axes, n_axes)), []
+    for number in range(n_parts):
+        mine = environment == number
+        mean[number] = np.average(points[mine], axis=0, weights=weight[mine])
+        off = (points[mine] - mean[number]) * np.sqrt(weight[mine])[:, None]
+        own_noise = np.average(noise[mine], weights=weight[mine])
+        spread = off.T @ off / weight[mine].sum() - own_noise * np.eye(n_axes)
+        values, vectors = np.linalg.eigh(spread)
+        scatter[number] = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        size.append(float(mine.sum()))
+    sizes = np.array(size)
+    typical = np.average(np.trace(scatter, axis1=1, axis2=2), weights=sizes) if n_parts else 0.0
+    prior = max(typical / max(n_axes, 1), 0.05) * np.eye(n_axes)
+    covariance = [
+        (count * own + _PRIOR_STAYS * prior) / (count + _PRIOR_STAYS)
+        for count, own in zip(sizes, scatter, strict=True)
     ]
-
-
-def _remoteness(one: gaussians.Gaussian, others: list[gaussians.Gaussian]) -> float:
-    """Squared distance to the nearest of the others, in units of the joint variance."""
-    return min(
-        float(
-            np.sum(
-                (one.mean - other.mean) ** 2 / (np.diag(one.covariance) + np.diag(other.covariance))
-            )
-        )
-        for other in others
-    )
-
-
-def _as_model(space: FeatureSpace, parts: list[_Part]) -> UnitModel:
-    """Model of the parts, each an environment."""
-    n_axes = space.axes.shape[1]
+    share = np.bincount(environment, weight, minlength=n_parts)
     return UnitModel(
         space=space,
-        mean=np.array([part.gaussian.mean for part in parts]).reshape(len(parts), n_axes),
-        covariance=np.array([part.gaussian.covariance for part in parts]).reshape(
-            len(parts), n_axes, n_axes
-        ),
-        weight=np.array([part.weight for part in parts], float),
-        environment=np.arange(len(parts)),
-        host=np.flatnonzero([part.is_host for part in parts]),
-        starts=np.zeros((len(parts), 0, 0)),
+        mean=mean,
+        covariance=np.array(covariance).reshape(n_parts, n_axes, n_axes),
+        weight=share / max(share.sum(), 1e-300),
+        environment=np.arange(n_parts),
+        host=np.zeros(0, np.int64),
+        noise=float(noisy),
+        starts=np.zeros((n_parts, 0, 0)),
     )
 
 
-def _without_outshone(
-    parts: list[_Part], model: UnitModel, membership: Array
-) -> tuple[list[_Part], UnitModel, Array]:
-    """Leave out parts that are nowhere the most probable one."""
-    while len(parts):
-        count = np.bincount(membership.argmax(axis=1), minlength=len(parts))
-        if count.all():
+def _without_outshone(model: UnitModel, membership: Array) -> tuple[UnitModel, Array]:
+    """Leave out environments that are nowhere the most probable one."""
+    while membership.shape[1]:
+        used = np.bincount(membership.argmax(axis=1), minlength=membership.shape[1]) > 0
+        if used.all():
             break
-        parts = [part for part, number in zip(parts, count, strict=True) if number]
-        model = _as_model(model.space, parts)
-        share = membership[:, count > 0]
-        membership = share / share.sum(axis=1, keepdims=True)
-    return parts, model, membership
+        model = replace(
+            model,
+            mean=model.mean[used],
+            covariance=model.covariance[used],
+            weight=model.weight[used],
+            environment=np.arange(int(used.sum())),
+            starts=np.zeros((int(used.sum()), 0, 0)),
+        )
+        membership = membership[:, used]
+        membership = membership / membership.sum(axis=1, keepdims=True)
+    return model, membership
 
 
-#: Added to the cost of mergers of what does not look alike, and of what is not to be merged yet.
-_UNLIKE, _LAST = 1.0, 1e6
+def _tree(
+    stays: Stays, environment: Ids, hosts: Hosts, sites: Evidence, **options: Any
+) -> pd.DataFrame:
+    """Mergers of environments; for the options see :class:`Likeness`."""
+    cost = Likeness(stays, environment, hosts, sites, **options)
+    return agglomerate(np.bincount(environment[stays.label]), cost)
 
 
-class _Cost:
-    """Cost of merging two groups of environments: below 1 where the atoms look alike."""
-
-    def __init__(
-        self, scores: Array, environment: Ids, parts: list[_Part], sites: Evidence
-    ) -> None:
-        self._parts, self._sites, self._environment = parts, sites, environment
-        self._clouds = [scores[environment == number] for number in range(len(parts))]
-        central = appearance.comparable(sites.central)
-        self._typical = [
-            appearance.median_of_known(central[environment == k]) for k in range(len(parts))
-        ]
-        self._kind = [kind_of(sites.kind[environment == k]) for k in range(len(parts))]
-
-    def __call__(self, one: list[int], other: list[int]) -> float:
-        """Cost of merging two groups; inf for two hosts."""
-        hosts = [number for number in (*one, *other) if self._parts[number].is_host]
-        if len(hosts) > 1:
-            return np.inf
-        if hosts and min(len(one), len(other)) == 1:
-            single = one[0] if hosts[0] in other else other[0]
-            if self._kind[single] == "atom":
-                difference = appearance.difference(self._typical[single], self._typical[hosts[0]])
-                if difference < 1:
-                    return difference
-        clouds = [np.concatenate([self._clouds[k] for k in group]) for group in (one, other)]
-        cost = _UNLIKE + _merging_cost(*clouds)
-        rare = any(self._parts[number].is_rare for number in (*one, *other))
-        return cost + (_LAST if rare else 0.0) + (2 * _LAST if hosts else 0.0)
+def _number_of_units(tree: pd.DataFrame, n_environments: int) -> int:
+    """Groups that are left when all that is one unit is merged."""
+    return n_environments - int((tree["cost"] < 1).sum())
 
 
-def _merging_cost(one: Array, other: Array) -> float:
-    """Bhattacharyya distance times the reduced number of sites.
-
-    Weighted by the number of sites that the merger would mix up, as in Ward's method: else one
-    atom seen twenty times, a tight cluster, outlasts two large units.
-    """
-    reduced = len(one) * len(other) / (len(one) + len(other))
-    return reduced * gaussians.bhattacharyya_distance(one, other)
-
-
-def _number_of_units(tree: pd.DataFrame, parts: list[_Part], config: UnitConfig) -> int:
-    """Groups that are left when what looks alike is merged, but no more than allowed."""
-    alike = int((tree["cost"] < _UNLIKE).sum())
-    return min(len(parts) - alike, config.max_units)
+def _unstable(model: UnitModel, groups: list[Ids]) -> NDArray[np.bool_]:
+    """Environments (E,) of units that most other starts did not find again."""
+    unstable = np.zeros(model.n_environments, bool)
+    for members in groups:
+        is_host = np.isin(model.host, members).any()
+        if not is_host and agreement(model.starts, members) < _LEAST_AGREEMENT:
+            unstable[members] = True
+    return unstable
 
 
-def _repeat(
-    scores: Array,
-    environment: Ids,
-    hosts: list[_Part],
-    parts: list[_Part],
-    sites: Evidence,
-    config: UnitConfig,
-) -> Array:
-    """Sites (E, S, K) of each environment in each group of searches from other starts."""
-    if not scores.size:
-        return np.zeros((len(parts), 0, 0))
-    found = []
-    for start in range(config.n_starts):
-        rng = np.random.default_rng([config.seed, start + 1])
-        size = min(_REPEATED_SITES, len(scores))
-        rows = np.sort(rng.choice(len(scores), size, replace=False))
-        own = _components(scores[rows], hosts, sites.of(rows), config, rng)
-        density = np.stack([part.gaussian.log_density(scores) for part in own], axis=1)
-        density += np.log([max(part.weight, 1e-12) for part in own])
-        label = density.argmax(axis=1)
-        tree = agglomerate(np.bincount(label, minlength=len(own)), _Cost(scores, label, own, sites))
-        number = np.zeros(len(own), np.int64)
-        for group, members in enumerate(
-            groups_at(tree, len(own), _number_of_units(tree, own, config))
-        ):
-            number[members] = group
-        found.append(number[label])
-    width = max((int(label.max()) + 1 for label in found), default=0)
-    starts = np.zeros((len(parts), len(found), width))
-    for start, label in enumerate(found):
-        np.add.at(starts[:, start], (environment, label), 1)
-    return starts
+def _repeated(
+    stays: Stays, hosts: Hosts, sites: Evidence, config: UnitConfig, rng: np.random.Generator
+) -> Ids:
+    """Unit (N,) of each site by a search that saw a part of the places."""
+    place = stays.first(sites.place)
+    names = np.unique(place)
+    seen = rng.choice(names, max(int(_RESEEN * len(names)), 1), replace=False)
+    rows = np.flatnonzero(np.isin(place, seen))
+    rows = rows[_sampled(len(rows), _MOST_REPEATED, rng)]
+    found = _environments(stays, rows, config.n_components)
+    middle = np.stack(
+        [stays.mean[rows[found == number]].mean(axis=0) for number in range(int(found.max()) + 1)]
+    )
+    distance = np.sum(middle**2, axis=1) - 2 * stays.mean @ middle.T
+    environment = np.unique(distance.argmin(axis=1), return_inverse=True)[1].astype(np.int64)
+    tree = _tree(stays, environment, hosts, sites, min_places=config.min_places)
+    n_environments = int(environment.max()) + 1
+    unit = np.zeros(n_environments, np.int64)
+    n_units = _number_of_units(tree, n_environments)
+    for number, members in enumerate(groups_at(tree, n_environments, n_units)):
+        unit[members] = number
+    labels: Ids = unit[environment[stays.label]]
+    return labels
+
+
+def _counted(environment: Ids, starts: list[Ids], n_environments: int) -> Array:
+    """Sites (E, S, K) of each environment in each unit of each start."""
+    width = max((int(unit.max(initial=-1)) + 1 for unit in starts), default=0)
+    counts = np.zeros((n_environments, len(starts), width))
+    for start, unit in enumerate(starts):
+        np.add.at(counts[:, start], (environment, unit), 1)
+    return counts

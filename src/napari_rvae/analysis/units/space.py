@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureSpace", "feature_values", "fit_space"]
 
+#: How names of features end that change sign in a mirror (:meth:`~napari_rvae.RVAE.invariants`).
+_ODD = "_odd"
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpace:
@@ -29,6 +32,8 @@ class FeatureSpace:
     ----------
     columns
         Names (P) of the features.
+    mirrored
+        Features (P,) that change sign in a mirror; their size alone counts.
     centre, spread
         What is subtracted from each feature, and what it is divided by (P,).
     offset
@@ -38,6 +43,7 @@ class FeatureSpace:
     """
 
     columns: tuple[str, ...]
+    mirrored: NDArray[np.bool_]
     centre: Array
     spread: Array
     offset: Array
@@ -45,17 +51,22 @@ class FeatureSpace:
 
     def transform(self, values: Array) -> Array:
         """Scores (N, D) of values (N, P)."""
+        values = np.where(self.mirrored, np.abs(values), values)
         scaled = np.clip((values - self.centre) / self.spread, -gaussians.CLIP, gaussians.CLIP)
         scores: Array = (scaled - self.offset) @ self.axes
         return scores
 
-    def divided(self, scale: Array) -> FeatureSpace:
-        """Return the same axes with the scores divided by `scale` (D,)."""
-        return dataclasses.replace(self, axes=self.axes / scale)
+    def turned(self, matrix: Array) -> FeatureSpace:
+        """Return the space whose scores are multiplied by `matrix` (D, D) from the right."""
+        return dataclasses.replace(self, axes=self.axes @ matrix)
 
 
-def fit_space(values: Array, columns: tuple[str, ...], n_axes: int) -> tuple[FeatureSpace, Array]:
+def fit_space(
+    values: Array, columns: tuple[str, ...], n_axes: int, *, mirror: bool = True
+) -> tuple[FeatureSpace, Array]:
     """Scale features robustly and find their principal axes; what does not vary is dropped.
+
+    With `mirror` the features that change sign in a mirror count by their size alone.
 
     Returns
     -------
@@ -64,14 +75,17 @@ def fit_space(values: Array, columns: tuple[str, ...], n_axes: int) -> tuple[Fea
     ndarray
         Values (N, P) of these.
     """
-    centre, spread = gaussians.robust_location(values)
-    varies = spread > 1e-9 * np.maximum(np.abs(values).max(axis=0, initial=0.0), 1e-300)
+    mirrored = np.array([mirror and name.endswith(_ODD) for name in columns], bool)
+    folded = np.where(mirrored, np.abs(values), values)
+    centre, spread = gaussians.robust_location(folded)
+    varies = spread > 1e-9 * np.maximum(np.abs(folded).max(axis=0, initial=0.0), 1e-300)
     kept = tuple(name for name, is_kept in zip(columns, varies, strict=True) if is_kept)
     centre, spread = centre[varies], spread[varies]
-    values = values[:, varies]
-    scaled = np.clip((values - centre) / spread, -gaussians.CLIP, gaussians.CLIP)
+    values, folded = values[:, varies], folded[:, varies]
+    scaled = np.clip((folded - centre) / spread, -gaussians.CLIP, gaussians.CLIP)
     space = FeatureSpace(
         columns=kept,
+        mirrored=mirrored[varies],
         centre=centre,
         spread=spread,
         offset=scaled.mean(axis=0) if len(scaled) else np.zeros(len(kept)),

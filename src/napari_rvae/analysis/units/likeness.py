@@ -1,0 +1,216 @@
+"""What it costs to merge two groups of environments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import chi2
+
+from napari_rvae.analysis import appearance
+from napari_rvae.analysis.units.sites import kind_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_rvae.analysis.units.hosts import Hosts
+    from napari_rvae.analysis.units.sites import Evidence
+    from napari_rvae.analysis.units.stays import Stays
+
+    Array = NDArray[np.float64]
+    Ids = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+
+__all__ = ["Likeness", "separation"]
+
+#: Two atoms look alike within so much of the tolerances that names are given by, or within so many
+#: spreads of the host's own atoms, whichever is more.
+_TOLERATED, _SPREADS = 0.6, 3.0
+#: Clouds whose middles are so many of their widths apart, along the line that joins them, have a
+#: valley between them. The halves of one normal distribution are 2.7 apart.
+_VALLEY = 3.0
+#: The same where other starts did not find the valley.
+_UNSTABLE_VALLEY = 4.0
+#: What middles of few points scatter by chance is taken off twice: the clouds were chosen to be
+#: compact. So the nearest slices of one normal distribution of 4 to 40 axes are 3 widths apart or
+#: less, whether they are of 10 points or of many.
+_CHOSEN = 2.0
+#: The width of a cloud is never below this, in standard deviations of the noise.
+_LEAST_WIDTH = 0.5
+#: Costs below 1 are of what is one unit. What looks like the host goes first, then what occurs
+#: only once, then what has no valley between.
+_BY_LOOKS, _BY_CHANCE, _BY_VALLEY, _LATE = 0.2, 0.25, 0.3, 0.99
+#: What a host holds but for one site in a thousand.
+_INSIDE = 0.999
+#: Added where atoms look different from the host's: such mergers come last.
+_LAST = 1e3
+#: A stay counts as this many sightings at most.
+MOST_SIGHTINGS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Cloud:
+    """Weighted points, their middle, and the variance around it."""
+
+    points: Array  # (K, D)
+    weight: Array  # (K,)
+    middle: Array  # (D,)
+    variance: float  # of all axes together, unbiased
+    size: float  # effective number of points
+
+
+def _cloud(points: Array, weight: Array) -> _Cloud:
+    middle = np.average(points, axis=0, weights=weight)
+    size = float(weight.sum() ** 2 / np.sum(weight**2))
+    variance = float(np.average(np.sum((points - middle) ** 2, axis=1), weights=weight))
+    return _Cloud(points, weight, middle, variance * size / max(size - 1, 0.5), size)
+
+
+def separation(one: _Cloud, other: _Cloud) -> float:
+    """Distance of the middles of two clouds in their widths along the line that joins them.
+
+    What a few points scatter by chance is taken off the distance.
+    """
+    line = other.middle - one.middle
+    length = float(np.sqrt(line @ line))
+    if length == 0:
+        return 0.0
+    clouds = (one, other)
+    within = [
+        float(
+            np.average(((cloud.points - cloud.middle) @ line / length) ** 2, weights=cloud.weight)
+        )
+        for cloud in clouds
+    ]
+    width = math.sqrt(np.average(within, weights=[cloud.size for cloud in clouds]))
+    chance = _CHOSEN * sum(cloud.variance / cloud.size for cloud in clouds)
+    return math.sqrt(max(length**2 - chance, 0.0)) / max(width, _LEAST_WIDTH)
+
+
+class Likeness:
+    """Cost of merging groups of E environments; below 1 they are one unit.
+
+    Parameters
+    ----------
+    stays
+        Stays of the sites, in the space where the noise is the identity.
+    environment
+        Environment (S,) of each stay.
+    hosts
+        Hosts of the stays.
+    sites
+        What the table tells of each site.
+    min_places
+        What occurs at fewer places of the lattice is irregular.
+    unstable
+        Environments (E,) that other starts did not find again: they are irregular, too, or part
+        of the host where they look like it at all.
+    """
+
+    def __init__(
+        self,
+        stays: Stays,
+        environment: Ids,
+        hosts: Hosts,
+        sites: Evidence,
+        *,
+        min_places: int,
+        unstable: Mask | None = None,
+    ) -> None:
+        weight = np.minimum(stays.count, MOST_SIGHTINGS).astype(float)
+        own = environment[stays.label]
+        central = appearance.comparable(sites.central)
+        self._stays, self._weight, self._environment = stays, weight, environment
+        self._hosts = hosts.middles(environment).tolist()
+        numbers = range(int(environment.max(initial=-1)) + 1)
+        rows = [own == number for number in numbers]
+        self._typical = [appearance.median_of_known(central[mine]) for mine in rows]
+        self._kind = [kind_of(sites.kind[mine]) for mine in rows]
+        self._once = [len(np.unique(sites.place[mine])) < min_places for mine in rows]
+        self._unstable = np.zeros(len(rows), bool) if unstable is None else unstable
+        self._once = [
+            once or bool(out) for once, out in zip(self._once, self._unstable, strict=True)
+        ]
+        self._bodies = dict(zip(self._hosts, hosts.bodies, strict=False))
+        self._tolerance = {}
+        for number, host in enumerate(self._hosts):
+            core = hosts.core(number)[stays.label]
+            self._typical[host] = appearance.median_of_known(central[core])
+            self._tolerance[host] = _tolerance(central, stays, core)
+        self._clouds: dict[tuple[int, ...], _Cloud] = {}
+
+    def __call__(self, one: list[int], other: list[int]) -> float:
+        """Cost of merging two groups; inf for two hosts."""
+        hosts = [number for number in (*one, *other) if number in self._hosts]
+        if len(hosts) > 1:
+            return math.inf
+        apart = separation(self._cloud_of(one), self._cloud_of(other)) / _VALLEY
+        by_valley = _BY_VALLEY + (1 - _BY_VALLEY) * apart
+        if hosts:
+            return self._to_host(other if hosts[0] in one else one, hosts[0], by_valley)
+        irregular = [all(self._once[number] for number in group) for group in (one, other)]
+        unstable = [all(self._unstable[number] for number in group) for group in (one, other)]
+        if all(irregular) and self._same_brightness(one[0], other[0]):
+            return _LATE if any(unstable) else _BY_CHANCE
+        if any(unstable):  # the valley was not seen again from other starts
+            return _BY_VALLEY + (1 - _BY_VALLEY) * apart * _VALLEY / _UNSTABLE_VALLEY
+        # an environment that recurs is no part of what does not
+        return max(by_valley, 1.0) if any(irregular) else by_valley
+
+    def _to_host(self, group: list[int], host: int, by_valley: float) -> float:
+        """Cost of giving a group to a host."""
+        if any(self._kind[number] != self._kind[host] for number in group):
+            return _LAST + by_valley
+        tolerance = self._tolerance[host]
+        apart = [
+            appearance.difference(
+                self._typical[number],
+                self._typical[host],
+                tolerance / (_TOLERATED if self._unstable[number] else 1.0),
+            )
+            for number in group
+        ]
+        if all(difference < 1 for difference in apart):
+            return _BY_LOOKS * max(apart)
+        if math.isinf(max(apart)):  # nobody knows what the atoms look like
+            inside = max(self._within_host(number, host) for number in group)
+            return _BY_LOOKS * inside if inside < 1 else max(by_valley, 1.0)
+        return _LAST + by_valley
+
+    def _within_host(self, number: int, host: int) -> float:
+        """How far out an environment lies in the distribution of a host; below 1 it is part of it.
+
+        The halves of a distribution cannot be told from separate clouds by a valley where there
+        are more axes than points.
+        """
+        mine = self._environment == number
+        points = self._stays.mean[mine]
+        if not points.shape[1]:
+            return 0.0
+        distance = self._bodies[host].squared_distance(points)
+        return float(np.median(distance) / chi2.ppf(_INSIDE, points.shape[1]))
+
+    def _same_brightness(self, one: int, other: int) -> bool:
+        if self._kind[one] != self._kind[other]:
+            return False
+        difference = abs(self._typical[one][-1] - self._typical[other][-1])
+        return not difference > appearance.TOLERANCE[-1]  # unknown ones are not told apart
+
+    def _cloud_of(self, group: list[int]) -> _Cloud:
+        key = tuple(sorted(group))
+        if key not in self._clouds:
+            mine = np.isin(self._environment, group)
+            self._clouds[key] = _cloud(self._stays.mean[mine], self._weight[mine])
+        return self._clouds[key]
+
+
+def _tolerance(central: Array, stays: Stays, rows: NDArray[np.bool_]) -> Array:
+    """How far a descriptor (10,) may be from a host's: a matter of the host's own spread, too."""
+    middle = appearance.median_of_known(central[rows])
+    spread = appearance.median_of_known(np.abs(central[rows] - middle))
+    seen = math.sqrt(max(float(np.median(stays.count[stays.label[rows]])), 1.0))
+    noise = np.nan_to_num(1.4826 * spread) / seen
+    tolerance: Array = np.maximum(_TOLERATED * appearance.TOLERANCE, _SPREADS * noise)
+    return tolerance
