@@ -44,14 +44,17 @@ _LOOKS = 4
 
 
 def _refine(
-    image: NDArray[np.float64], first: BlobScale, config: DetectConfig
+    image: NDArray[np.float64],
+    first: BlobScale,
+    config: DetectConfig,
+    known: AtomScale | None = None,
 ) -> tuple[float, float, float]:
     """Remove from the first width what the order of the atoms did to it.
 
     The autocorrelation of a frame is hardly touched by noise, but its fit is by the neighbours.
     So the atoms found are drawn with a trial width and measured in the same way; the trial is
     right when both measurements agree. With a better width more atoms are told apart, hence
-    the rounds.
+    the rounds; one mostly does where the scale is `known` from another frame.
 
     Returns
     -------
@@ -66,6 +69,9 @@ def _refine(
     first = BlobScale(first.sigma / binning, first.valley / binning)
     measured = blob_scale(part, valley=first.valley).sigma
     scale = AtomScale(first.sigma, 1.3 * first.valley)
+    if known is not None:
+        coarser = math.sqrt((known.sigma / binning) ** 2 + (1 - binning**-2) / 12)
+        scale = AtomScale(coarser, known.spacing / binning)
     for _ in range(_ROUNDS):
         search = FrameSearch(part, scale, torch.device("cpu"))
         fit = search.find(best=False)
@@ -127,7 +133,7 @@ def measure_scale(sample: Sample, config: DetectConfig, sign: float) -> AtomScal
     sigma = spacing = math.nan
     confirmed = 0.0
     if seen and len(seen) * 2 >= len(images):
-        refined = np.array([_refine(*pair, config) for pair in seen[:_REFINED_FRAMES]])
+        refined = _refined(seen[:_REFINED_FRAMES], config)
         widths, spacings = (column[np.isfinite(column)] for column in refined.T[:2])
         sigma = float(np.median(widths if widths.size else [blob.sigma for _, blob in seen]))
         spacing = float(np.median(spacings)) if spacings.size else math.nan
@@ -136,6 +142,18 @@ def measure_scale(sample: Sample, config: DetectConfig, sign: float) -> AtomScal
     if confirmed < _CONFIRMED and config.sigma is None:
         sigma, spacing = _surveyed(images[:_REFINED_FRAMES], sigma, spacing, config)
     return AtomScale(config.sigma or sigma, config.neighbour_distance or spacing)
+
+
+def _refined(
+    seen: list[tuple[NDArray[np.float64], BlobScale]], config: DetectConfig
+) -> NDArray[np.float64]:
+    """What each of some frames tells (n, 3), looked at with the scale of the one before."""
+    rows: list[tuple[float, float, float]] = []
+    for image, blob in seen:
+        usable = bool(rows) and np.isfinite(rows[-1]).all() and rows[-1][2] >= _CONFIRMED
+        known = AtomScale(*rows[-1][:2]) if usable else None
+        rows.append(_refine(image, blob, config, known))
+    return np.array(rows)
 
 
 def _surveyed(
