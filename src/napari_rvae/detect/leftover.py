@@ -103,7 +103,9 @@ def measure_leftover(
     height, tail = _heights(rest, atoms, tails, weight, sigma)
     tails *= tail
     if tail:
-        rest = _without_smooth(left - height * atoms - tails, width)
+        left -= height * atoms
+        left -= tails
+        rest = _without_smooth(left, width)
     slope = np.gradient(atoms, axis=1)
     shift, shift_sd = _row_shifts(rest, slope, weight, sigma)
     return Leftover(tail, tails, shift, shift_sd, -shift[:, None] * slope)
