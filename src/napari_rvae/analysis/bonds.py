@@ -163,17 +163,7 @@ def find_faces(points: Array, bonds: Ids) -> Faces:
     width = len(points)
     is_bond = np.isin(edges[..., 0] * width + edges[..., 1], bonds[:, 0] * width + bonds[:, 1])
     free = ~is_bond
-    inner = free & (mesh.neighbors >= 0)
-    one, side = np.nonzero(inner)
-    count = len(triangles)
-    # all triangles at the hull hang together by one node more, which is the outside
-    hull = np.flatnonzero((free & (mesh.neighbors < 0)).any(axis=1))
-    here = np.concatenate([one, np.full(len(hull), count)])
-    there = np.concatenate([mesh.neighbors[one, side], hull])
-    links = coo_array((np.ones(len(here)), (here, there)), shape=(count + 1, count + 1))
-    n_faces, every = connected_components(links, directed=False)
-    every = (every.astype(np.int64) - every[-1]) % n_faces  # the outside is face 0
-    label = every[:-1]
+    label, n_faces = _joined_triangles(mesh, free)
     is_open = np.arange(n_faces) == 0
     # a bond with the same face on both sides ends inside it
     beyond = np.where(mesh.neighbors >= 0, label[mesh.neighbors], -1)
@@ -195,6 +185,23 @@ def find_faces(points: Array, bonds: Ids) -> Faces:
         hit = mesh.find_simplex(points[others])
         within[others] = np.where(hit >= 0, label[hit], -1)
     return Faces(np.where(is_open, 0, size), is_open, face, site, within)
+
+
+def _joined_triangles(mesh: Delaunay, free: Mask) -> tuple[Ids, int]:
+    """Face (T,) of each triangle, and the number of faces; the outside is 0.
+
+    Triangles are one face where the edge (T, 3) between them is free of a bond.
+    """
+    one, side = np.nonzero(free & (mesh.neighbors >= 0))
+    count = len(mesh.simplices)
+    # all triangles at the hull hang together by one node more, which is the outside
+    hull = np.flatnonzero((free & (mesh.neighbors < 0)).any(axis=1))
+    here = np.concatenate([one, np.full(len(hull), count)])
+    there = np.concatenate([mesh.neighbors[one, side], hull])
+    links = coo_array((np.ones(len(here)), (here, there)), shape=(count + 1, count + 1))
+    n_faces, every = connected_components(links, directed=False)
+    every = (every.astype(np.int64) - every[-1]) % n_faces
+    return every[:-1], int(n_faces)
 
 
 def _corners(points: Array, bonds: Ids) -> Ids:
