@@ -9,7 +9,7 @@ import pytest
 from napari_rvae import Crops, InputError, Pathways, film_strip, latent_landscape, latent_path
 from napari_rvae.analysis.cards import UnitCard
 from napari_rvae.analysis.network import pathway_network
-from napari_rvae.figures import export_pathways, save_figure
+from napari_rvae.figures import export_pathways, pathways_figure, save_figure
 from napari_rvae.figures.landscapes import film_figure, landscape_figure, landscape_targets
 from napari_rvae.figures.networks import (
     network_figure,
@@ -264,3 +264,27 @@ def test_shares_of_the_largest_unit_are_left_out():
     order = pd.DataFrame({"name": [f"unit {k}" for k in range(11)] + ["z0"]})
     order = order.assign(value=[0.5, *(0.1 - 0.001 * k for k in range(10)), 3.0])
     assert default_quantities(order, ()) == [*(f"unit {k}" for k in range(1, 9)), "z0"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_of_pathways_has_all_that_is_there(landscape, theme, tmp_path):
+    order = pd.DataFrame({"frame": [0, 1] * 2, "source": "", "name": ["unit 0", "unit 1"] * 2})
+    order = order.sort_values("name").assign(value=[0.9, 0.8, 0.1, 0.2], low=0.1, high=0.2, n=9)
+    notes = pd.DataFrame({"note": ["Rates of the two halves differ. " * 12, "No more."]})
+    passages = landscape.sites.iloc[:3].assign(event=0)
+    page = pathways_figure(
+        make_pathways(notes=notes),
+        make_cards(),
+        order=order,
+        landscape=landscape,
+        passages=passages,
+        strips={"there": film_strip(Blob(), [[0.0, 0.0], [1.0, 1.0]], n=5)},
+        theme=theme,
+    )
+    texts = [text.get_text() for text in page.texts]
+    for title in ("States of dopant atoms", "Landscape of decoded pictures", "Events so far"):
+        assert title in texts
+    assert texts[0] == "Transformation pathways"
+    assert texts[-1].endswith("• No more.")
+    save_figure(page, tmp_path / "page.png", dpi=50)
+    assert len(pathways_figure(Pathways()).axes) == 0

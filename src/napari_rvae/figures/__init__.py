@@ -8,6 +8,7 @@ from napari_rvae.figures.export import export_units
 from napari_rvae.figures.landscapes import film_figure, landscape_figure
 from napari_rvae.figures.networks import network_figure, order_figure
 from napari_rvae.figures.pathway_files import export_pathways
+from napari_rvae.figures.pathway_page import pathways_figure
 from napari_rvae.figures.report import report_figure, save_figure
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
@@ -22,6 +23,7 @@ __all__ = [
     "landscape_figure",
     "network_figure",
     "order_figure",
+    "pathways_figure",
     "report_figure",
     "save_figure",
     "shares_figure",

@@ -15,13 +15,14 @@ from napari_rvae.figures.page import Theme, new_figure, percentile_limits, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from napari_rvae.analysis.cards import UnitCard
     from napari_rvae.analysis.landscape import FilmStrip, Landscape, LatentPath
 
-__all__ = ["film_figure", "landscape_figure", "landscape_targets"]
+__all__ = ["draw_landscape", "film_figure", "landscape_figure", "landscape_targets"]
 
 ThemeName = Literal["light", "dark"]
 
@@ -93,15 +94,34 @@ def landscape_figure(
     >>> len(landscape_figure(landscape).axes)
     2
     """
-    from matplotlib.colors import LogNorm
-
     look = theme_of(theme)
     figure = new_figure(size, look)
     width, height = size
     left, bottom, right = 0.42 / width, 0.75 / height, 0.6 / width
-    axes = figure.add_axes(
-        (left, bottom, 1 - left - right, 1 - bottom - 0.12 / height), facecolor=look.paper
-    )
+    tall = 1 - bottom - 0.12 / height
+    axes = figure.add_axes((left, bottom, 1 - left - right, tall), facecolor=look.paper)
+    dots = draw_landscape(axes, landscape, cards, look, paths=paths, passages=passages, plane=plane)
+    _caption(figure, landscape, plane, look)
+    beside = (1 - right + 0.1 / width, bottom, 0.1 / width, tall)
+    bar = figure.colorbar(dots, cax=figure.add_axes(beside))
+    bar.outline.set(edgecolor=look.faint, linewidth=0.5)
+    bar.ax.tick_params(colors=look.ink, labelsize=7, length=2, width=0.5, which="both")
+    return figure
+
+
+def draw_landscape(
+    axes: Axes,
+    landscape: Landscape,
+    cards: Sequence[UnitCard],
+    look: Theme,
+    *,
+    paths: Sequence[LatentPath] = (),
+    passages: pd.DataFrame | None = None,
+    plane: tuple[str, str] | None = None,
+) -> PathCollection:
+    """Draw sites in a plane, units, ways and passages; the options are those of the figure."""
+    from matplotlib.colors import LogNorm
+
     plain_axes(axes, look)
     axes.tick_params(labelsize=7)
     sites = landscape.sites
@@ -131,16 +151,7 @@ def landscape_figure(
         _draw_passages(axes, passages, axis)
     _set_limits(axes, sites[list(axis)].to_numpy(float), equal=plane is None)
     _draw_units(axes, landscape, cards, axis, look)
-    _caption(figure, landscape, plane, look)
-    bar = figure.colorbar(
-        dots,
-        cax=figure.add_axes(
-            (1 - right + 0.1 / width, bottom, 0.1 / width, 1 - bottom - 0.12 / height)
-        ),
-    )
-    bar.outline.set(edgecolor=look.faint, linewidth=0.5)
-    bar.ax.tick_params(colors=look.ink, labelsize=7, length=2, width=0.5, which="both")
-    return figure
+    return dots
 
 
 def landscape_targets(
