@@ -152,6 +152,20 @@ def test_two_sublattices_are_two_hosts(perovskite_like):
     assert len(blind) == 2
 
 
+def test_many_rare_kinds_together_are_no_host(honeycomb, rng):
+    """A quarter of the sites, but of five kinds: what they look like is no measure of anything."""
+    y, x = honeycomb(400, 10.0).T
+    label = np.where(rng.random(y.size) < 0.25, rng.integers(1, 6, y.size), 0)
+    amplitude = (1 + 0.5 * label) * rng.normal(1, 0.05, y.size)
+    sites = make_sites(frame=0, y=y, x=x, label=label, amplitude=amplitude)
+    features = _features(sites, sites["label"].to_numpy(), rng)
+    apart = sites["label"].to_numpy() > 0
+    features.loc[apart, "f0"] += 30  # a valley between the host and all others
+    units = find_units(sites, features=features)
+    assert units.summary["is_host"].sum() == 1
+    assert len(units) == 6
+
+
 def test_features_that_fall_in_two_by_noise_are_one_host(honeycomb, rng):
     y, x = honeycomb(300, 10.0).T
     sites = make_sites(frame=0, y=y, x=x, amplitude=rng.normal(1, 0.1, y.size))

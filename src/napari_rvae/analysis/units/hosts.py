@@ -20,6 +20,8 @@ __all__ = ["Hosts", "fit_hosts", "host_labels"]
 #: Hosts differ in a descriptor by more than so many of its spreads within each: the halves of one
 #: normal distribution, cut at its middle, by 2.7.
 _APART = 3.0
+#: A host is a mixture if a descriptor spreads this much more than in the largest host.
+_MIXED = 2.0
 
 
 def host_labels(scores: Array, central: Array, rng: np.random.Generator) -> Ids:
@@ -37,6 +39,7 @@ def host_labels(scores: Array, central: Array, rng: np.random.Generator) -> Ids:
     if not scores.size:
         return np.zeros(len(scores), np.int64)
     labels = _join_hosts(gaussians.split_hosts(scores, rng), central)
+    labels = _without_mixtures(labels, central)
     numbers, counts = np.unique(labels, return_counts=True)
     rank = np.zeros(int(numbers.max()) + 1, np.int64)
     rank[numbers[np.argsort(-counts, kind="stable")]] = np.arange(len(numbers))
@@ -90,6 +93,22 @@ def fit_hosts(points: Array, label: Ids) -> Hosts:
         bodies.append(gaussians.fit_host(points[own]))
         distance[own] = bodies[-1].squared_distance(points[own])
     return Hosts(label, bodies, distance)
+
+
+def _without_mixtures(labels: Ids, central: Array) -> Ids:
+    """Give hosts whose central atoms are of several kinds back to the largest: they are none."""
+    known = appearance.comparable(central)
+
+    def spread(number: int) -> Array:
+        own = known[labels == number]
+        off = np.abs(own - appearance.median_of_known(own))
+        return np.nan_to_num(1.4826 * appearance.median_of_known(off))
+
+    numbers, counts = np.unique(labels, return_counts=True)
+    largest = int(numbers[np.argmax(counts)])
+    most = np.maximum(appearance.TOLERANCE, _MIXED * spread(largest))
+    mixed = [number for number in numbers if number != largest and (spread(number) > most).any()]
+    return np.where(np.isin(labels, mixed), largest, labels)
 
 
 def _join_hosts(labels: Ids, central: Array) -> Ids:
