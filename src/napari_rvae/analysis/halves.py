@@ -46,8 +46,9 @@ _STRIP_WINDOWS, _MOST_STRIPS = 2.0, 8
 #: A half needs so many crops; fewer that neither has seen are not compared, but all.
 _FEWEST, _FEWEST_COMMON = 40, 200
 
-#: Units agree from this adjusted Rand index on, and do not if its interval lies below the second.
-_UNITS_AGREE, _UNITS_DIFFER = 0.6, 0.5
+#: Units agree from this adjusted Rand index on, and do not if its interval lies below; an interval
+#: wider than the second says nothing.
+_UNITS_AGREE, _WIDE = 0.6, 0.3
 
 #: A direction of the latents comes back from this canonical correlation on; below the second none.
 _DIRECTION, _NO_DIRECTION = 0.8, 0.5
@@ -204,7 +205,8 @@ def split_half(
     -----
     Both models are asked about the same crops, such that neither was trained on where these are
     200 or more. **Units**, which each half finds by itself: adjusted Rand index; they agree if it
-    is 0.6 or more, and do not if its 95 % interval (bootstrap over areas) lies below 0.5.
+    is 0.6 or more, and do not if its 95 % interval (bootstrap over areas) lies below that and is no
+    wider than 0.3.
     **Angles**: root mean square difference modulo the symmetry, less its mean over the nearest
     neighbours in the latents, since each model turns its pictures as it likes; they agree below
     0.35 of the difference by chance, and do not above 0.75. **Latents**: canonical correlations of
@@ -414,7 +416,7 @@ def _units_verdict(one: Ids, other: Ids, block: Ids, matched: pd.DataFrame) -> H
     answer: Answer = "cannot tell"
     if value >= _UNITS_AGREE:
         answer = "agrees"
-    elif high < _UNITS_DIFFER or counts[0] == 1 or counts[1] == 1:
+    elif (high < _UNITS_AGREE and high - low <= _WIDE) or counts[0] == 1 or counts[1] == 1:
         answer = "does not agree"
     back = int((matched["f1"] >= 0.5).sum())
     text = f"{back} of {counts[0]} units of one half come back among {counts[1]} of the other "
