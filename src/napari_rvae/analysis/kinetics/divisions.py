@@ -28,6 +28,9 @@ _STRAY = 0.05
 _LEAST_SHARE, _LEAST_COUNT = 0.05, 5
 #: Classes are apart if the density between them falls below this share of the lower one's top.
 _VALLEY = 0.3
+#: Neighbouring classes are this share of the period apart, sublattices are by a half. What is
+#: closer is a tilt, or the host's picture on another symmetry, where several angles fit.
+_LEAST_APART = 0.3
 #: Concentrations of a class; the highest stands for 2 degrees at three-fold symmetry.
 _LEAST_KAPPA, _MOST_KAPPA = 1.0, 100.0
 #: Chance that a sublattice is wrong.
@@ -195,6 +198,8 @@ def _are_apart(middle: Array, kappa: Array, weight: Array, count: int) -> bool:
     order = np.argsort(middle)
     for one, two in zip(order, np.roll(order, -1), strict=True):
         gap = (middle[two] - middle[one]) % (2 * math.pi)
+        if gap < 2 * math.pi * _LEAST_APART:
+            return False
         path = middle[one] + np.linspace(0, gap, 60)
         density = (weight * _density(path, middle, kappa)).sum(axis=1)
         if density.min() > _VALLEY * min(density[0], density[-1]):

@@ -33,6 +33,12 @@ def test_classes_of_angles_are_found(rng, middle):
     assert weight.sum() == pytest.approx(1)
 
 
+def test_angles_that_fit_equally_well_are_no_sublattices(rng):
+    """Two-fold surroundings: the host's three-fold picture fits at two angles 30 degrees apart."""
+    angle = rng.choice([-0.13, 0.37], 120) + rng.normal(0, 0.05, 120)
+    assert len(angle_classes(angle, 2 * math.pi / 3, 2)[0]) == 1
+
+
 def test_one_broad_class_is_not_cut(rng):
     found, _, _ = angle_classes(rng.normal(0, 0.4, 300), 2 * math.pi, 4)
     assert len(found) == 1
