@@ -22,7 +22,7 @@ __all__ = ["Examples", "UnitExamples"]
 #: Side of an example and the gap between two, in pixels of the screen.
 _SIDE, _GAP = 42, 5
 #: Lines of the words that are shown; the tooltip has them all.
-_LINES = 6
+_LINES = 7
 
 HINT = (
     "Click a card: its sites are selected, and what it is and examples appear here. "
@@ -125,7 +125,8 @@ class UnitExamples(QWidget):
 
     def show_card(self, card: UnitCard | None) -> None:
         """Show one unit's words and examples, a hint for None."""
-        self.caption.setFixedHeight(_LINES * self.caption.fontMetrics().lineSpacing())
+        line = self.caption.fontMetrics().lineSpacing()
+        self.caption.setFixedHeight(_LINES * line + line)  # the theme pads a label
         self.caption.setText(HINT if card is None else card.caption)
         self.caption.setToolTip("" if card is None else card.caption.replace(". ", ".\n"))
         if card is None:
