@@ -313,22 +313,12 @@ def way_strip(found: Found, path: LatentPath, n: int) -> FilmStrip:
 
 def event_strip(found: Found, label: int) -> tuple[FilmStrip, list[int]] | None:
     """Pictures of an event's site beside its crops, and their frames; None where not known."""
-    from napari_rvae import film_strip
-    from napari_rvae.analysis.event_sites import event_sites
-    from napari_rvae.tables import latent_names
+    from napari_rvae.analysis.event_sites import event_film
 
-    event = found.pathways.events.loc[[label]]
-    sites = event_sites(found.table, event, before=AROUND, after=AROUND)
-    rows = sites.merge(found.table, on=["site_id", "frame"], how="left")
-    rows = rows.dropna(subset=latent_names(rows))
-    if found.model is None or len(rows) < 2:
+    if found.model is None:
         return None
-    crops = found.crops
-    if crops is not None and not rows["site_id"].isin(crops.site_id).any():
-        crops = None
-    z = rows[latent_names(rows)].to_numpy(float)
-    strip = film_strip(found.model, z, n=None, crops=crops, latents=rows, n_nearest=1)
-    return strip, rows["frame"].tolist()
+    event = found.pathways.events.loc[[label]]
+    return event_film(found.model, found.table, event, found.crops, around=AROUND)
 
 
 # ---------------------------------------------------------------------- layers and files

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from napari_rvae.analysis.landscape import FilmStrip, film_strip
 from napari_rvae.errors import InputError
+from napari_rvae.tables import latent_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_rvae.analysis.explain import Model
     from napari_rvae.analysis.kinetics.results import Pathways
+    from napari_rvae.crops import Crops
 
     Ids = NDArray[np.int64]
 
-__all__ = ["event_sites", "followed_events", "state_sites"]
+__all__ = ["event_film", "event_films", "event_sites", "followed_events", "state_sites"]
 
 
 def followed_events(pathways: Pathways) -> pd.DataFrame:
@@ -89,7 +93,7 @@ def event_sites(
         column = columns[str(event["tracked"])]
         step = table["frame"] - event["frame"]
         mine = (table[column] == event[column]) & (step >= -before) & (step < after)
-        if "source" in table:
+        if "source" in table and "source" in events:
             mine &= table["source"] == event["source"]
         own = table.loc[mine, ["site_id", "frame"]].sort_values("frame")
         parts.append(own.assign(event=label))
@@ -120,3 +124,111 @@ def state_sites(pathways: Pathways, tracked: str, states: Iterable[int]) -> Ids:
     table = pathways.table
     chosen = (table["tracked"] == tracked) & table["state"].isin(list(states))
     return table.loc[chosen, "site_id"].to_numpy(np.int64)
+
+
+def event_film(
+    model: Model,
+    table: pd.DataFrame,
+    event: pd.DataFrame,
+    crops: Crops | None = None,
+    *,
+    around: int = 3,
+) -> tuple[FilmStrip, list[int]] | None:
+    """Decode the pictures of an event's site from frame to frame, each beside its own crop.
+
+    Parameters
+    ----------
+    model
+        The model that made the latents.
+    table
+        Linked sites table with latents.
+    event
+        One row of ``pathways.events``.
+    crops
+        Crops of the sites, as far as they are there.
+    around
+        Frames before the change, and from it on.
+
+    Returns
+    -------
+    tuple or None
+        The film strip and the frame of each picture; None where the site has latents in fewer than
+        two of the frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from napari_rvae import RVAE, Crops
+    >>> from napari_rvae.analysis.event_sites import event_film
+    >>> images = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+    >>> crops = Crops(images=images, site_id=np.arange(64))
+    >>> model = RVAE(epochs=1).fit(crops)
+    >>> table = model.transform(crops).assign(frame=np.arange(64) // 8)
+    >>> table = table.assign(track_id=np.arange(64) % 8, lattice_track_id=-1)
+    >>> event = pd.DataFrame({"frame": [4], "tracked": "atom", "track_id": 2})
+    >>> event_film(model, table, event.assign(lattice_track_id=-1), crops)[1]
+    [1, 2, 3, 4, 5, 6]
+    """
+    sites = event_sites(table, event, before=around, after=around)
+    rows = sites.merge(table, on=["site_id", "frame"], how="left")
+    names = latent_names(rows)
+    rows = rows.dropna(subset=names)
+    if len(rows) < 2 or not names:
+        return None
+    strip = film_strip(
+        model,
+        rows[names].to_numpy(float),
+        n=None,
+        crops=crops,
+        latents=rows,
+        site_id=rows["site_id"].to_numpy(np.int64),
+    )
+    return strip, rows["frame"].astype(int).tolist()
+
+
+def event_films(
+    model: Model,
+    pathways: Pathways,
+    table: pd.DataFrame,
+    crops: Crops | None = None,
+    *,
+    most: int = 4,
+) -> dict[str, FilmStrip]:
+    """Film strips of the surest event of each kind of change, the most frequent kinds first.
+
+    Parameters
+    ----------
+    model, table, crops
+        As for :func:`event_film`.
+    pathways
+        What :func:`~napari_rvae.find_pathways` returned.
+    most
+        Most film strips.
+
+    Returns
+    -------
+    dict
+        Film strips by the change and the frames that they show.
+
+    Examples
+    --------
+    >>> from napari_rvae import RVAE, Pathways
+    >>> from napari_rvae.analysis.event_sites import event_films
+    >>> event_films(RVAE(), Pathways(), None)
+    {}
+    """
+    events = pathways.events
+    ends = ["from_name", "to_name"]
+    counts = events.groupby(ends, sort=True)["frame"].transform("size")
+    order = events.assign(count=counts).sort_values(
+        ["count", "probability", "n_sites"], ascending=False, kind="stable"
+    )
+    films: dict[str, FilmStrip] = {}
+    for change in order.drop_duplicates(ends).index[:most]:
+        made = event_film(model, table, events.loc[[change]], crops)
+        if made is not None:
+            strip, frames = made
+            one, two = events.loc[change, ends]
+            films[f"{one} to {two}, frames {frames[0]} to {frames[-1]}"] = strip
+    return films

@@ -61,7 +61,7 @@ With --out, DIR holds afterwards:
   run.json      names the tables, the model and every option
   report.png    one page of pictures
   units.png     a card of each structural unit
-  pathways.png  the rates between the states of dopants, where there are any
+  pathways.png  the network of states, events, rates, landscape and film strips
   metrics.json  the figures of the model's self-checks{metrics}
 Without --out nothing is written. --view shows the result in napari, written or not.
 

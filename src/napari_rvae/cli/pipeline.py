@@ -12,11 +12,12 @@ from napari_rvae.cli.progress import say
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from napari_rvae import RVAE, Crops, Frames, PathwayConfig, Pathways, Run, SplitHalf, Units
+    from napari_rvae.analysis.cards import UnitCard
     from napari_rvae.cli.options import Options
     from napari_rvae.cli.progress import Progress
     from napari_rvae.vae.checks import ModelChecks
@@ -353,10 +354,9 @@ def write_result(
 
 
 def _write_cards(folder: Path, result: Result) -> None:
-    """Draw a card of each structural unit, and the rates between the states of dopants."""
+    """Draw a card of each structural unit, and the page of pathways."""
     from napari_rvae import unit_cards
-    from napari_rvae.analysis.network import pathway_network
-    from napari_rvae.figures import cards_figure, network_figure, save_figure
+    from napari_rvae.figures import cards_figure, save_figure
 
     cards = unit_cards(
         result.units,
@@ -368,10 +368,35 @@ def _write_cards(folder: Path, result: Result) -> None:
     if cards:
         title = f"Structural units of {result.frames.name or 'the movie'}"
         save_figure(cards_figure(cards, title=title), folder / "units.png")
+    _write_pathways(folder, result, cards)
+
+
+def _write_pathways(folder: Path, result: Result, cards: Sequence[UnitCard]) -> None:
+    """Draw the page of pathways: networks, landscape, shares, events, rates, film strips."""
+    import napari_rvae as nr
+    from napari_rvae.analysis.event_sites import event_films, followed_events
+    from napari_rvae.figures import pathways_figure, save_figure
+
+    pathways, model = result.pathways, result.model
     (folder / "pathways.png").unlink(missing_ok=True)  # of an earlier run
-    if (result.pathways.states["tracked"] == "atom").any():
-        network = pathway_network(result.pathways)
-        save_figure(network_figure(network, cards), folder / "pathways.png")
+    if not len(pathways.states):
+        return
+    landscape = nr.latent_landscape(
+        model, result.sites, n_nodes=120, max_sites=4000, pose_free=model.config.rotation
+    )
+    events = followed_events(pathways)
+    page = pathways_figure(
+        pathways,
+        cards,
+        order=nr.order_parameters(
+            result.sites, units=result.units, frames_table=result.frames.table
+        ),
+        landscape=landscape,
+        passages=nr.observed_passages(model, landscape, result.sites, events),
+        strips=event_films(model, pathways, result.sites, result.crops),
+        title=f"Transformation pathways of {result.frames.name or 'the movie'}",
+    )
+    save_figure(page, folder / "pathways.png")
 
 
 def print_pathways(pathways: Pathways, *, whole: bool) -> None:

@@ -313,3 +313,7 @@ def test_film_strip_of_a_passage_has_one_picture_a_frame(model):
         film_strip(model, z[:1], n=None)
     with pytest.raises(InputError, match="two of either"):
         film_strip(model, z[:1])
+    crops = Crops(images=turned.inverse_transform(z), site_id=np.arange(3))
+    table = pd.DataFrame({"site_id": np.arange(3), "angle": 0.0}).assign(shift_y=0.0, shift_x=0.0)
+    with pytest.raises(InputError, match="one for each point"):
+        film_strip(turned, z, n=None, crops=crops, latents=table, site_id=[0])

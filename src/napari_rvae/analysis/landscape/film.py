@@ -76,6 +76,7 @@ def film_strip(
     crops: Crops | None = None,
     latents: pd.DataFrame | None = None,
     n_nearest: int = 10,
+    site_id: ArrayLike | None = None,
     noise: ArrayLike | None = None,
 ) -> FilmStrip:
     """Decode pictures along a way, each beside the mean of the crops nearest to it.
@@ -95,6 +96,9 @@ def film_strip(
         averaged without.
     n_nearest
         So many crops are averaged for a picture.
+    site_id
+        Of the points of a way with `n` None: then each crop is that of this very site, where there
+        is one, and nothing is averaged.
     noise
         Standard deviation of the noise of a crop's pixel; the model's own, if left out.
 
@@ -107,7 +111,8 @@ def film_strip(
     Raises
     ------
     InputError
-        If the way has fewer than two points, or the latents are those of other crops.
+        If the way has fewer than two points, the latents are those of other crops, or `site_id` is
+        given for another number of points.
 
     Examples
     --------
@@ -128,7 +133,9 @@ def film_strip(
     pictures = np.asarray(model.inverse_transform(z, angle=turn), np.float32)
     averaged = np.full(pictures.shape, np.nan, np.float32)
     nearest = pd.DataFrame({"picture": [], "site_id": []}, dtype="int64").assign(distance=0.0)
-    if crops is not None and latents is not None:
+    if crops is not None and latents is not None and site_id is not None:
+        averaged, nearest = _own_crops(turn, crops, latents, np.asarray(site_id))
+    elif crops is not None and latents is not None:
         averaged, nearest = _mean_crops(model, z, turn, sigma, (crops, latents), n_nearest)
     return FilmStrip(z, distance, turn, pictures, averaged, nearest)
 
@@ -147,6 +154,30 @@ def _continued(model: Model, z: Array, noise: Array) -> Array:
     steps = best_turns(model, z[:-1], z[1:], noise)
     turn = np.concatenate([[0.0], np.cumsum(steps)])
     return np.asarray((turn + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _own_crops(
+    turn: Array, crops: Crops, latents: pd.DataFrame, site_id: NDArray[np.int64]
+) -> tuple[Pictures, pd.DataFrame]:
+    """Crops (n, C, S, S) of the sites themselves, turned as their pictures are."""
+    if site_id.shape != turn.shape:
+        raise InputError(
+            f"There are {site_id.size} sites for {turn.size} pictures: give one for each point of "
+            "the way, and n=None."
+        )
+    images = np.full((len(turn), *crops.images.shape[1:]), np.nan, np.float32)
+    pose = latents.drop_duplicates("site_id").set_index("site_id").reindex(site_id)
+    place = pd.Index(crops.site_id).get_indexer(pd.Index(site_id))
+    there = np.flatnonzero((place >= 0) & pose["angle"].notna().to_numpy())
+    if there.size:
+        shift = pose[["shift_y", "shift_x"]].to_numpy(float)[there]
+        images[there] = align_crops(
+            crops.select(place[there]).read(),
+            pose["angle"].to_numpy(float)[there] - turn[there],
+            shift * crops.pixels / crops.window_px,
+        )
+    kept = pd.DataFrame({"picture": there, "site_id": site_id[there], "distance": 0.0})
+    return images, kept
 
 
 def _mean_crops(
