@@ -2,7 +2,8 @@
 
 Goes through the first tutorial in a real napari and keeps a picture of each step; with --report
 also runs the demonstration and keeps its page. With --only-detect it goes as far as the atoms, and
-mends them as the how-to page says. Needs a screen, or
+mends them as the how-to page says; with --only-pathways it shows the pathways of silicon that hops.
+Needs a screen, or
 
     xvfb-run -a -s "-screen 0 1400x1000x24" python scripts/screenshots.py
 """
@@ -150,6 +151,48 @@ class Tour:
         units.go_to_site(int(brightest.typical[0]))
         self.keep("units-card")
 
+    def show_pathways(self) -> None:
+        """Find the pathways of silicon that hops, and go through the pages of the widget."""
+        import napari_rvae as rvae
+
+        viewer, movie = self.viewer, rvae.simulate_hopping(n_frames=30, size=256)
+        sites = rvae.link_sites(rvae.detect_atoms(movie.frames, classify=True))
+        crops = rvae.extract_crops(movie.frames, sites)
+        model = rvae.RVAE(epochs=20).fit(crops)
+        sites = rvae.join_latents(sites, model.transform(crops))
+        units = rvae.find_units(sites, features=model.invariants(crops), model=model)
+        sites = rvae.join_latents(sites, units.table)
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"sites": sites, "model": model, "units": units}
+            rvae.save_run(Path(folder) / "run", frames=movie.frames, **options)
+            run = rvae.load_run(Path(folder) / "run")
+            rvae.add_layers(viewer, *rvae.run_layers(run, movie.frames))
+            _, widget = viewer.window.add_plugin_dock_widget("napari-rvae", "Pathways")
+
+            def idle() -> bool:
+                views = (widget.network.view, widget.events.view, widget.time.view)
+                views += (widget.landscape.view, widget.landscape.film)
+                busy = any(view.is_busy for view in views)
+                return widget.workspace.job("pathways") is None and not busy
+
+            self.wait(idle)
+            widget.find_pathways()
+            self.wait(idle)
+            self.keep("pathways-network")
+            widget.pages.setCurrentWidget(widget.events)
+            widget.events.list.choose(widget.events.list.labels()[len(movie.frames.table) // 10])
+            self.wait(idle)
+            self.keep("pathways-events")
+            widget.pages.setCurrentWidget(widget.time)
+            self.wait(idle)
+            self.keep("pathways-time")
+            widget.pages.setCurrentWidget(widget.landscape)
+            widget.measure_landscape()
+            self.wait(idle)
+            self.wait(idle)
+            self.keep("pathways-landscape")
+        viewer.close()
+
     def mend(self, detect: Any) -> None:
         """Set and delete atoms by hand, look at some frames again, and set the scale."""
         from superqt import QCollapsible
@@ -185,11 +228,18 @@ def main() -> None:
     parser.add_argument(
         "--only-detect", action="store_true", help="the pictures of Detect alone, which are quick"
     )
+    parser.add_argument(
+        "--only-pathways", action="store_true", help="the pictures of the Pathways widget alone"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.report:
         report(options.out)
-    Tour(options.out, options.theme, only_detect=options.only_detect).go()
+    tour = Tour(options.out, options.theme, only_detect=options.only_detect)
+    if options.only_pathways:
+        tour.show_pathways()
+    else:
+        tour.go()
 
 
 if __name__ == "__main__":

@@ -258,6 +258,7 @@ def test_a_rate_lists_its_events_and_selects_their_sites(ready, sites):
     assert ready.events.all.isVisibleTo(ready.events)
     ready.select_rate("place", 0, 1)
     assert ready.events.list.labels() == [0]
+    assert "per frame; 1 event of this change" in _said(ready).text
     chosen = sites.features.iloc[sorted(sites.selected_data)]
     event = found_of(sites).pathways.events.iloc[0]
     assert sorted(chosen["frame"]) == [event["frame"] - 1, event["frame"]]

@@ -33,8 +33,8 @@ _AGAINST = {"over the frames": "frame", "over time": "time", "over the dose": "d
 #: Pictures in a film strip.
 _PICTURES = 6
 
-#: Height over width: of network and landscape, of each panel over time, of a row of pictures.
-_SQUARE, _PANEL, _ROW = 1.1, 0.34, 0.19
+#: Height over width: of the network, of the landscape, of a panel over time, of a row of pictures.
+_TALL, _SQUARE, _PANEL, _ROW = 1.55, 1.1, 0.34, 0.19
 
 
 class _Page(QWidget):
@@ -93,7 +93,7 @@ class NetworkPage(_Page):
         self.kind = _choice(["atoms", "places"], "States of dopant atoms, or of places", self._draw)
         self.per = _choice(list(_PER), "What the rates are given per", self._draw)
         self.add_row(self.kind, self.per)
-        self.view = self.add_view(_SQUARE)
+        self.view = self.add_view(_TALL)
         self.view.setToolTip(
             "Click a picture to select the sites of a state, an arrow to list its events"
         )
@@ -117,6 +117,17 @@ class NetworkPage(_Page):
             notes = [html.escape(str(note)) for note in found.pathways.notes["note"]]
             self.notes.setText("<br>".join(f"• {note}" for note in notes))
         self._draw()
+
+    def rate_text(self, from_state: int, to_state: int) -> str:
+        """Rate of a change with its interval in words, "" where it is not shown."""
+        if self._network is None:
+            return ""
+        edges, nodes = self._network.edges, self._network.nodes.set_index("state")["name"]
+        mine = (edges["from_state"] == from_state) & (edges["to_state"] == to_state)
+        if not mine.any():
+            return ""
+        ends = f"{nodes[from_state]} to {nodes[to_state]}"
+        return f"{ends}: {edges.loc[mine, 'text'].iloc[0]} {self._network.per}; "
 
     def _draw(self) -> None:
         self._network = None

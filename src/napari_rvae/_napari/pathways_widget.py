@@ -251,7 +251,8 @@ class PathwaysWidget(StepWidget):
             self.events.show_some(events[mine])
             self._select(event_sites(found.table, events[mine])["site_id"].tolist())
             where = "" if not mine.any() else ", listed under Events"
-            self.say(f"{count(int(mine.sum()), 'event')} of this change{where}.")
+            rate = self.network.rate_text(from_state, to_state)
+            self.say(f"{rate}{count(int(mine.sum()), 'event')} of this change{where}.")
 
         self.attempt(select)
 

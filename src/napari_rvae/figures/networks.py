@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -59,12 +60,18 @@ class _Style(NamedTuple):
 _LINES = {"rate": "-", "order of magnitude": "-", "upper limit": (0, (4, 2.5))}
 
 #: Height of the notes below the network in inches.
-_BELOW = 0.62
+_BELOW = 0.66
+
+#: Room above and below the nodes for three lines, and beside them, in inches.
+_NAME_INCHES, _ASIDE_INCHES = 0.42, 0.3
+
+#: The circle of nodes becomes at most so many times as tall as wide.
+_STRETCH = 1.7
 
 #: Smallest words, in points.
 _SMALLEST = 6.2
 
-#: In figures narrower than this, in inches, there is no room for the names of the lines.
+#: In figures narrower than this, in inches, there is no room for intervals and names of lines.
 _NARROW = 4.5
 
 #: Bend of the arrows, so that there and back are two.
@@ -101,8 +108,8 @@ def network_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        An arrow is the wider the faster; dashed is an upper limit. See
-        :func:`~napari_rvae.figures.save_figure`.
+        An arrow is the wider the faster; dashed is an upper limit. In a figure narrower or lower
+        than 4.5 inches there is no room for the intervals.
 
     Raises
     ------
@@ -138,16 +145,13 @@ def draw_network(axes: Axes, network: Network, cards: Sequence[UnitCard], look: 
     by_unit = {card.unit: card for card in cards}
     nodes = network.nodes
     radius = node_radius(len(nodes))
-    width, height = axes.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
-    box = axes.get_position()
-    shape = (width * box.width) / (height * box.height)
-    reach = 1 + 2.1 * radius
-    wide, tall = max(reach * shape, reach), max(reach / shape, reach)
+    inches, per_unit, stretch = _layout(axes, radius)
+    wide, tall = inches / 2 / per_unit
     axes.set(xlim=(-wide, wide), ylim=(-tall, tall), aspect="equal")
     axes.set_axis_off()
-    font = min(width * box.width, height * box.height)
+    font = float(inches.min())
     places = {
-        int(state): np.array([x, y])
+        int(state): np.array([x, stretch * y])
         for state, x, y in zip(nodes["state"], nodes["x"], nodes["y"], strict=True)
     }
     fastest = float(network.edges["rate"].max()) if len(network.edges) else 1.0
@@ -160,8 +164,23 @@ def draw_network(axes: Axes, network: Network, cards: Sequence[UnitCard], look: 
         turn = 0.0
         if math.isfinite(node["angle"]):
             turn = node["angle"] - first.setdefault(int(node["unit"]), node["angle"])
+        node["y"] *= stretch
         _draw_node(axes, node, by_unit.get(int(node["unit"])), turn, style)
     _draw_notes(axes, network, style)
+
+
+def _layout(axes: Axes, radius: float) -> tuple[_Place, float, float]:
+    """Size of axes in inches, inches for a unit, and how far the circle is stretched upwards."""
+    width, height = axes.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    box = axes.get_position()
+    inches = np.array([width * box.width, height * box.height])
+    # the names above and below need room in inches, whatever the size
+    aside = _ASIDE_INCHES if width >= _NARROW else 0.0
+    room = np.maximum(inches / 2 - np.array([aside, _NAME_INCHES]), 0.2)
+    reach = 1 + 1.12 * radius
+    per_unit = float(room.min()) / reach
+    stretch = float(np.clip(room[1] / per_unit - 1.12 * radius, 1.0, _STRETCH))
+    return inches, per_unit, stretch
 
 
 def _draw_node(
@@ -201,7 +220,7 @@ def _draw_node(
             x, y, "∅", color=look.faint, fontsize=3 * style.font, ha="center", va="center", zorder=5
         )
     share = f"\n{100 * node['share']:.2g} %" if node["share"] > 0 else ""
-    below = y < -0.02
+    below = y < 0.3
     axes.text(
         x,
         y - 1.12 * radius if below else y + 1.12 * radius,
@@ -256,7 +275,7 @@ def _draw_arrow(
     axes.text(
         middle[0],
         middle[1],
-        str(edge["text"]).replace(" (", "\n(") if font < _NARROW else str(edge["text"]),
+        str(edge["text"]).partition(" (")[0] if font < _NARROW else str(edge["text"]),
         color=look.ink,
         fontsize=style.points(0.95, 7.5),
         ha="left" if side[0] > _ASIDE else "right" if side[0] < -_ASIDE else "center",
@@ -311,8 +330,9 @@ def network_targets(figure: Figure, network: Network) -> pd.DataFrame:
     """
     radius = node_radius(len(network.nodes))
     nodes = network.nodes
+    stretch = _layout(figure.axes[0], radius)[2]
     rows = [
-        (state, -1, -1, x, y)
+        (state, -1, -1, x, stretch * y)
         for state, x, y in zip(nodes["state"], nodes["x"], nodes["y"], strict=True)
     ]
     places = {row[0]: np.array(row[3:]) for row in rows}
@@ -336,7 +356,8 @@ def network_targets(figure: Figure, network: Network) -> pd.DataFrame:
 
 
 def _draw_notes(axes: Axes, network: Network, style: _Style) -> None:
-    lines = [f"rates {network.per}, 95 % intervals; dashed: an upper limit"]
+    interval = "" if style.font < _NARROW else ", 95 % intervals"
+    lines = [f"rates {network.per}{interval}; dashed: an upper limit"]
     if network.left_out:
         lines.append(f"{network.left_out} more with transitions: see the table of rates")
     if network.alone:
@@ -347,7 +368,7 @@ def _draw_notes(axes: Axes, network: Network, style: _Style) -> None:
     axes.text(
         0.01,
         0.0,
-        "\n".join(lines),
+        "\n".join(textwrap.fill(line, max(int(18 * style.font), 20)) for line in lines),
         color=style.look.faint,
         fontsize=style.points(0.9, 7.5),
         va="top",
