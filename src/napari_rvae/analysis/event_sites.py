@@ -152,8 +152,8 @@ def event_film(
     Returns
     -------
     tuple or None
-        The film strip and the frame of each picture; None where the site has latents in fewer than
-        two of the frames.
+        The film strip and the frame of each picture, turned as the site is in the frames; None
+        where the site has latents in fewer than two of the frames.
 
     Examples
     --------
@@ -183,6 +183,7 @@ def event_film(
         crops=crops,
         latents=rows,
         site_id=rows["site_id"].to_numpy(np.int64),
+        angle=rows["angle"].to_numpy(float) if "angle" in rows else None,
     )
     return strip, rows["frame"].astype(int).tolist()
 

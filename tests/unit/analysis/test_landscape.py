@@ -309,6 +309,8 @@ def test_film_strip_of_a_passage_has_one_picture_a_frame(model):
     assert strip.distance[2] > 4 * strip.distance[1] > 0
     # each picture lies as the one before it
     assert strip.pictures == pytest.approx(Drawn().inverse_transform(z), abs=0.03)
+    as_seen = film_strip(turned, z, n=None, angle=[0.0, 0.5, 1.0])
+    assert as_seen.pictures == pytest.approx(turned.inverse_transform(z, angle=[0.0, 0.5, 1.0]))
     with pytest.raises(InputError, match="one point"):
         film_strip(model, z[:1], n=None)
     with pytest.raises(InputError, match="two of either"):

@@ -45,7 +45,7 @@ class FilmStrip:
     distance
         Along the way (n,), in standard deviations of the noise of a crop's pixel.
     angle
-        Angle (n,) that each canonical picture is turned by, so that it fits the one before it.
+        Angle (n,) that each canonical picture is turned by.
     pictures
         Decoded pictures (n, C, S, S), in the units of the crops.
     crops
@@ -77,6 +77,7 @@ def film_strip(
     latents: pd.DataFrame | None = None,
     n_nearest: int = 10,
     site_id: ArrayLike | None = None,
+    angle: ArrayLike | None = None,
     noise: ArrayLike | None = None,
 ) -> FilmStrip:
     """Decode pictures along a way, each beside the mean of the crops nearest to it.
@@ -99,6 +100,10 @@ def film_strip(
     site_id
         Of the points of a way with `n` None: then each crop is that of this very site, where there
         is one, and nothing is averaged.
+    angle
+        How far each picture is turned, one or (n,); so that it fits the one before it, if left out.
+        With the angles of the sites, pictures and crops stand as they do in the frames, and a hop
+        that only turns a site can be seen.
     noise
         Standard deviation of the noise of a crop's pixel; the model's own, if left out.
 
@@ -129,7 +134,10 @@ def film_strip(
     points = np.atleast_2d(np.asarray(way.z if isinstance(way, LatentPath) else way, float))
     sigma = crop_noise(model, noise)
     z, distance = _spaced(model, points, n, sigma)
-    turn = _continued(model, z, sigma)
+    if angle is None:
+        turn = _continued(model, z, sigma)
+    else:
+        turn = np.broadcast_to(np.asarray(angle, float), (len(z),))
     pictures = np.asarray(model.inverse_transform(z, angle=turn), np.float32)
     averaged = np.full(pictures.shape, np.nan, np.float32)
     nearest = pd.DataFrame({"picture": [], "site_id": []}, dtype="int64").assign(distance=0.0)
