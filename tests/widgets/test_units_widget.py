@@ -58,7 +58,7 @@ def widget(qtbot, viewer):
 def units(movie, encoded, model):
     """Units of the movie's atoms; edits leave them as they are."""
     features = model.invariants(extract_crops(movie, encoded))
-    return find_units(encoded, features=features, n_starts=1, min_sites=5, min_tracks=1)
+    return find_units(encoded, features=features, n_starts=1)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_edits_before_there_are_units_are_told(sites, widget):
 def test_find_units_draws_cards_and_colours(qtbot, sites, widget):
     widget.unit_config()
     for form in widget._forms:
-        for name, value in {"n_starts": 0, "min_sites": 5, "min_tracks": 1}.items():
+        for name, value in {"n_starts": 0}.items():
             if name in form.fields:
                 form.fields[name].set(value)
     qtbot.mouseClick(widget.find_button, Qt.MouseButton.LeftButton)

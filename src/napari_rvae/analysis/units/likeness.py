@@ -31,7 +31,8 @@ _TOLERATED, _SPREADS = 0.6, 3.0
 #: Clouds whose middles are so many of their widths apart, along the line that joins them, have a
 #: valley between them. The halves of one normal distribution are 2.7 apart.
 _VALLEY = 3.0
-#: The same where other starts did not find the valley.
+#: The same where other starts did not find the valley, or what lies beyond it occurs at few places
+#: only.
 _UNSTABLE_VALLEY = 4.0
 #: What middles of few points scatter by chance is taken off twice: the clouds were chosen to be
 #: compact. So the nearest slices of one normal distribution of 4 to 40 axes are 3 widths apart or
@@ -87,6 +88,11 @@ def separation(one: _Cloud, other: _Cloud) -> float:
     width = math.sqrt(np.average(within, weights=[cloud.size for cloud in clouds]))
     chance = _CHOSEN * sum(cloud.variance / cloud.size for cloud in clouds)
     return math.sqrt(max(length**2 - chance, 0.0)) / max(width, _LEAST_WIDTH)
+
+
+def _valley_cost(separated: float, least: float) -> float:
+    """Cost of a merger of groups so many widths apart; 1 where a valley begins."""
+    return _BY_VALLEY + (1 - _BY_VALLEY) * separated / least
 
 
 class Likeness:
@@ -146,21 +152,22 @@ class Likeness:
         hosts = [number for number in (*one, *other) if number in self._hosts]
         if len(hosts) > 1:
             return math.inf
-        apart = separation(self._cloud_of(one), self._cloud_of(other)) / _VALLEY
-        by_valley = _BY_VALLEY + (1 - _BY_VALLEY) * apart
+        apart = separation(self._cloud_of(one), self._cloud_of(other))
+        by_valley = _valley_cost(apart, _VALLEY)
         if hosts:
-            return self._to_host(other if hosts[0] in one else one, hosts[0], by_valley)
+            return self._to_host(other if hosts[0] in one else one, hosts[0], apart)
         irregular = [all(self._once[number] for number in group) for group in (one, other)]
         unstable = [all(self._unstable[number] for number in group) for group in (one, other)]
         if all(irregular) and self._same_brightness(one[0], other[0]):
             return _LATE if any(unstable) else _BY_CHANCE
         if any(unstable):  # the valley was not seen again from other starts
-            return _BY_VALLEY + (1 - _BY_VALLEY) * apart * _VALLEY / _UNSTABLE_VALLEY
+            return _valley_cost(apart, _UNSTABLE_VALLEY)
         # an environment that recurs is no part of what does not
         return max(by_valley, 1.0) if any(irregular) else by_valley
 
-    def _to_host(self, group: list[int], host: int, by_valley: float) -> float:
+    def _to_host(self, group: list[int], host: int, separated: float) -> float:
         """Cost of giving a group to a host."""
+        by_valley = _valley_cost(separated, _VALLEY)
         if any(self._kind[number] != self._kind[host] for number in group):
             return _LAST + by_valley
         tolerance = self._tolerance[host]
@@ -176,7 +183,11 @@ class Likeness:
             return _BY_LOOKS * max(apart)
         if math.isinf(max(apart)):  # nobody knows what the atoms look like
             inside = max(self._within_host(number, host) for number in group)
-            return _BY_LOOKS * inside if inside < 1 else max(by_valley, 1.0)
+            if inside < 1:
+                return _BY_LOOKS * inside
+            if all(self._once[number] for number in group):  # a few in the host's outskirts
+                return _valley_cost(separated, _UNSTABLE_VALLEY)
+            return max(by_valley, 1.0)
         return _LAST + by_valley
 
     def _within_host(self, number: int, host: int) -> float:
