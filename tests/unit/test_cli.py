@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,7 +111,7 @@ def test_help_shows_every_option_with_its_unit_and_range(capsys):
     main(["run", "--help-all"])
     out = " ".join(capsys.readouterr().out.split())
     for step, kind in STEPS.items():
-        assert all(f"--{step}.{name} " in out for name in kind.__dataclass_fields__)
+        assert all(f"--{step}.{item.name} " in out for item in fields(kind))
     assert "(px; 2 or more; default: none)" in out
     assert "bright|dark" in out
     main(["run", "--help"])
@@ -444,7 +445,7 @@ def checked(stand_ins, tmp_path, movie, monkeypatch):
     model = SimpleNamespace(crop_config=config.CropConfig(window_nd=2), config="options")
     monkeypatch.setattr(runs.Run, "load_model", lambda _run, _device: model)
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
-    return str(runs.runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
+    return str(runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
 
 
 def test_the_model_of_an_earlier_run_is_checked(checked, stand_ins, movie, capsys):
@@ -484,7 +485,7 @@ def test_halves_of_a_run_are_trained_apart_with_its_options(
 def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path):
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
     mine = config.CropConfig(window_nd=3)
-    folder = runs.runs.save_run(tmp_path / "mine", sites=sites, configs=[mine])
+    folder = runs.save_run(tmp_path / "mine", sites=sites, configs=[mine])
     assert main(["check", str(folder), movie]) == 0
     assert stand_ins.crops == mine
 
@@ -492,7 +493,7 @@ def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path)
 def test_what_cannot_be_checked_is_one_line(checked, stand_ins, movie, tmp_path, capsys):
     small = tmp_path / "small.npy"
     np.save(small, np.zeros((48, 48)))
-    empty = str(runs.runs.save_run(tmp_path / "empty"))
+    empty = str(runs.save_run(tmp_path / "empty"))
     for argv, said in (
         ([checked, str(small)], "give the movie that the run was made from"),
         ([empty, movie], "holds no sites"),
