@@ -31,6 +31,8 @@ _VALLEY = 0.3
 #: Neighbouring classes are this share of the period apart, sublattices are by a half. What is
 #: closer is a tilt, or the host's picture on another symmetry, where several angles fit.
 _LEAST_APART = 0.3
+#: Classes that change in place at more than this share of what chance would do are no states.
+_MOST_TURNS = 0.4
 #: Concentrations of a class; the highest stands for 2 degrees at three-fold symmetry.
 _LEAST_KAPPA, _MOST_KAPPA = 1.0, 100.0
 #: Chance that a sublattice is wrong.
@@ -68,8 +70,20 @@ def by_sublattice(sublattice: Ids) -> Divide:
     return divide
 
 
-def by_angle(angle: Array, max_classes: int) -> Divide:
-    """Divide units by the class of the lattice angle (R,) in radians, NaN = unknown."""
+def by_angle(angle: Array, stayed: Ids, max_classes: int) -> Divide:
+    """Divide units by the class of the lattice angle.
+
+    Parameters
+    ----------
+    angle
+        Lattice angles (R,) in radians, NaN = unknown.
+    stayed
+        Rows (M, 2) that are successive sightings of an atom that stayed at its place. Where the
+        class changes between them nearly as often as by chance, several angles fit one picture (a
+        symmetry that the lattice does not have), and the unit is not divided.
+    max_classes
+        Most classes of a unit.
+    """
     period = angle_period(angle)
 
     def divide(share: Array, rows: Mask) -> list[Class]:
@@ -81,12 +95,22 @@ def by_angle(angle: Array, max_classes: int) -> Divide:
             return []
         turns = np.nan_to_num(angle) * (2 * math.pi / period)
         each = _shares(turns, middle * (2 * math.pi / period), kappa, weight)
+        if _take_turns(each.argmax(axis=1), stayed[mine[stayed].all(axis=1)]):
+            return []
         each[~np.isfinite(angle)] = weight
         return [
             Class(f"[{math.degrees(m):.0f}°]", float(m), each[:, k]) for k, m in enumerate(middle)
         ]
 
     return divide
+
+
+def _take_turns(label: Ids, stayed: Ids) -> bool:
+    """Whether labels (R,) change between rows (M, 2) nearly as often as by chance."""
+    before, after = label[stayed[:, 0]], label[stayed[:, 1]]
+    share = np.bincount(np.concatenate([before, after])) / max(2 * len(stayed), 1)
+    by_chance = 1 - np.sum(share**2)
+    return bool(len(stayed) and np.mean(before != after) > _MOST_TURNS * by_chance)
 
 
 def angle_period(angle: Array) -> float:

@@ -224,7 +224,8 @@ def _follow_atoms(scene: _Scene, work: _Work) -> _Followed | None:
     rows, told = dopant_rows(table)
     divide = None
     if config.split == "lattice_angle" and "lattice_angle" in table:
-        divide = divisions.by_angle(table["lattice_angle"].to_numpy(float), config.max_angles)
+        angle = table["lattice_angle"].to_numpy(float)
+        divide = divisions.by_angle(angle, _stayed(table, told), config.max_angles)
     elif config.split == "sublattice" and "sublattice" in table:
         divide = divisions.by_sublattice(table["sublattice"].to_numpy(np.int64))
     states = choose_states(
@@ -247,6 +248,17 @@ def _follow_atoms(scene: _Scene, work: _Work) -> _Followed | None:
         min_sightings=config.min_sightings,
     )
     return _modelled("atom", states, seen, work)
+
+
+def _stayed(table: pd.DataFrame, rows: Mask) -> Ids:
+    """Rows (M, 2) that are sightings of one place in successive frames, of some rows."""
+    chosen = table.loc[rows, ["lattice_track_id", "frame"]]
+    chosen = chosen[chosen["lattice_track_id"] >= 0].sort_values(["lattice_track_id", "frame"])
+    place, frame = chosen.to_numpy(np.int64).T
+    next_frame = (np.diff(place) == 0) & (np.diff(frame) == 1)
+    row = chosen.index.to_numpy(np.int64)
+    pairs: Ids = np.stack([row[:-1], row[1:]], axis=1)[next_frame]
+    return pairs
 
 
 def _follow_places(scene: _Scene, work: _Work) -> _Followed | None:
