@@ -16,10 +16,7 @@ from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.pathway_state import Found, Terrain, found_of, keep_found
 from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.unit_state import UnitState, state_of
-from napari_rvae._napari.unit_work import _cut as cut_crops
-from napari_rvae._napari.unit_work import _Inputs as Inputs
-from napari_rvae._napari.unit_work import _model as model_of
-from napari_rvae._napari.unit_work import _take as take_inputs
+from napari_rvae._napari.unit_work import Inputs, cut_crops, model_of, take_inputs
 from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import InputError

@@ -53,7 +53,7 @@ _KEPT_CROPS = 400
 
 
 @dataclass(frozen=True, eq=False)
-class _Inputs:
+class Inputs:
     """Sites, frames and model as they are when the work begins."""
 
     table: pd.DataFrame
@@ -68,7 +68,7 @@ def has_units(layer: Any) -> bool:
     return layer is not None and "unit" in layer.features
 
 
-def _take(workspace: Workspace, layer: Any, image: Any) -> _Inputs:
+def take_inputs(workspace: Workspace, layer: Any, image: Any) -> Inputs:
     from napari_rvae.analysis.motif import parse_elements
     from napari_rvae.layers import frames_from_layer, sites_from_layer
 
@@ -79,7 +79,7 @@ def _take(workspace: Workspace, layer: Any, image: Any) -> _Inputs:
     record = record_of(layer)
     model, made_by = workspace.model, record.get("model", "")
     own = model is not None and made_by == model.key
-    return _Inputs(
+    return Inputs(
         table=sites_from_layer(layer, image),
         frames=None if image is None else frames_from_layer(image),
         model=model if own else None,
@@ -89,7 +89,7 @@ def _take(workspace: Workspace, layer: Any, image: Any) -> _Inputs:
     )
 
 
-def _model(inputs: _Inputs) -> tuple[RVAE | None, CropConfig | None]:
+def model_of(inputs: Inputs) -> tuple[RVAE | None, CropConfig | None]:
     """Model of the latents and how its crops are cut; of the run, where it is not in use."""
     if inputs.model is not None:
         return inputs.model.rvae, inputs.model.crops
@@ -131,7 +131,7 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
     """
     from napari_rvae.tables import latent_names
 
-    inputs, before = _take(workspace, layer, image), state_of(layer)
+    inputs, before = take_inputs(workspace, layer, image), state_of(layer)
     names = latent_names(inputs.table)
     if not names or not inputs.table[names].notna().any(axis=None):
         raise InputError(NO_LATENTS)
@@ -144,10 +144,10 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
 
         with limit_threads(read_preferences().n_threads):
             table = _linked(inputs.table, control)
-            rvae, plan = _model(inputs)
+            rvae, plan = model_of(inputs)
             crops = features = None
             if rvae is not None and plan is not None and inputs.frames is not None:
-                crops = _cut(inputs.frames, table, plan, control)
+                crops = cut_crops(inputs.frames, table, plan, control)
                 yield Progress(0, 0, "describing the crops")
                 features = rvae.invariants(crops)
             units = find_units(
@@ -192,7 +192,7 @@ def _with_rings(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(name): rings[name] for name in rings})
 
 
-def _cut(frames: Frames, table: pd.DataFrame, plan: CropConfig, control: Control) -> Crops:
+def cut_crops(frames: Frames, table: pd.DataFrame, plan: CropConfig, control: Control) -> Crops:
     from napari_rvae.crops import extract_crops
 
     crops = extract_crops(frames, table, plan, progress=control.ticker("cutting crops"))
@@ -271,7 +271,7 @@ def start_open(workspace: Workspace, layer: Any, image: Any) -> Job | None:
     InputError
         If there are no sites, or the model is at work.
     """
-    inputs = _take(workspace, layer, image)
+    inputs = take_inputs(workspace, layer, image)
     from napari_rvae.layers import units_from_layer
 
     shown = units_from_layer(layer)
@@ -284,10 +284,10 @@ def start_open(workspace: Workspace, layer: Any, image: Any) -> Job | None:
 
         with limit_threads(read_preferences().n_threads):
             units = _units_of_run(inputs.run, shown) or shown
-            rvae, plan = _model(inputs)
+            rvae, plan = model_of(inputs)
             crops = None
             if rvae is not None and plan is not None and inputs.frames is not None:
-                crops = _some(_cut(inputs.frames, inputs.table, plan, control), units)
+                crops = _some(cut_crops(inputs.frames, inputs.table, plan, control), units)
             frames_table = None if inputs.frames is None else inputs.frames.table
             material = Material(_with_rings(inputs.table), rvae, crops, frames_table)
             yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
@@ -342,7 +342,7 @@ def start_edit(
     state = state_of(layer)
     if state is None:
         raise InputError(NO_UNITS)
-    elements = _take(workspace, layer, None).elements
+    elements = take_inputs(workspace, layer, None).elements
     present, material = state.now, state.material
     title = text[0].upper() + text[1:]
 
@@ -404,7 +404,7 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
     InputError
         If there are no sites, no image, or the model is at work.
     """
-    inputs = _take(workspace, layer, image)
+    inputs = take_inputs(workspace, layer, image)
     if inputs.frames is None:
         raise InputError(NO_IMAGE)
     frames, preferences = inputs.frames, read_preferences()
@@ -415,11 +415,11 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
         from napari_rvae.device import limit_threads
 
         with limit_threads(preferences.n_threads):
-            rvae, plan = _model(inputs)
+            rvae, plan = model_of(inputs)
             if rvae is None or plan is None:
                 raise InputError(NO_MODEL)
             table = _linked(inputs.table, control)
-            crops = _cut(frames, table, plan, control)
+            crops = cut_crops(frames, table, plan, control)
             found = split_half(
                 crops,
                 table,
