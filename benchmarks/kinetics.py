@@ -58,9 +58,14 @@ def table_row(job: tuple[str, int]) -> list[Row]:
     made = simulate_readings(CHAIN, sureness=KINDS[kind], seed=seed)
     names = pd.DataFrame({"unit": range(4), "name": ["A", "B", "4", "host"], "count": 1})
     units = nr.Units(made.sites[["site_id", "unit", "unit_probability"]], names)
-    object.__setattr__(units, "probabilities", made.probabilities)
     found = nr.find_pathways(
-        made.sites, units=units, split="off", follow="atoms", n_samples=400, level=LEVEL
+        made.sites,
+        units=units,
+        probabilities=made.probabilities,
+        split="off",
+        follow="atoms",
+        n_samples=400,
+        level=LEVEL,
     )
     rates = found.rates.set_index(["from_name", "to_name"])
     tests = found.tests.set_index("test")

@@ -228,3 +228,17 @@ def test_units_of_an_older_run_can_be_renamed_only():
     ):
         with pytest.raises(InputError, match="find them again"):
             edit()
+
+
+def test_probabilities_of_all_units_go_with_edits(movie, units):
+    merged = merge_units(units, [1, 2])
+    for found in (units, merged):
+        chances = found.probabilities.set_index("site_id")
+        known = found.table[found.table["unit"] >= 0].set_index("site_id")
+        assert chances.loc[known.index].sum(axis=1).to_numpy() == pytest.approx(1)
+        best = chances.loc[known.index].max(axis=1).to_numpy()
+        assert best == pytest.approx(known["unit_probability"].to_numpy())
+        assert list(chances) == [f"unit_{unit}" for unit in found.summary["unit"]]
+    without = movie[1].iloc[5:]
+    assert find_units(movie[0], features=without).probabilities.iloc[:5, 1:].isna().all(axis=None)
+    assert Units(units.table, units.summary).probabilities is None

@@ -65,6 +65,7 @@ def find_pathways(
     config: PathwayConfig | None = None,
     *,
     units: Units | None = None,
+    probabilities: pd.DataFrame | None = None,
     frames_table: pd.DataFrame | None = None,
     progress: Callable[[int, int], bool | None] | None = None,
     **overrides: Any,
@@ -81,6 +82,9 @@ def find_pathways(
         Options.
     units
         What :func:`~napari_rvae.find_units` returned.
+    probabilities
+        ``site_id`` and one column for each unit, whose name ends in its number, such as
+        ``unit_0``; those of `units` if left out.
     frames_table
         ``Frames.table``: ``frame``, ``time`` in seconds, ``dose`` of each frame in e/Å².
     progress
@@ -132,7 +136,7 @@ def find_pathways(
     # in the order of the sites' numbers, so that the order of the rows does not matter
     table = table.sort_values("site_id", kind="stable", ignore_index=True)
     work = _Work(progress)
-    numbers, probability = unit_probabilities(table, units)
+    numbers, probability = unit_probabilities(table, units, probabilities)
     names = {} if units is None else units.names
     movies, notes = _movies(table)
     notes += _what_is_missing(table, numbers, movies)

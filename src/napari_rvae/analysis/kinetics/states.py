@@ -72,15 +72,18 @@ def merge_states(states: States, into: dict[int, int]) -> States:
     return States(table.assign(state=np.arange(len(table))), chance[:, kept])
 
 
-def unit_probabilities(table: pd.DataFrame, units: Units | None) -> tuple[Ids, Array]:
+def unit_probabilities(
+    table: pd.DataFrame, units: Units | None, given: pd.DataFrame | None = None
+) -> tuple[Ids, Array]:
     """Units (U,), and the probability of each at each row (R, U), NaN where there is none.
 
-    ``units.probabilities`` (``site_id`` and one column a unit, whose name ends in its number)
-    is taken where there is one. Else the site has its unit with ``unit_probability``, and the rest
-    is spread evenly over the others.
+    What was given (``site_id`` and one column a unit, whose name ends in its number) is taken, else
+    ``units.probabilities`` where the units know them. Else the site has its unit with
+    ``unit_probability``, and the rest is spread evenly over the others.
     """
-    given = getattr(units, "probabilities", None)
-    if isinstance(given, pd.DataFrame):
+    if given is None and units is not None:
+        given = units.probabilities
+    if given is not None:
         return _given_probabilities(table, given)
     source = table if units is None else units.table
     missing = [name for name in ("site_id", "unit") if name not in source]

@@ -130,6 +130,22 @@ class Units:
         palette = appearance.UNIT_COLOURS
         return {number: palette[number % len(palette)] for number in numbers}
 
+    @property
+    def probabilities(self) -> pd.DataFrame | None:
+        """Probability of every unit at each site; None for units of an older run.
+
+        ``site_id``, and one column for each unit: ``unit_0``, ...; NaN where the site has none.
+        """
+        if self.evidence is None:
+            return None
+        owner = self.environments.set_index("environment")["unit"]
+        membership = self.evidence.membership
+        columns = {
+            f"unit_{unit}": membership[:, owner.index[owner == unit].to_numpy(np.int64)].sum(axis=1)
+            for unit in self.summary["unit"]
+        }
+        return pd.DataFrame({"site_id": self.table["site_id"].to_numpy(np.int64), **columns})
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -255,3 +255,13 @@ def test_units_that_take_turns_are_one_state(rng):
     assert not len(found.events)
     assert found.states["unit"].tolist() == [0, 1, -1]
     assert found.notes["note"].str.contains("'unit 2' lasts less than two frames").any()
+
+
+def test_probabilities_of_every_unit_say_more_than_the_best_one(made, found):
+    options = {"units": _units(made), "split": "off", "n_samples": 100, "seed": 1}
+    full = find_pathways(made.sites, probabilities=made.probabilities, **options)
+    rates = full.rates.set_index(["tracked", "from_name", "to_name"])["rate"]
+    assert rates["atom", "A", "C"] == pytest.approx(0.06, abs=0.025)
+    twice = made.probabilities.assign(site_id=0)
+    with pytest.raises(InputError, match="'site_id' without duplicates"):
+        find_pathways(made.sites, probabilities=twice, **options)
