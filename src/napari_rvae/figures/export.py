@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from napari_rvae.errors import InputError
-from napari_rvae.figures.report import save_figure
+from napari_rvae.figures.files import write_files
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import cards_figure, shares_figure
-from napari_rvae.io import write_atomic
 
 if TYPE_CHECKING:
     from napari_rvae.analysis.cards import UnitCard
@@ -88,21 +86,7 @@ def export_units(
         "unit_neighbours": _gathered(cards, "beside"),
         "unit_sites": units.table,
     }
-    target = Path(folder)
-    paths = [target / f"{name}{suffix}" for name in figures]
-    files = [target / f"{name}.csv" for name in tables]
-    taken = [path for path in (*paths, *files) if path.exists()]
-    if taken and not overwrite:
-        raise InputError(f"{taken[0]} is there already: give another folder, or overwrite=True.")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{target}: the folder cannot be made ({error.strerror}).") from None
-    for path, figure in zip(paths, figures.values(), strict=True):
-        save_figure(figure, path)
-    for path, table in zip(files, tables.values(), strict=True):
-        write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
-    return [*paths, *files]
+    return write_files(Path(folder), figures, tables, suffix, overwrite=overwrite)
 
 
 def _gathered(cards: Sequence[UnitCard], name: str) -> pd.DataFrame:

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from napari_rvae.analysis.network import pathway_network
-from napari_rvae.errors import InputError
+from napari_rvae.figures.files import write_files
 from napari_rvae.figures.landscapes import film_figure, landscape_figure
 from napari_rvae.figures.networks import network_figure, order_figure
-from napari_rvae.figures.report import save_figure
-from napari_rvae.io import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +105,7 @@ def export_pathways(
         tables["passages_on_landscape"] = passages
     for name, strip in (strips or {}).items():
         figures[f"film_{_file_name(name)}"] = film_figure(strip, title=name, theme=theme)
-    return _write(Path(folder), figures, tables, suffix, overwrite=overwrite)
+    return write_files(Path(folder), figures, tables, suffix, overwrite=overwrite)
 
 
 def _order(
@@ -139,27 +137,3 @@ def default_quantities(order: pd.DataFrame, cards: Sequence[UnitCard]) -> list[s
 def _file_name(text: str) -> str:
     kept = "".join(letter if letter.isalnum() else "_" for letter in text)
     return kept.strip("_") or "way"
-
-
-def _write(
-    target: Path,
-    figures: Mapping[str, Figure],
-    tables: Mapping[str, pd.DataFrame],
-    suffix: str,
-    *,
-    overwrite: bool,
-) -> list[Path]:
-    paths = [target / f"{name}{suffix}" for name in figures]
-    files = [target / f"{name}.csv" for name in tables]
-    taken = [path for path in (*paths, *files) if path.exists()]
-    if taken and not overwrite:
-        raise InputError(f"{taken[0]} is there already: give another folder, or overwrite=True.")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{target}: the folder cannot be made ({error.strerror}).") from None
-    for path, figure in zip(paths, figures.values(), strict=True):
-        save_figure(figure, path)
-    for path, table in zip(files, tables.values(), strict=True):
-        write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
-    return [*paths, *files]
