@@ -6,15 +6,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QTimer
-
-from napari_rvae._napari import drawing, exporting, manifold, training
+from napari_rvae._napari import drawing, exporting, manifold
 from napari_rvae._napari.colouring import Colours
 from napari_rvae._napari.jobs import Job
-from napari_rvae._napari.layer_kinds import is_frames, is_sites, record_of
+from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.legend import Legend
 from napari_rvae._napari.manifold import ManifoldPanel
-from napari_rvae._napari.panel import StepWidget, button
+from napari_rvae._napari.panel import button
+from napari_rvae._napari.sites_step import SitesStep
 from napari_rvae._napari.words import count
 from napari_rvae.errors import InputError
 
@@ -28,11 +27,8 @@ NO_LATENTS = "These sites have no latents yet: train or apply a model (widget Tr
 NO_COLUMNS = "These points have no columns to colour by: detect atoms first (widget Detect)."
 BUSY = "This widget is at work: wait until it has finished."
 
-#: Many events come in a row; what they change is shown once, so many milliseconds later.
-_SOON = 50
 
-
-class LatentsWidget(StepWidget):
+class LatentsWidget(SitesStep):
     """Colour sites by what was learnt, draw maps and directions, and save all of it.
 
     Parameters
@@ -42,16 +38,12 @@ class LatentsWidget(StepWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(napari_viewer, "latents")
-        self._layer: Any = None
-        self._described = ""
-        self._own_image = False
-        self.sites = self.add_layer_choice("Sites", is_sites, tip="Points that were detected")
-        self.image = self.add_layer_choice(
-            "Image", is_frames, tip="Image that the sites lie on: for maps, lengths and times"
+        super().__init__(
+            napari_viewer,
+            "latents",
+            sites_tip="Points that were detected",
+            image_tip="Image that the sites lie on: for maps, lengths and times",
         )
-        for choice in (self.sites, self.image):  # their names need the room of the labels
-            self.inputs.labelForField(choice).setMinimumWidth(0)
         self.colours = Colours(self.inputs, self.attempt)
         self._add_buttons()
         self.legend = Legend()
@@ -86,15 +78,8 @@ class LatentsWidget(StepWidget):
         self.job_panel.pause.hide()  # nothing here takes long
 
     def _connect(self) -> None:
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_SOON)
-        self._soon.timeout.connect(self._refresh_now)
+        self.follow_choices()
         self.listen(self.viewer.dims.events.current_step, self._refresh_soon)
-        self.listen(self.viewer.layers.events.inserted, self._choose_image)
-        self._undo.append(lambda: self._follow(None))
-        self.image.activated.connect(self._on_image_picked)
-        self.sites.chosen.connect(self._on_sites)
         self.colours.changed.connect(self._on_colours)
         self.colours.turned.connect(self._on_symmetry)
 
@@ -255,12 +240,6 @@ class LatentsWidget(StepWidget):
             if not busy:
                 self.say(text, "warning" if note else "info")
 
-    def _refresh_soon(self, _event: Any = None) -> None:
-        self._soon.start()
-
-    def _refresh_now(self) -> None:
-        self.attempt(self.refresh)
-
     def _description(self, layer: Any) -> str:
         """What is missing, and what is shown."""
         if layer is None:
@@ -295,34 +274,9 @@ class LatentsWidget(StepWidget):
     def _column(self) -> str | None:
         return self.colours.column.column()
 
-    def _follow(self, layer: Any) -> None:
-        """Listen to a layer's changes instead of the earlier one's."""
-        if layer is self._layer:
-            return
-        for old in () if self._layer is None else _events(self._layer):
-            old.disconnect(self._refresh_soon)
-        for new in () if layer is None else _events(layer):
-            new.connect(self._refresh_soon)
-        self._layer = layer
+    def _watched(self, layer: Any) -> list[tuple[Any, Any]]:
+        events = (layer.events.features, layer.events.data, layer.events.face_color)
+        return [(event, self._refresh_soon) for event in events]
+
+    def _on_followed(self, layer: Any) -> None:
         self.colours.follow(layer)
-
-    def _on_image_picked(self) -> None:
-        self._own_image = True
-
-    def _on_sites(self) -> None:
-        self._own_image = False
-        self._choose_image()
-
-    def _choose_image(self, _event: Any = None) -> None:
-        """Choose the image that the sites were made from, unless the user has chosen one."""
-        layer = self.sites.layer()
-        if layer is None or self._own_image:
-            return
-        image = training.image_of(layer, self.viewer.layers)
-        if image is not None:
-            self.image.choose(image)
-
-
-def _events(layer: Any) -> tuple[Any, ...]:
-    """Events after which a layer of sites has to be looked at again."""
-    return layer.events.features, layer.events.data, layer.events.face_color

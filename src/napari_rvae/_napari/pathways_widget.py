@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QMessageBox, QTabWidget
 
-from napari_rvae._napari import pathway_work, training
+from napari_rvae._napari import pathway_work
 from napari_rvae._napari.flying import fly_to_site
 from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
 from napari_rvae._napari.jobs import Job
-from napari_rvae._napari.layer_kinds import is_frames, is_sites, record_of
-from napari_rvae._napari.panel import StepWidget, button
+from napari_rvae._napari.layer_kinds import record_of
+from napari_rvae._napari.panel import button
 from napari_rvae._napari.pathway_pages import (
     EventPage,
     LandscapePage,
@@ -23,6 +21,7 @@ from napari_rvae._napari.pathway_pages import (
     TimePage,
 )
 from napari_rvae._napari.pathway_state import Found, found_of
+from napari_rvae._napari.sites_step import SitesStep
 from napari_rvae._napari.unit_work import NO_SITES, has_units
 from napari_rvae._napari.words import count
 from napari_rvae.config import PathwayConfig
@@ -39,11 +38,8 @@ READY = "Press Find pathways: it takes about a minute for 100,000 sites."
 #: Selecting more points than this makes the viewer slow.
 _MOST_SELECTED = 20_000
 
-#: Many events come in a row; what they change is shown once, so many milliseconds later.
-_SOON = 50
 
-
-class PathwaysWidget(StepWidget):
+class PathwaysWidget(SitesStep):
     """Find events, rates and ways between units, and follow them in the movie.
 
     Parameters
@@ -53,18 +49,14 @@ class PathwaysWidget(StepWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(napari_viewer, "pathways")
-        self._layer: Any = None
-        self._own_image = False
-        self._described = ""
+        super().__init__(
+            napari_viewer,
+            "pathways",
+            sites_tip="Points with units",
+            image_tip="Image that the sites lie on: for crops, times and doses",
+        )
         self._opened: Any = None  # layer whose run was looked into
         self._shown: Found | None = None
-        self.sites = self.add_layer_choice("Sites", is_sites, tip="Points with units")
-        self.image = self.add_layer_choice(
-            "Image", is_frames, tip="Image that the sites lie on: for crops, times and doses"
-        )
-        for choice in (self.sites, self.image):
-            self.inputs.labelForField(choice).setMinimumWidth(0)
         self._add_buttons()
         self._add_pages()
         self._add_tracks()
@@ -129,15 +121,8 @@ class PathwaysWidget(StepWidget):
         self.add_row(self.tracks, self.export)
 
     def _connect(self) -> None:
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_SOON)
-        self._soon.timeout.connect(partial(self.attempt, self.refresh))
-        self.listen(self.viewer.layers.events.inserted, self._choose_image)
+        self.follow_choices()
         self.listen(self.viewer.dims.events.current_step, self._on_frame)
-        self._undo.append(lambda: self._follow(None))
-        self.image.activated.connect(self._on_image_picked)
-        self.sites.chosen.connect(self._on_sites)
         self.network.state_chosen.connect(self.select_state)
         self.network.rate_chosen.connect(self.select_rate)
         self.events.list.chosen.connect(self.go_to_event)
@@ -273,15 +258,6 @@ class PathwaysWidget(StepWidget):
 
         self.attempt(go)
 
-    def go_to_site(self, site_id: int) -> None:
-        """Show a site in the viewer, and select it."""
-
-        def go() -> None:
-            if not fly_to_site(self.viewer, self.sites.layer(), site_id):
-                raise InputError(f"Site {site_id} is not there any more.")
-
-        self.attempt(go)
-
     def go_to_frame(self, frame: int) -> None:
         """Set the frame slider."""
         layer = self.sites.layer()
@@ -374,32 +350,3 @@ class PathwaysWidget(StepWidget):
         super()._on_job(step)
         if step in ("units", "train") and self.workspace.job("pathways") is None:
             self._refresh_soon()
-
-    def _follow(self, layer: Any) -> None:
-        """Listen to a layer's changes instead of the earlier one's."""
-        if layer is self._layer:
-            return
-        if self._layer is not None:
-            self._layer.events.features.disconnect(self._refresh_soon)
-        if layer is not None:
-            layer.events.features.connect(self._refresh_soon)
-        self._layer = layer
-
-    def _refresh_soon(self, _event: Any = None) -> None:
-        self._soon.start()
-
-    def _on_image_picked(self) -> None:
-        self._own_image = True
-
-    def _on_sites(self) -> None:
-        self._own_image = False
-        self._choose_image()
-
-    def _choose_image(self, _event: Any = None) -> None:
-        """Choose the image that the sites were made from, unless the user has chosen one."""
-        layer = self.sites.layer()
-        if layer is None or self._own_image:
-            return
-        image = training.image_of(layer, self.viewer.layers)
-        if image is not None:
-            self.image.choose(image)

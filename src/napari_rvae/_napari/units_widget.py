@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QMessageBox, QSlider
 
-from napari_rvae._napari import training, unit_work
+from napari_rvae._napari import unit_work
 from napari_rvae._napari.check_list import HalvesList
-from napari_rvae._napari.flying import fly_to_site
 from napari_rvae._napari.forms import ConfigForm, folded, leave_wheel, read_forms
 from napari_rvae._napari.jobs import Job
-from napari_rvae._napari.layer_kinds import METADATA_KEY, is_frames, is_sites, record_of
-from napari_rvae._napari.panel import StepWidget, button
+from napari_rvae._napari.layer_kinds import METADATA_KEY, record_of
+from napari_rvae._napari.panel import button
+from napari_rvae._napari.sites_step import SOON, SitesStep
 from napari_rvae._napari.unit_examples import UnitExamples
 from napari_rvae._napari.unit_list import UnitList
 from napari_rvae._napari.unit_state import UnitState, state_of
@@ -41,11 +40,8 @@ _MOST_SELECTED = 20_000
 #: Least width of the buttons that stand four in a row, in pixels of the screen.
 _NARROW = 48
 
-#: Many events come in a row; what they change is shown once, so many milliseconds later.
-_SOON = 50
 
-
-class UnitsWidget(StepWidget):
+class UnitsWidget(SitesStep):
     """Find structural units, see a card of each, and merge, split and name them.
 
     Parameters
@@ -55,18 +51,14 @@ class UnitsWidget(StepWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__(napari_viewer, "units")
-        self._layer: Any = None
-        self._own_image = False
-        self._described = ""
+        super().__init__(
+            napari_viewer,
+            "units",
+            sites_tip="Points with latents",
+            image_tip="Image that the sites lie on: for crops, lengths and times",
+        )
         self._selected: frozenset[int] = frozenset()  # points that a card has selected
         self._opened: Any = None  # features whose cards were asked for
-        self.sites = self.add_layer_choice("Sites", is_sites, tip="Points with latents")
-        self.image = self.add_layer_choice(
-            "Image", is_frames, tip="Image that the sites lie on: for crops, lengths and times"
-        )
-        for choice in (self.sites, self.image):
-            self.inputs.labelForField(choice).setMinimumWidth(0)
         self._add_elements()
         self._add_buttons()
         self._add_cards()
@@ -141,18 +133,11 @@ class UnitsWidget(StepWidget):
         self.add_row(self.colour, self.export)
 
     def _connect(self) -> None:
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_SOON)
-        self._soon.timeout.connect(partial(self.attempt, self.refresh))
+        self.follow_choices()
         self._pointed = QTimer(self)
         self._pointed.setSingleShot(True)
-        self._pointed.setInterval(_SOON)
+        self._pointed.setInterval(SOON)
         self._pointed.timeout.connect(self._on_points)
-        self.listen(self.viewer.layers.events.inserted, self._choose_image)
-        self._undo.append(lambda: self._follow(None))
-        self.image.activated.connect(self._on_image_picked)
-        self.sites.chosen.connect(self._on_sites)
         self.cards.chosen.connect(self._on_chosen)
         self.cards.renamed.connect(self.rename)
         self.examples.wanted.connect(self.go_to_site)
@@ -268,15 +253,6 @@ class UnitsWidget(StepWidget):
                 self.workspace, self.sites.layer(), folder, suffix=suffix, overwrite=overwrite
             )
         )
-
-    def go_to_site(self, site_id: int) -> None:
-        """Show a site in the viewer, and select it."""
-
-        def go() -> None:
-            if not fly_to_site(self.viewer, self.sites.layer(), site_id):
-                raise InputError(f"Site {site_id} is not there any more.")
-
-        self.attempt(go)
 
     def _begin(self, start: Callable[[], Job | None]) -> Job | None:
         """Start a job; what speaks against it becomes a line under the buttons."""
@@ -465,36 +441,12 @@ class UnitsWidget(StepWidget):
         super().on_library(module)
         self.attempt(self.refresh)
 
-    def _follow(self, layer: Any) -> None:
-        """Listen to a layer's changes instead of the earlier one's."""
-        if layer is self._layer:
-            return
-        if self._layer is not None:
-            self._layer.events.features.disconnect(self._refresh_soon)
-            self._layer.selected_data.events.items_changed.disconnect(self._points_soon)
-        if layer is not None:
-            layer.events.features.connect(self._refresh_soon)
-            layer.selected_data.events.items_changed.connect(self._points_soon)
-        self._layer, self._selected = layer, frozenset()
+    def _watched(self, layer: Any) -> list[tuple[Any, Any]]:
+        pointed = layer.selected_data.events.items_changed
+        return [(layer.events.features, self._refresh_soon), (pointed, self._points_soon)]
 
-    def _refresh_soon(self, _event: Any = None) -> None:
-        self._soon.start()
+    def _on_followed(self, _layer: Any) -> None:
+        self._selected = frozenset()
 
     def _points_soon(self, *_changes: Any) -> None:
         self._pointed.start()
-
-    def _on_image_picked(self) -> None:
-        self._own_image = True
-
-    def _on_sites(self) -> None:
-        self._own_image = False
-        self._choose_image()
-
-    def _choose_image(self, _event: Any = None) -> None:
-        """Choose the image that the sites were made from, unless the user has chosen one."""
-        layer = self.sites.layer()
-        if layer is None or self._own_image:
-            return
-        image = training.image_of(layer, self.viewer.layers)
-        if image is not None:
-            self.image.choose(image)
