@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_rvae._napari import detection, editing, preview
 from napari_rvae._napari.forms import LABEL_WIDTH, ConfigForm, folded, leave_wheel, read_forms
 from napari_rvae._napari.frame_quality import FrameTable, frame_table, start_quality
+from napari_rvae._napari.grid_page import GridPage
 from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import is_frames, is_region
 from napari_rvae._napari.panel import StepWidget, button
@@ -56,6 +57,14 @@ ADVICE = {
     "device": "A graphics card pays off for large frames with many thousands of atoms.",
 }
 
+#: What there is to look for.
+ATOMS, GRID = "Atoms", "Regular grid"
+
+KIND_TIP = (
+    "Atoms of an atomically resolved picture, or a regular grid of sites where there are none to "
+    "find"
+)
+
 #: What Detect looks at: all frames, the one that is shown, or a range of them.
 ALL, SHOWN, RANGE = "all frames", "the shown frame", "a range"
 
@@ -81,6 +90,11 @@ class DetectWidget(StepWidget):
         self._hinted = ""
         self._sites: Any = None
         self._previewed: tuple[int, ...] = ()
+        self.kind = QComboBox()
+        self.kind.addItems([ATOMS, GRID])
+        self.kind.currentIndexChanged.connect(self._show_kind)
+        leave_wheel(self.kind)
+        self.add_input("Look for", self.kind, KIND_TIP)
         self.image = self.add_layer_choice("Image", is_frames, tip="Image or movie to look at")
         self.region = self.add_layer_choice(
             "Region",
@@ -88,23 +102,36 @@ class DetectWidget(StepWidget):
             empty="whole frame",
             tip="Shapes or Labels layer: look for atoms inside the shapes, or where labels are",
         )
-        self.plain = ConfigForm(DetectConfig, advice=ADVICE)
-        self.advanced = ConfigForm(DetectConfig, advanced=True, advice=ADVICE)
-        self.body.addWidget(self.plain)
-        self.body.addWidget(folded("Advanced", self.advanced))
-        self._add_buttons()
+        self._add_atoms()
+        self.grid = GridPage(self)
+        self.body.addWidget(self.grid)
         self.add_job_panel()
         self._add_edits()
         self.scale = ScaleForm(self._set_scale)
-        self.body.addWidget(folded("Scale from a known distance", self.scale))
+        self.known = folded("Scale from a known distance", self.scale)
+        self.body.addWidget(self.known)
         self._add_quality()
         self.body.addStretch(1)
         self._connect()
+        self._show_kind()
         self._show_first()
 
     # ------------------------------------------------------------------ building
-    def _add_buttons(self) -> None:
-        """Add what is looked at, on trial and for good."""
+    def _add_atoms(self) -> None:
+        """Add the page that finds atoms: options, what is looked at, on trial and for good."""
+        self.plain = ConfigForm(DetectConfig, advice=ADVICE)
+        self.advanced = ConfigForm(DetectConfig, advanced=True, advice=ADVICE)
+        self.atoms = QWidget()
+        page = QVBoxLayout(self.atoms)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.addWidget(self.plain)
+        page.addWidget(folded("Advanced", self.advanced))
+        self._add_trials(page)
+        self._add_range(page)
+        self.body.addWidget(self.atoms)
+
+    def _add_trials(self, page: QVBoxLayout) -> None:
+        """Add the buttons that find atoms on trial."""
         self.preview = button(
             "Preview frame",
             "Find the atoms of the frame that is shown now. The circles follow the options above",
@@ -116,7 +143,10 @@ class DetectWidget(StepWidget):
             "whole movie?",
             self._try,
         )
-        self.add_row(self.preview, self.trial)
+        self.add_row(self.preview, self.trial, to=page)
+
+    def _add_range(self, page: QVBoxLayout) -> None:
+        """Add the choice of frames, and the button that finds their atoms."""
         self.which = QComboBox()
         self.which.addItems([ALL, SHOWN, RANGE])
         self.first, self.last = QSpinBox(), QSpinBox()
@@ -133,12 +163,12 @@ class DetectWidget(StepWidget):
             row.setContentsMargins(0, 0, 0, 0)
             for part in parts:
                 row.addWidget(part, 0 if isinstance(part, QLabel) else 1)
-            self.body.addLayout(row)
+            page.addLayout(row)
         self.look_in.setMinimumWidth(LABEL_WIDTH)
         self.detect = button(
             "Detect atoms", "Find the atoms of these frames", self._detect, primary=True
         )
-        self.add_row(self.detect)
+        self.add_row(self.detect, to=page)
         self.which.currentIndexChanged.connect(self._show_range)
 
     def _add_edits(self) -> None:
@@ -197,6 +227,13 @@ class DetectWidget(StepWidget):
         for form in (self.plain, self.advanced):
             form.changed.connect(self._again.start)
 
+    def _show_kind(self, _number: int = 0) -> None:
+        """Show what belongs to the sites that are looked for."""
+        atoms = self.kind.currentText() == ATOMS
+        for part in (self.atoms, self.known, self.section):
+            part.setVisible(atoms)
+        self.grid.setVisible(self.kind.currentText() == GRID)
+
     def _show_first(self) -> None:
         """Show what was said last, or what is missing."""
         last = self.workspace.status("detect")
@@ -221,6 +258,7 @@ class DetectWidget(StepWidget):
         possible = image is not None and not busy and not self._state(image)[1]
         for made in (self.preview, self.trial, self.detect):
             made.setEnabled(possible)
+        self.grid.refresh(possible=possible)
         self._show_range()
         if image is not self._seen and not busy:
             self._hint()

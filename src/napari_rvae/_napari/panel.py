@@ -317,30 +317,38 @@ class StepWidget(QWidget):
 
     # ------------------------------------------------------------------ to build with
     def add_layer_choice(
-        self, label: str, accepts: Callable[[Any], bool], *, empty: str = "", tip: str = ""
+        self,
+        label: str,
+        accepts: Callable[[Any], bool],
+        *,
+        empty: str = "",
+        tip: str = "",
+        rows: QFormLayout | None = None,
     ) -> LayerChoice:
-        """Add a choice among the viewer's layers to the inputs."""
+        """Add a choice among the viewer's layers to the inputs, or to the rows of a page."""
         choice = LayerChoice(self.viewer.layers, accepts, empty=empty)
         choice.chosen.connect(self.refresh)
         self._undo.append(choice.disconnect_layers)
-        self.add_input(label, choice, tip)
+        self.add_input(label, choice, tip, rows=rows)
         return choice
 
-    def add_input(self, label: str, widget: QWidget, tip: str = "") -> None:
-        """Add a labelled input."""
+    def add_input(
+        self, label: str, widget: QWidget, tip: str = "", *, rows: QFormLayout | None = None
+    ) -> None:
+        """Add a labelled input, to the rows of a page if they are given."""
         text = QLabel(label)
         text.setMinimumWidth(LABEL_WIDTH)
         text.setToolTip(tip)
         widget.setToolTip(tip)
-        self.inputs.addRow(text, widget)
+        (self.inputs if rows is None else rows).addRow(text, widget)
 
-    def add_row(self, *widgets: QWidget) -> None:
-        """Add widgets beside one another."""
+    def add_row(self, *widgets: QWidget, to: QVBoxLayout | None = None) -> None:
+        """Add widgets beside one another, to the column of a page if it is given."""
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         for widget in widgets:
             row.addWidget(widget)
-        self.body.addLayout(row)
+        (self.body if to is None else to).addLayout(row)
 
     def add_job_panel(self, *, stop_text: str = "Cancel") -> JobPanel:
         """Add the progress of this widget's step, and its status line below."""

@@ -4,6 +4,7 @@ napari is not imported. Every colour, size and name that a user sees in the view
 and ``metadata["napari_rvae"]`` of each layer says where it comes from.
 """
 
+from napari_rvae.layers.channels import frames_from_layers
 from napari_rvae.layers.colours import LegendEntry, legend, legend_of
 from napari_rvae.layers.directions import vectors_layer
 from napari_rvae.layers.edits import settle_edits, settle_layer
@@ -32,6 +33,7 @@ __all__ = [
     "add_layers",
     "color_points",
     "frames_from_layer",
+    "frames_from_layers",
     "image_layer",
     "legend",
     "legend_of",
