@@ -98,7 +98,13 @@ from .preprocess import (
     measure_drift,
 )
 from .runs import Run, load_run, save_run
-from .synthetic import Simulation, simulate_graphene, simulate_hopping, simulate_perovskite
+from .synthetic import (
+    Simulation,
+    simulate_graphene,
+    simulate_hopping,
+    simulate_perovskite,
+    simulate_walls,
+)
 from .tables import concat_sites, fold_angle, join_latents, neighbour_distance
 from .vae import (
     RVAE,
@@ -218,6 +224,7 @@ __all__ = [
     "simulate_graphene",
     "simulate_hopping",
     "simulate_perovskite",
+    "simulate_walls",
     "sites_from_layer",
     "split_crops",
     "split_half",

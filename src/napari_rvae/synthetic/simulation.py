@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +40,12 @@ class Simulation:
     Parameters
     ----------
     frames
-        The movie (T, Y, X) in counted electrons, with noise. The column ``dose`` of its table is
-        that of each frame by itself, in detected electrons per square angstrom.
+        The movie (T, Y, X) in counted electrons, with noise; of domain walls, the channels of a
+        force microscope (T, C, Y, X). The column ``dose`` of its table is that of each frame by
+        itself, in detected electrons per square angstrom.
     sites
-        Table of every true atom and vacancy inside its frame: the columns of a sites table and
+        Table of every true wall, as :func:`simulate_walls` says, or of every true atom and
+        vacancy inside its frame: the columns of a sites table and
 
         - ``species``: "C", "Si", "A", "B", or "" for a vacancy;
         - ``sublattice``: 0 or 1, -1 where it has no meaning;
@@ -62,6 +64,8 @@ class Simulation:
         pixels; further ones as the simulated specimen has them.
     events
         What has happened, one row a change; None where the simulation does not keep it.
+    tables
+        Further true tables, by name, as the simulated specimen has them.
 
     Examples
     --------
@@ -75,6 +79,7 @@ class Simulation:
     sites: pd.DataFrame
     fields: Mapping[str, NDArray[Any]]
     events: pd.DataFrame | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def true_sites(parts: Sequence[Mapping[str, NDArray[Any]]]) -> pd.DataFrame:

@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_rvae.curves import (
+    curve_points,
+    distance_to_curves,
+    field_at,
+    normals_and_bends,
+    zero_curves,
+)
+
+
+def disc(radius: float, side: int = 64) -> np.ndarray:
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    return radius - np.hypot(y, x)
+
+
+def test_zero_of_a_disc_is_a_closed_circle():
+    (curve,) = zero_curves(disc(20.0))
+    assert np.array_equal(curve[0], curve[-1])
+    radius = np.hypot(*(curve - 31.5).T)
+    assert np.abs(radius - 20).max() < 0.02
+
+
+def test_nan_ends_a_curve():
+    field = np.tile(np.arange(20.0) - 7.3, (20, 1))
+    field[9:11] = np.nan
+    assert len(zero_curves(field)) == 2
+
+
+@given(st.floats(0.5, 6.0))
+def test_points_are_evenly_spaced_at_nearly_the_step(spacing):
+    (curve,) = zero_curves(disc(18.0))
+    points = curve_points(curve, spacing)
+    assert len(points) == round(2 * math.pi * 18 / spacing) or spacing < 1
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    assert np.ptp(steps) < 0.1
+
+
+@given(st.floats(5.0, 28.0), st.floats(0.0, 28.0))
+def test_distance_from_a_circle(radius, other):
+    points = np.array([[31.5, 31.5 + other]])
+    found = distance_to_curves(zero_curves(disc(radius)), points)
+    # straight pieces inside the circle: nearer by at most 1 / (8 radius)
+    assert found[0] == pytest.approx(abs(radius - other), abs=0.05)
+
+
+def test_no_curve_is_infinitely_far():
+    assert np.isinf(distance_to_curves([], np.zeros((2, 2)))).all()
+
+
+def test_normal_points_to_larger_values_counter_clockwise_on_the_screen():
+    points = np.array([[31.5, 11.5], [51.5, 31.5], [11.5, 31.5]])  # left, below, above
+    angle, bend = normals_and_bends(disc(20.0), points, sigma=1.0)
+    # to the right, up, down: the disc's middle
+    assert np.allclose(angle, [0, math.pi / 2, -math.pi / 2], atol=0.01)
+    assert np.allclose(bend, 1 / 20, atol=0.002)
+    _, hollow = normals_and_bends(-disc(20.0), points, sigma=1.0)
+    assert np.allclose(hollow, -1 / 20, atol=0.002)
+
+
+def test_field_between_pixels():
+    assert field_at(np.array([[0.0, 2.0]]), np.array([[0.0, 0.25]])).tolist() == [0.5]
