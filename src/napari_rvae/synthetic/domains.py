@@ -253,9 +253,9 @@ def _pinning_centres(
 def _friction(centres: pd.DataFrame, shape: tuple[int, int]) -> Array:
     """Force (Y, X) in px per frame that holds a wall in its place."""
     total = np.zeros(shape)
-    for row in centres.itertuples():
-        squared = _disc(shape, np.array([row.y, row.x]), 0.0) ** 2
-        total += row.strength * np.exp(-squared / (2 * row.radius**2))
+    for y, x, strength, radius in centres.to_numpy(float):
+        squared = _disc(shape, np.array([y, x]), 0.0) ** 2
+        total += strength * np.exp(-squared / (2 * radius**2))
     return total
 
 
@@ -302,4 +302,4 @@ def _upwind_slope(field: Array, speed: Array) -> Array:
         grow = np.maximum(np.maximum(ahead, 0.0), np.maximum(-back, 0.0))
         shrink = np.maximum(np.maximum(back, 0.0), np.maximum(-ahead, 0.0))
         squared += np.where(growing, grow, shrink) ** 2
-    return np.sqrt(squared)
+    return np.asarray(np.sqrt(squared))
