@@ -20,7 +20,7 @@ from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 from qtpy.QtWidgets import QFileDialog
 
-from napari_rvae import CropConfig, save_run
+from napari_rvae import CropConfig, frames_from_layers, save_run
 from napari_rvae._napari import reader, start
 from napari_rvae._napari.commands import open_run, open_workspace
 from napari_rvae._napari.reader import get_run_reader
@@ -96,6 +96,7 @@ def test_menus_lead_to_every_widget_and_command(viewer):
     assert titles("napari/file/io_utilities") == [f"Open rVAE run... ({PLUGIN})"]
     assert titles(f"napari/file/samples/{PLUGIN}") == [
         "Graphene movie with silicon",
+        "PFM movie of domain walls",
         "Perovskite frame",
     ]
 
@@ -138,6 +139,16 @@ def test_samples_have_scale_units_and_contrast(viewer, key, name, shape, pixel):
     assert layer.scale[1:] == pytest.approx([pixel, pixel], rel=0.05)
     low, high = layer.contrast_limits
     assert layer.data.min() < low < high < layer.data.max()
+
+
+def test_the_sample_of_walls_is_a_layer_a_channel(viewer):
+    layers = viewer.open_sample(PLUGIN, "walls")
+    assert [layer.name for layer in layers] == ["amplitude", "phase", "topography"]
+    assert [layer.visible for layer in layers] == [True, False, False]
+    frames = frames_from_layers(layers)
+    assert frames.channels == ("amplitude", "phase", "topography")
+    assert frames.name == "walls"
+    assert frames.table["bias"].notna().all()
 
 
 # ---------------------------------------------------------------- preferences

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from napari_rvae.layers import LayerTuple, image_layer
-from napari_rvae.synthetic import simulate_graphene, simulate_perovskite
+from napari_rvae.synthetic import simulate_graphene, simulate_perovskite, simulate_walls
 
-__all__ = ["graphene_movie", "perovskite_frame"]
+__all__ = ["graphene_movie", "perovskite_frame", "wall_movie"]
 
 
 def graphene_movie() -> list[LayerTuple]:
@@ -17,3 +17,14 @@ def graphene_movie() -> list[LayerTuple]:
 def perovskite_frame() -> list[LayerTuple]:
     """Simulate a frame of a perovskite with two polar domains."""
     return [image_layer(simulate_perovskite(size=512).frames)]
+
+
+def wall_movie() -> list[LayerTuple]:
+    """Simulate a movie of growing ferroelectric domains: amplitude, phase and height."""
+    frames = simulate_walls(n_frames=20, size=192).frames
+    shown = {"amplitude": True, "phase": False, "topography": False}
+    layers = []
+    for channel, visible in shown.items():
+        data, options, kind = image_layer(frames, channel=channel)
+        layers.append((data, {**options, "visible": visible}, kind))
+    return layers
