@@ -96,8 +96,8 @@ def test_menus_lead_to_every_widget_and_command(viewer):
     assert titles("napari/file/io_utilities") == [f"Open rVAE run... ({PLUGIN})"]
     assert titles(f"napari/file/samples/{PLUGIN}") == [
         "Graphene movie with silicon",
-        "PFM movie of domain walls",
         "Perovskite frame",
+        "PFM movie of domain walls",
     ]
 
 
