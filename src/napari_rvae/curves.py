@@ -113,8 +113,8 @@ def _segment_distance(points: Array, start: Array, end: Array) -> Array:
     return np.asarray(np.hypot(*(points - start - share[:, None] * step).T))
 
 
-def field_at(field: Array, points: Array, *, order: int = 1) -> Array:
-    """Values (M,) of a field (Y, X) at points (M, 2), interpolated; beyond it as at its edge.
+def field_at(field: Array, points: Array) -> Array:
+    """Values (M,) of a field (Y, X) at points (M, 2), linear in between; beyond it as at its edge.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def field_at(field: Array, points: Array, *, order: int = 1) -> Array:
     >>> field_at(np.eye(2), np.array([[0.0, 0.5]])).tolist()
     [0.5]
     """
-    return np.asarray(ndimage.map_coordinates(field, points.T, order=order, mode="nearest"))
+    return np.asarray(ndimage.map_coordinates(field, points.T, order=1, mode="nearest"))
 
 
 def normals_and_bends(field: Array, points: Array, *, sigma: float) -> tuple[Array, Array]:

@@ -287,7 +287,7 @@ def _bend(field: Array) -> Array:
     length = np.hypot(gy, gx) + 1e-6
     # a wall of a few pixels cannot bend more than this
     bend = np.gradient(gy / length, axis=0) + np.gradient(gx / length, axis=1)
-    return np.clip(bend, -1.0, 1.0)
+    return np.asarray(np.clip(bend, -1.0, 1.0))
 
 
 def _upwind_slope(field: Array, speed: Array) -> Array:
@@ -301,5 +301,5 @@ def _upwind_slope(field: Array, speed: Array) -> Array:
     ):
         grow = np.maximum(np.maximum(ahead, 0.0), np.maximum(-back, 0.0))
         shrink = np.maximum(np.maximum(back, 0.0), np.maximum(-ahead, 0.0))
-        squared += np.where(growing, grow, shrink) ** 2
+        squared = squared + np.where(growing, grow, shrink) ** 2
     return np.asarray(np.sqrt(squared))

@@ -59,7 +59,8 @@ def scan_domains(
     """
     n_frames, rows = response.shape[:2]
     flaws, noise = rng.spawn(2)
-    offset: Array = config.phase_spread * flaws.uniform(-1.0, 1.0, n_frames)
+    spread = config.phase_spread
+    offset: Array = np.asarray(flaws.uniform(-spread, spread, n_frames))
     lost = np.where(
         flaws.random(n_frames) < config.lost_lines, flaws.integers(0, rows, n_frames), -1
     )
