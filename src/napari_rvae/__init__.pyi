@@ -29,6 +29,7 @@ from .analysis.landscape import (
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.order import order_parameters
+from .analysis.selection import count_classes, label_sites, select_sites
 from .analysis.track_quality import track_quality
 from .analysis.tracks import link_sites
 from .analysis.units import (
@@ -79,10 +80,13 @@ from .layers import (
     image_layer,
     manifold_layer,
     map_layer,
+    name_selection,
     points_layer,
     region_from_layer,
     renew_sites,
     run_layers,
+    select_points,
+    selected_sites,
     show_pathways,
     show_units,
     sites_from_layer,
@@ -174,6 +178,7 @@ __all__ = [
     "concat_crops",
     "concat_sites",
     "correlate_latents",
+    "count_classes",
     "cut_units",
     "decoded_symmetry",
     "describe_sites",
@@ -192,6 +197,7 @@ __all__ = [
     "image_layer",
     "iter_detect_atoms",
     "join_latents",
+    "label_sites",
     "latent_landscape",
     "latent_map",
     "latent_path",
@@ -204,6 +210,7 @@ __all__ = [
     "measure_drift",
     "measured_config",
     "merge_units",
+    "name_selection",
     "neighbour_direction",
     "neighbour_distance",
     "observed_passages",
@@ -218,6 +225,9 @@ __all__ = [
     "run_layers",
     "sample_grid",
     "save_run",
+    "select_points",
+    "select_sites",
+    "selected_sites",
     "set_scale",
     "show_pathways",
     "show_units",

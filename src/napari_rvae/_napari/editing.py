@@ -16,10 +16,21 @@ from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from napari_rvae.layers.history import SitesState
+    from napari_rvae.layers.selection import How
     from napari_rvae.layers.undo import LayerHistory
 
-__all__ = ["history_of", "put_state", "redo", "undo", "watch_edits"]
+__all__ = [
+    "history_of",
+    "name_selected",
+    "put_state",
+    "redo",
+    "select",
+    "undo",
+    "watch_edits",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -156,6 +167,27 @@ def put_state(layer: Any, state: SitesState, *, name: str) -> None:
             restore_layer(layer, state)
         else:
             history.replace(state, name=name)
+
+
+def select(layer: Any, site_id: ArrayLike, *, how: How = "replace", name: str = "") -> None:
+    """Select sites of a layer, as a step that can be undone where the layer is watched."""
+    from napari_rvae.layers import select_points
+
+    history = history_of(layer)
+    with _Changing(layer):
+        if history is None:
+            select_points(layer, site_id, how=how)
+        else:
+            history.select(site_id, how=how, name=name)
+
+
+def name_selected(layer: Any, name: str) -> int:
+    """Give the selected sites of a layer a class; can be undone where the layer is watched."""
+    from napari_rvae.layers import name_selection
+
+    history = history_of(layer)
+    with _Changing(layer):
+        return name_selection(layer, name) if history is None else history.name_selection(name)
 
 
 class _Changing:

@@ -12,10 +12,12 @@ from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
 from napari_rvae.layers.maps import map_layer
 from napari_rvae.layers.pathways import show_pathways
 from napari_rvae.layers.place import METADATA_KEY, LayerTuple, rescale_layer
+from napari_rvae.layers.plotted import colour_bar, density_colours, plotted_colours
 from napari_rvae.layers.read import frames_from_layer, region_from_layer, sites_from_layer
 from napari_rvae.layers.recolour import color_points
 from napari_rvae.layers.renew import renew_sites
 from napari_rvae.layers.runs import run_layers
+from napari_rvae.layers.selection import name_selection, select_points, selected_sites
 from napari_rvae.layers.sites import points_layer
 from napari_rvae.layers.styles import ImageStyle, MapStyle, PointStyle, TrackStyle, VectorStyle
 from napari_rvae.layers.tracks import tracks_layer
@@ -32,6 +34,8 @@ __all__ = [
     "VectorStyle",
     "add_layers",
     "color_points",
+    "colour_bar",
+    "density_colours",
     "frames_from_layer",
     "frames_from_layers",
     "image_layer",
@@ -39,11 +43,15 @@ __all__ = [
     "legend_of",
     "manifold_layer",
     "map_layer",
+    "name_selection",
+    "plotted_colours",
     "points_layer",
     "region_from_layer",
     "renew_sites",
     "rescale_layer",
     "run_layers",
+    "select_points",
+    "selected_sites",
     "settle_edits",
     "settle_layer",
     "show_pathways",

@@ -40,12 +40,16 @@ class SitesState:
         Further arrays with one row for each point (N, ...), such as sizes and colours.
     marks
         What is noted of the whole, such as which sites were deleted; compared and restored as one.
+    selected
+        Numbers of the sites that are selected, ascending. It comes back with the rest, but is no
+        edit by itself.
     """
 
     data: NDArray[Any]
     features: pd.DataFrame
     looks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     marks: Mapping[str, Any] = field(default_factory=dict)
+    selected: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -58,6 +62,7 @@ class SitesState:
             self.features.iloc[rows],
             {name: values[rows] for name, values in self.looks.items()},
             self.marks,
+            self.selected,
         )
 
     def with_looks_of(self, other: SitesState) -> SitesState:
@@ -95,11 +100,12 @@ class _Edit:
     @property
     def empty(self) -> bool:
         """Whether both states are the same."""
-        sides = (self.before, self.after)
-        return (
-            not any(side.at.size or side.columns.shape[1] for side in sides)
-            and self.before.state.marks == self.after.state.marks
-        )
+        return not self.changes_rows and self.before.state.marks == self.after.state.marks
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether any row or column differs."""
+        return any(side.at.size or side.columns.shape[1] for side in (self.before, self.after))
 
     @property
     def text(self) -> str:
@@ -178,10 +184,38 @@ class EditHistory:
         edit = replace(_difference(before, after), name=name)
         if edit.empty:
             return False
+        self._note(edit)
+        return True
+
+    def record_selection(self, before: SitesState, after: SitesState, *, name: str) -> bool:
+        """Note that other sites were selected, nothing else being changed.
+
+        Parameters
+        ----------
+        before, after
+            The two states.
+        name
+            What to call it.
+
+        Returns
+        -------
+        bool
+            Whether other sites are selected.
+        """
+        if before.selected == after.selected:
+            return False
+        nothing = np.zeros(0, np.int64)
+        one, other = (
+            _Side(state.take(nothing), nothing, pd.DataFrame(index=state.features.index), ())
+            for state in (before, after)
+        )
+        self._note(_Edit(one, other, name))
+        return True
+
+    def _note(self, edit: _Edit) -> None:
         self._done.append(edit)
         del self._done[: -self._limit]
         self._undone.clear()
-        return True
 
     def undo(self, now: SitesState) -> SitesState:
         """Return the state before the newest edit.
@@ -200,7 +234,7 @@ class EditHistory:
         if not self._done:
             raise InputError("There is no edit to undo.")
         edit = self._done[-1]
-        state = _exchange(now, edit.after, edit.before)
+        state = _turned(now, edit, edit.after, edit.before)
         self._undone.append(self._done.pop())
         return state
 
@@ -209,7 +243,7 @@ class EditHistory:
         if not self._undone:
             raise InputError("There is no edit to do again.")
         edit = self._undone[-1]
-        state = _exchange(now, edit.before, edit.after)
+        state = _turned(now, edit, edit.before, edit.after)
         self._done.append(self._undone.pop())
         return state
 
@@ -288,6 +322,13 @@ def _others(rows: Rows, count: int) -> Rows:
 
 
 # ---------------------------------------------------------------------- an edit, done or undone
+def _turned(now: SitesState, edit: _Edit, gone: _Side, come: _Side) -> SitesState:
+    """State on the other side of an edit; the rows themselves where the edit has changed none."""
+    if not edit.changes_rows:
+        return replace(now, marks=come.state.marks, selected=come.state.selected)
+    return _exchange(now, gone, come)
+
+
 def _exchange(now: SitesState, gone: _Side, come: _Side) -> SitesState:
     """State in which the rows and columns of one side have taken the place of the other's."""
     ids = now.features["site_id"].to_numpy() if "site_id" in now.features else np.zeros(0)
@@ -313,7 +354,7 @@ def _exchange(now: SitesState, gone: _Side, come: _Side) -> SitesState:
         for name, values in now.looks.items()
     }
     data = np.concatenate([now.data[kept], come.state.data])[order]
-    return SitesState(data, features, looks, come.state.marks)
+    return SitesState(data, features, looks, come.state.marks, come.state.selected)
 
 
 def _joined_table(kept: pd.DataFrame, come: pd.DataFrame) -> pd.DataFrame:

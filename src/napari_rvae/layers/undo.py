@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from napari_rvae.layers.edits import new_site, settle_layer
 from napari_rvae.layers.history import EditHistory, SitesState
 from napari_rvae.layers.place import METADATA_KEY, record_of
+from napari_rvae.layers.selection import How, name_selection, select_points, selected_sites
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
 __all__ = ["LayerHistory", "layer_state", "restore_layer"]
 
@@ -39,6 +42,7 @@ def layer_state(layer: Any) -> SitesState:
         features=layer.features.copy(),
         looks={name: np.array(getattr(layer, name)) for name in _LOOKS},
         marks={name: copy.deepcopy(record[name]) for name in _MARKS if name in record},
+        selected=tuple(selected_sites(layer).tolist()) if "site_id" in layer.features else (),
     )
 
 
@@ -69,6 +73,8 @@ def restore_layer(layer: Any, state: SitesState) -> None:
         record.pop(name, None)
     record.update(copy.deepcopy(dict(state.marks)))
     layer.refresh()
+    if state.selected:
+        select_points(layer, state.selected)
 
 
 class LayerHistory:
@@ -144,6 +150,39 @@ class LayerHistory:
         self._state = layer_state(layer)
         return self._edits.record(before, self._state, name=name)
 
+    def select(self, site_id: ArrayLike, *, how: How = "replace", name: str = "") -> bool:
+        """Select sites, as one step that can be undone.
+
+        Parameters
+        ----------
+        site_id, how
+            See :func:`~napari_rvae.select_points`.
+        name
+            What to call it; the number of sites that are selected then, if left out.
+
+        Returns
+        -------
+        bool
+            Whether other sites are selected now.
+        """
+        layer = self._layer()
+        before = layer_state(layer)
+        number = select_points(layer, site_id, how=how)
+        self._state = replace(before, selected=tuple(selected_sites(layer).tolist()))
+        text = name or f"{number:,} {'site' if number == 1 else 'sites'} selected"
+        return self._edits.record_selection(before, self._state, name=text)
+
+    def name_selection(self, name: str) -> int:
+        """Give the selected sites a class, see :func:`~napari_rvae.name_selection`; one step."""
+        layer = self._layer()
+        before = layer_state(layer)
+        number = name_selection(layer, name)
+        self._state = layer_state(layer)
+        sites = f"{number:,} {'site' if number == 1 else 'sites'}"
+        text = f"{sites} named {name.strip()!r}" if name.strip() else f"{sites} without a class"
+        self._edits.record(before, self._state, name=text)
+        return number
+
     def undo(self) -> str:
         """Take the newest edit back, and say what it was.
 
@@ -152,19 +191,22 @@ class LayerHistory:
         InputError
             If there is nothing to undo, or the sites have been changed by other means.
         """
-        text, layer = self.undo_text, self._layer()
-        self._show(self._edits.undo(layer_state(layer)))
+        text, now = self.undo_text, layer_state(self._layer())
+        self._show(now, self._edits.undo(now))
         return text
 
     def redo(self) -> str:
         """Do again what was undone last, and say what it is; see :meth:`undo`."""
-        text, layer = self.redo_text, self._layer()
-        self._show(self._edits.redo(layer_state(layer)))
+        text, now = self.redo_text, layer_state(self._layer())
+        self._show(now, self._edits.redo(now))
         return text
 
-    def _show(self, state: SitesState) -> None:
+    def _show(self, now: SitesState, state: SitesState) -> None:
         layer = self._layer()
-        restore_layer(layer, state)
+        if state.data is now.data:  # other sites are selected, nothing else
+            select_points(layer, np.asarray(state.selected, np.int64))
+        else:
+            restore_layer(layer, state)
         self._state = layer_state(layer)
 
 

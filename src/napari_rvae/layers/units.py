@@ -15,7 +15,7 @@ from napari_rvae.layers.place import METADATA_KEY, layer_kind, provenance, recor
 from napari_rvae.layers.recolour import color_points
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_rvae.analysis.units import Units
 
@@ -141,9 +141,9 @@ def units_of_points(layer: Any, rows: Iterable[int]) -> list[int]:
     return [int(unit) for unit in np.unique(units) if unit >= 0]
 
 
-def rows_of_sites(layer: Any, site_id: list[int]) -> NDArray[np.int64]:
+def rows_of_sites(layer: Any, site_id: ArrayLike) -> NDArray[np.int64]:
     """Numbers of the points of some sites that are still there."""
-    return np.flatnonzero(_features_of(layer)["site_id"].isin(site_id))
+    return np.flatnonzero(_features_of(layer)["site_id"].isin(np.asarray(site_id, np.int64)))
 
 
 def _features_of(layer: Any) -> pd.DataFrame:
