@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
-from npe2 import plugin_manager
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_rvae._napari import exporting, training
 from napari_rvae._napari.jobs import Outcome
+from napari_rvae._napari.layout import open_docks
 from napari_rvae._napari.reader import tell
-from napari_rvae._napari.settings import PLUGIN, read_preferences
+from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.config import CropConfig
 from napari_rvae.errors import InputError
@@ -28,24 +28,16 @@ __all__ = ["open_run", "open_workspace", "show_layers", "use_model", "use_run_mo
 
 
 def open_workspace(viewer: Viewer, *, front: int = 0) -> None:
-    """Open all widgets of the plugin as tabs on the right.
+    """Lay out all widgets of the plugin: the steps as tabs on the right, the rest below.
 
     Parameters
     ----------
     viewer
         The viewer; napari fills it in by its type.
     front
-        Number of the tab to show.
+        Number of the step to show.
     """
-    viewer = getattr(viewer, "__wrapped__", viewer)
-    docks: list[Any] = []
-    for widget in plugin_manager.get_manifest(PLUGIN).contributions.widgets or ():
-        name = widget.display_name
-        dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=bool(docks))
-        dock.setWindowTitle(name)  # the plugin's name would not fit on a tab
-        dock.show()
-        docks.append(dock)
-    docks[front].raise_()
+    open_docks(viewer, front=front)
 
 
 def open_run(viewer: Viewer) -> None:

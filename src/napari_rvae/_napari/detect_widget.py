@@ -121,6 +121,7 @@ class DetectWidget(StepWidget):
         """Add the page that finds atoms: options, what is looked at, on trial and for good."""
         self.plain = ConfigForm(DetectConfig, advice=ADVICE)
         self.advanced = ConfigForm(DetectConfig, advanced=True, advice=ADVICE)
+        self.keep_options(self.plain, self.advanced)
         self.atoms = QWidget()
         page = QVBoxLayout(self.atoms)
         page.setContentsMargins(0, 0, 0, 0)
@@ -367,6 +368,10 @@ class DetectWidget(StepWidget):
         if text:
             self.say(f"{word}: {text}.")
         self._look()
+
+    def sites_layer(self) -> Any:
+        """Newest layer of atoms of the image, None where there is none."""
+        return detection.sites_of(self.viewer, self.image.layer())
 
     def _edited_layer(self) -> Any:
         """Layer whose edits the buttons are for: the selected one, or that of the image."""

@@ -274,6 +274,7 @@ def start_open(workspace: Workspace, path: str | os.PathLike[str]) -> Job | None
 
         run, layers = value
         show_layers(workspace.viewer, layers)
+        workspace.show_options(*run.configs.values())
         n_sites = 0 if run.sites is None else len(run.sites)
         text = f"Opened {run.folder}: {count(n_sites, 'site')}."
         if use_run_model(workspace.viewer, run):

@@ -164,6 +164,16 @@ class ConfigForm(QWidget, Generic[ConfigT]):
         """Values of the options shown, by name."""
         return {name: field.get() for name, field in self.fields.items()}
 
+    @property
+    def config_name(self) -> str:
+        """Name of the class of the configuration."""
+        return self._config.__name__
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """Show the values of some options, by name; those of no field are left out."""
+        for name in values.keys() & self.fields.keys():
+            self.fields[name].set(values[name])
+
     def show_config(self, config: ConfigT) -> None:
         """Show the values of a configuration."""
         if not isinstance(config, self._config):

@@ -26,8 +26,15 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import create_worker
 
-from napari_rvae._napari.forms import FIELD_WIDTH, LABEL_WIDTH, form_layout, leave_wheel
+from napari_rvae._napari.forms import (
+    FIELD_WIDTH,
+    LABEL_WIDTH,
+    ConfigForm,
+    form_layout,
+    leave_wheel,
+)
 from napari_rvae._napari.jobs import Job, Progress, explain
+from napari_rvae._napari.way import NextButton
 from napari_rvae._napari.workspace import Step, Workspace
 from napari_rvae.errors import InputError
 
@@ -273,6 +280,7 @@ class StepWidget(QWidget):
         self.workspace = Workspace.of(self.viewer)
         self.step = step
         self._undo: list[Callable[[], Any]] = []
+        self._kept: tuple[ConfigForm[Any], ...] = ()
         self._inner = inner = QWidget()
         inner.installEventFilter(self)
         self.body = QVBoxLayout(inner)
@@ -353,9 +361,34 @@ class StepWidget(QWidget):
     def add_job_panel(self, *, stop_text: str = "Cancel") -> JobPanel:
         """Add the progress of this widget's step, and its status line below."""
         self.job_panel = JobPanel(self.workspace, self.step, stop_text=stop_text)
-        self.body.addWidget(self.job_panel)
-        self.body.addWidget(self.status)
+        self.next = NextButton(self.workspace, self.step, self.sites_layer)
+        layers = self.viewer.layers
+        for event in (layers.events.inserted, layers.events.removed):
+            self.listen(event, self.next.look_soon)
+        for part in (self.job_panel, self.status, self.next):
+            self.body.addWidget(part)
         return self.job_panel
+
+    def keep_options(self, *forms: ConfigForm[Any]) -> None:
+        """Let forms show what they showed when such a widget was last open in this viewer."""
+        self._kept = forms
+        self._show_options()
+        for form in forms:
+            form.changed.connect(self._note_options)
+        self.workspace.options_changed.connect(self._show_options)
+
+    def _show_options(self) -> None:
+        for form in self._kept:
+            form.show_values(self.workspace.options.get(form.config_name, {}))
+
+    def _note_options(self) -> None:
+        for form in self._kept:
+            self.workspace.options.setdefault(form.config_name, {}).update(form.values())
+
+    def sites_layer(self) -> Any:
+        """Layer of sites that this widget works on, None where there is none."""
+        choice = getattr(self, "sites", None)
+        return choice.layer() if isinstance(choice, LayerChoice) else None
 
     def listen(self, event: Any, slot: Callable[..., Any]) -> None:
         """Connect an event of napari's, which outlives this widget, until the widget goes."""

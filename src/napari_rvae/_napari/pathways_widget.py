@@ -77,6 +77,7 @@ class PathwaysWidget(SitesStep):
         )
         self.body.addWidget(self.find_button)
         self._forms = ConfigForm(PathwayConfig), ConfigForm(PathwayConfig, advanced=True)
+        self.keep_options(*self._forms)
         self.body.addWidget(folded("Advanced", *self._forms))
         self.add_job_panel()
         self.job_panel.pause.hide()  # nothing here takes long

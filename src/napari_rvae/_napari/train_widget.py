@@ -109,6 +109,7 @@ class TrainWidget(StepWidget):
         advanced = (self._preset_row, self._crop_forms[1], self._model_forms[1])
         self.body.addWidget(folded("Advanced", *advanced))
         self.show_options(window_nd=preferences.window)
+        self.keep_options(*self._crop_forms, *self._model_forms)
 
     def _add_preset(self) -> None:
         """Add the choice that fills the forms of the model."""

@@ -97,6 +97,7 @@ class UnitsWidget(SitesStep):
         )
         self.add_row(self.find_button, self.real)
         self._forms = ConfigForm(UnitConfig), ConfigForm(UnitConfig, advanced=True)
+        self.keep_options(*self._forms)
         self.body.addWidget(folded("Advanced", *self._forms))
         self.add_job_panel()
         self.verdicts = HalvesList()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from napari.utils.task_status import Status
+from qtpy.QtCore import Qt
 
-__all__ = ["announce_task", "is_closed", "on_destroyed"]
+__all__ = ["announce_task", "dock_below", "is_closed", "on_destroyed"]
 
 
 def is_closed(viewer: Any) -> bool:
@@ -58,3 +59,22 @@ def announce_task(viewer: Any, title: str, abandon: Callable[[], Any]) -> Callab
         window._update_task_status(task, Status.COMPLETED, title)  # noqa: SLF001
 
     return done
+
+
+def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
+    """Put docks side by side below the canvas; the docks on the right keep their whole height.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    docks
+        Its dock widgets; one that the user has put elsewhere than on the right stays there.
+    """
+    window: Any = viewer.window._qt_window  # noqa: SLF001
+    right, below = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
+    window.setCorner(Qt.Corner.BottomRightCorner, right)
+    for dock in docks:
+        if window.dockWidgetArea(dock) == right and not dock.isFloating():
+            window.addDockWidget(below, dock)
+            dock.show()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-    from napari_rvae.config import CropConfig
+    from napari_rvae.config import Config, CropConfig
     from napari_rvae.vae import RVAE
     from napari_rvae.vae.checks import ModelChecks
 
@@ -75,12 +75,14 @@ class Workspace(QObject):
     job_changed = Signal(str)
     status_changed = Signal(str)
     model_changed = Signal()
+    options_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = weakref.ref(viewer)
         self.jobs: dict[str, Job] = {}
         self.statuses: dict[str, Status] = {}
+        self.options: dict[str, dict[str, Any]] = {}
         self._model: Model | None = None
         on_destroyed(viewer, self.close)
         watch_edits(viewer)
@@ -112,6 +114,13 @@ class Workspace(QObject):
         if earlier is not None and (model is None or earlier.rvae is not model.rvae):
             earlier.rvae.release()
         self.model_changed.emit()
+
+    # ------------------------------------------------------------------ options
+    def show_options(self, *configs: Config) -> None:
+        """Let the forms show options, such as those of a run; widgets to come as well."""
+        for config in configs:
+            self.options[type(config).__name__] = config.to_dict()
+        self.options_changed.emit()
 
     # ------------------------------------------------------------------ status
     def status(self, step: Step) -> Status:

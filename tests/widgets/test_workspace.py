@@ -1,0 +1,150 @@
+"""The workspace: laid out once, one for each viewer, and nothing is lost when parts of it close."""
+
+import pytest
+
+pytest.importorskip("napari")
+
+import numpy as np
+from napari.components import ViewerModel
+from npe2 import plugin_manager
+from qtpy.QtCore import Qt
+
+from napari_rvae import DetectConfig, add_layers, image_layer, points_layer, save_run
+from napari_rvae._napari.commands import open_workspace
+from napari_rvae._napari.exporting import start_open
+from napari_rvae._napari.layout import STEP_NAMES, show_step
+from napari_rvae._napari.settings import PLUGIN
+from napari_rvae._napari.way import next_step
+from napari_rvae._napari.workspace import Workspace
+from napari_rvae.tables import make_sites
+
+
+@pytest.fixture
+def viewer(plugin, make_napari_viewer):
+    return make_napari_viewer(show=True)
+
+
+def _steps(viewer):
+    return {w.step: w for w in viewer.window.dock_widgets.values() if hasattr(w, "step")}
+
+
+def _area(viewer, dock):
+    return viewer.window._qt_window.dockWidgetArea(dock)
+
+
+def _dock(viewer, widget):
+    docks = viewer.window._wrapped_dock_widgets.values()
+    return next(dock for dock in docks if dock.inner_widget() is widget)
+
+
+def _sites(**columns):
+    return make_sites(frame=[0, 0, 1], y=[5.0, 9.0, 5.0], x=[5.0, 9.0, 5.0], **columns)
+
+
+# ---------------------------------------------------------------- the layout
+
+
+def test_steps_lie_on_the_right_and_all_else_below(viewer):
+    open_workspace(viewer)
+    names = {w.display_name for w in plugin_manager.get_manifest(PLUGIN).contributions.widgets}
+    assert set(STEP_NAMES.values()) <= names
+    for name in names:
+        dock, _ = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+        right = name in STEP_NAMES.values()
+        area = Qt.DockWidgetArea.RightDockWidgetArea
+        assert _area(viewer, dock) == (area if right else Qt.DockWidgetArea.BottomDockWidgetArea)
+    assert viewer.window._qt_window.corner(Qt.Corner.BottomRightCorner) == area
+
+
+def test_laid_out_twice_it_is_the_same(viewer):
+    open_workspace(viewer)
+    before = dict(viewer.window.dock_widgets)
+    open_workspace(viewer, front=1)
+    assert dict(viewer.window.dock_widgets) == before
+    assert not _steps(viewer)["train"].visibleRegion().isEmpty()
+
+
+def test_two_viewers_have_a_workspace_each(viewer, make_napari_viewer, movie, qtbot):
+    other = make_napari_viewer(show=True)
+    for each in (viewer, other):
+        open_workspace(each)
+    add_layers(viewer, image_layer(movie))
+    assert Workspace.of(viewer) is not Workspace.of(other)
+    assert _steps(viewer)["detect"].image.layer() is viewer.layers[0]
+    assert _steps(other)["detect"].image.layer() is None
+    Workspace.of(viewer).say("detect", "said in one")
+    assert _steps(other)["detect"].status.plain_text != "said in one"
+    other.close()
+    qtbot.wait(10)
+    assert _steps(viewer)["detect"].status.plain_text == "said in one"
+
+
+# ---------------------------------------------------------------- what comes next
+
+
+@pytest.mark.parametrize(
+    ("step", "columns", "due"),
+    [
+        ("detect", None, None),
+        ("train", None, "detect"),
+        ("detect", {}, "train"),
+        ("train", {}, None),
+        ("units", {}, "train"),
+        ("train", {"z0": [0.1, 0.2, 0.3]}, "latents"),
+        ("latents", {"z0": [0.1, 0.2, 0.3]}, "units"),
+        ("units", {"z0": [0.1, 0.2, 0.3]}, None),
+        ("pathways", {"z0": [0.1, 0.2, 0.3]}, "units"),
+        ("units", {"z0": [0.1, 0.2, 0.3], "unit": [0, 0, 1]}, "pathways"),
+        ("pathways", {"z0": [0.1, 0.2, 0.3], "unit": [0, 0, 1]}, None),
+        ("pathways", {"z0": [0.1, 0.2, 0.3], "unit": [-1, -1, -1]}, "units"),
+        ("latents", {"z0": [np.nan] * 3}, "train"),
+    ],
+)
+def test_every_widget_knows_what_comes_next(step, columns, due):
+    layer = None
+    if columns is not None:
+        (layer,) = add_layers(ViewerModel(), points_layer(_sites(**columns)))
+    assert next_step(step, layer) == due
+
+
+def test_the_button_leads_there(viewer, qtbot):
+    open_workspace(viewer)
+    latents = _steps(viewer)["latents"]
+    show_step(viewer, "latents")
+    qtbot.waitUntil(latents.next.isVisible)
+    assert latents.next.text() == "First: Detect ▸"
+    qtbot.mouseClick(latents.next, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not _steps(viewer)["detect"].visibleRegion().isEmpty())
+    add_layers(viewer, points_layer(_sites()))
+    detect = _steps(viewer)["detect"]
+    qtbot.waitUntil(detect.next.isVisible)
+    assert detect.next.text() == "Next: Train ▸"
+
+
+def test_keys_show_the_steps(viewer, qtbot):
+    open_workspace(viewer)
+    keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+    qtbot.keyClick(viewer.window._qt_window, Qt.Key.Key_4, keys)
+    qtbot.waitUntil(lambda: not _steps(viewer)["units"].visibleRegion().isEmpty())
+
+
+# ---------------------------------------------------------------- nothing is lost
+
+
+def test_a_widget_that_is_closed_opens_with_the_same_options(viewer, qtbot):
+    train = show_step(viewer, "train")
+    train.show_options(epochs=17, window_nd=5.5)
+    viewer.window.remove_dock_widget(_dock(viewer, train))
+    qtbot.wait(10)
+    again = show_step(viewer, "train")
+    assert again is not train
+    assert again.model_config().epochs == 17
+    assert again.crop_config().window_nd == 5.5
+
+
+def test_a_run_brings_its_options(viewer, tmp_path, qtbot):
+    save_run(tmp_path / "run", sites=_sites(), configs=[DetectConfig(min_snr=7.5)])
+    detect = show_step(viewer, "detect")
+    with qtbot.waitSignal(start_open(Workspace.of(viewer), tmp_path / "run").finished):
+        pass
+    assert detect.plain.values()["min_snr"] == 7.5
