@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_rvae import CropConfig, frames_from_layers, save_run
 from napari_rvae._napari import reader, start
 from napari_rvae._napari.commands import open_run, open_workspace
-from napari_rvae._napari.reader import get_run_reader
+from napari_rvae._napari.reader import get_frames_reader, get_run_reader
 from napari_rvae._napari.settings import PLUGIN, Preferences, read_preferences
 from napari_rvae._napari.start import check_screen, open_viewer
 from napari_rvae._napari.workspace import Workspace
@@ -384,3 +384,31 @@ def test_elsewhere_there_always_is_a_screen(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delenv("DISPLAY", raising=False)
     check_screen()
+
+
+# ---------------------------------------------------------------- scans as files
+
+
+def test_a_scan_opens_as_a_layer_a_channel(viewer, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        for number, quantity in enumerate(("Amplitude", "Phase")):
+            made = file.create_dataset(f"channel_{number}", data=np.full((16, 24), number, "f4"))
+            made.attrs["quantity"] = quantity
+            for axis, label in enumerate("yx"):
+                made.dims[axis].label = label
+    layers = viewer.open(tmp_path / "scan.h5", plugin=PLUGIN)
+    assert [layer.name for layer in layers] == ["Amplitude", "Phase"]
+    assert [layer.visible for layer in layers] == [True, False]
+
+
+def test_a_scan_that_is_damaged_is_told_in_one_line(viewer, tmp_path, told):
+    (tmp_path / "scan.h5").write_bytes(b"nothing of the kind")
+    assert viewer.open(tmp_path / "scan.h5", plugin=PLUGIN) == []
+    (line,) = told
+    assert "scan.h5 is no HDF5 file" in line
+
+
+def test_only_scans_are_taken(tmp_path):
+    assert get_frames_reader(str(tmp_path / "movie.tif")) is None
+    assert get_frames_reader([str(tmp_path / "a.h5")]) is None
