@@ -99,7 +99,10 @@ from .preprocess import (
     analyse_frames,
     destripe,
     lattice_distortion,
+    level_height,
     measure_drift,
+    register_scans,
+    signed_response,
 )
 from .runs import Run, load_run, save_run
 from .synthetic import (
@@ -202,6 +205,7 @@ __all__ = [
     "latent_map",
     "latent_path",
     "lattice_distortion",
+    "level_height",
     "line_profiles",
     "link_sites",
     "load_run",
@@ -220,6 +224,7 @@ __all__ = [
     "points_layer",
     "read_frames",
     "region_from_layer",
+    "register_scans",
     "rename_unit",
     "renew_sites",
     "run_layers",
@@ -231,6 +236,7 @@ __all__ = [
     "set_scale",
     "show_pathways",
     "show_units",
+    "signed_response",
     "simulate_graphene",
     "simulate_hopping",
     "simulate_perovskite",

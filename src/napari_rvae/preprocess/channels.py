@@ -1,0 +1,119 @@
+"""Which channels of a force microscope's scan are amplitude, phase and height."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from napari_rvae.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_rvae.frames import Frames
+
+__all__ = ["MODALITIES", "ScanChannels", "scan_channels"]
+
+#: What a scan measures: the response out of the plane, in it, or both.
+MODALITIES = ("vertical", "lateral", "vector")
+
+#: How names of channels begin, without "lateral" and numbers; the nap pass is lifted off.
+_NAMES = {"amplitude": ("amp", "magnitude"), "phase": ("pha",), "topography": ("topo", "height")}
+_HEIGHTS = ("z sensor", "zsensor", "z")
+
+
+class ScanChannels(NamedTuple):
+    """Numbers of the channels; -1 where there is none."""
+
+    amplitude: int
+    phase: int
+    topography: int = -1
+
+
+def _role(name: str) -> tuple[str, bool, int]:
+    """What a channel's name says: its role, whether it is lateral, and its number."""
+    plain = name.lower().strip()
+    lateral = re.match(r"lateral|lat\b|lat_|lpfm", plain) is not None
+    plain = re.sub(r"^(lateral|vertical|lat|ver|lpfm|vpfm)[ _-]*", "", plain)
+    number = re.search(r"\d+", plain)
+    role = next((role for role, starts in _NAMES.items() if plain.startswith(starts)), "")
+    if plain in _HEIGHTS:
+        role = "topography"
+    return role, lateral, int(number.group()) if number else 0
+
+
+def scan_channels(
+    frames: Frames,
+    channels: Sequence[str | int] | None = None,
+    *,
+    lateral: bool = False,
+) -> ScanChannels:
+    """Find amplitude, phase and topography among the channels.
+
+    Parameters
+    ----------
+    frames
+        Frames (T, C, Y, X) or (C, Y, X).
+    channels
+        Names or numbers of amplitude, phase and, if there is one, topography; None: by their
+        names, and of a numbered pair (Amplitude1, Phase1) the first. Two channels without names
+        are amplitude and phase.
+    lateral
+        True takes the channels whose names begin with "lateral".
+
+    Raises
+    ------
+    InputError
+        If amplitude or phase is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.frames import Frames
+    >>> from napari_rvae.preprocess.channels import scan_channels
+    >>> names = ("HeightRetrace", "AmplitudeRetrace", "PhaseRetrace")
+    >>> scan_channels(Frames(np.zeros((1, 3, 16, 16)), channels=names))
+    ScanChannels(amplitude=1, phase=2, topography=0)
+    """
+    if channels is not None:
+        if not 2 <= len(channels) <= 3:
+            raise InputError(
+                f"channels = {tuple(channels)!r}: name amplitude and phase, and topography if any."
+            )
+        return ScanChannels(*(frames.channel_index(channel) for channel in channels))
+    if frames.n_channels == 2 and frames.channels == ("channel 0", "channel 1") and not lateral:
+        return ScanChannels(0, 1)
+    found: dict[tuple[str, bool], list[tuple[int, int]]] = {}
+    for index, name in enumerate(frames.channels):
+        role, sideways, number = _role(name)
+        found.setdefault((role, sideways), []).append((number, index))
+    chosen = {role: min(found.get((role, lateral), [(0, -1)]))[1] for role in _NAMES}
+    missing = [role for role in ("amplitude", "phase") if chosen[role] < 0]
+    if missing:
+        kind = "lateral " if lateral else ""
+        raise InputError(
+            f"There is no {kind}{' or '.join(missing)} among the channels "
+            f"{', '.join(frames.channels)}: name amplitude and phase with channels=."
+        )
+    height = min(found.get(("topography", False), [(0, -1)]))[1]
+    return ScanChannels(chosen["amplitude"], chosen["phase"], height)
+
+
+def is_degrees(phase: np.ndarray, unit: str) -> bool:
+    """Whether a phase is in degrees: as its unit says, else by its range.
+
+    Parameters
+    ----------
+    phase
+        Values, of any shape.
+    unit
+        "deg", "rad", or anything else: values that span no more than a turn of 2 pi are radians.
+    """
+    plain = unit.lower().strip()
+    if plain.startswith(("deg", "°")):
+        return True
+    if plain.startswith("rad"):
+        return False
+    finite = phase[np.isfinite(phase)]
+    return bool(finite.size) and float(np.ptp(finite)) > 2 * np.pi * 1.01
