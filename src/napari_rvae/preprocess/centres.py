@@ -184,9 +184,9 @@ def _mirrored(signal: Complex, along: NDArray[np.float64]) -> tuple[Complex, Com
     wall = np.concatenate(curves)
     here = np.argwhere(along > 0)
     distance, nearest = cKDTree(wall).query(here, distance_upper_bound=_TO)
-    use = (distance > _FROM) & np.isfinite(distance)
+    use = (np.asarray(distance) > _FROM) & np.isfinite(distance)
     here = here[use]
-    there = 2 * wall[nearest[use]] - here
+    there = 2 * wall[np.asarray(nearest)[use]] - here
     inside = ((there >= 0) & (there <= np.array(signal.shape) - 1)).all(axis=1)
     here, there = here[inside], there[inside]
     other = field_at(along, there) < 0  # beyond a second wall there is the first domain again
