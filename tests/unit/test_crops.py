@@ -759,3 +759,84 @@ def test_lazy_crops_are_read_in_parts():
     np.testing.assert_array_equal(lazy.read(slice(1, 3)), crops.images[1:3])
     np.testing.assert_array_equal(lazy.select([4, 0]).read(), crops.images[[4, 0]])
     np.testing.assert_array_equal(concat_crops(lazy, make_crops(1, 9)).images[:5], crops.images)
+
+
+@pytest.mark.parametrize("kind", ["wall", "grid"])
+def test_walls_and_grids_need_a_window_in_pixels(kind):
+    movie = np.random.default_rng(0).normal(size=(SIDE, SIDE))
+    table = sites_at([30.0, 40.0, 50.0, 40.0], [40.0, 40.0, 40.0, 30.0]).assign(kind=kind)
+    with pytest.raises(InputError, match="no neighbour distance: give the window in pixels"):
+        extract_crops(movie, table)
+    crops = extract_crops(movie, table, window=16)
+    assert math.isnan(crops.window_nd)
+    assert crops.window_px == 16
+
+
+def test_an_amplitude_of_walls_is_no_host():
+    movie = np.random.default_rng(0).normal(size=(SIDE, SIDE))
+    table = sites_at([30.0, 40.0, 50.0], [40.0, 40.0, 40.0]).assign(kind="wall")
+    crops = extract_crops(movie, table.assign(amplitude=7.0), window=16)
+    np.testing.assert_array_equal(crops.images, extract_crops(movie, table, window=16).images)
+
+
+def test_sites_without_a_crop_are_counted_by_the_reason():
+    movie = np.random.default_rng(0).normal(size=(3, SIDE, SIDE))
+    movie[1, 20, 20] = np.nan
+    one = sites_at([40.5, 0.0, 20.0, 60.5], [45.5, 40.0, 20.0, 45.5])
+    table = concat_sites(*(one.assign(frame=t) for t in range(3)))
+    region = np.ones((SIDE, SIDE), bool)
+    region[55:] = False
+    crops = extract_crops(movie, table, window=16, pixels=16, lags=(0, -1), region=region)
+    assert crops.left_out == {
+        "no such frame": 4,
+        "at the border": 2,
+        "outside the region": 2,
+        "missing pixels": 2,
+    }
+    assert len(crops) + sum(crops.left_out.values()) == len(table)
+    other = dataclasses.replace(crops, site_id=crops.site_id + 100)
+    assert concat_crops(crops, other).left_out["no such frame"] == 8
+
+
+@pytest.mark.parametrize("lags", [(), (0, 0), (0.5,), (-3,), (-1, 2)])
+def test_lags_that_make_no_sense(lags):
+    movie = np.random.default_rng(0).normal(size=(3, SIDE, SIDE))
+    with pytest.raises(InputError, match="lags = "):
+        extract_crops(movie, sites_at([40.5], [45.5]), window=16, lags=lags)
+
+
+def test_layers_have_a_noise_each():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(2, 2, SIDE, SIDE)) * np.array([1.0, 10.0])[:, None, None]
+    data[:, 1] = ndimage.uniform_filter1d(data[:, 1], 2, axis=-1) * math.sqrt(2)
+    table = concat_sites(*(sites_at([40.5, 42.0], [45.5, 40.0]).assign(frame=t) for t in (0, 1)))
+    crops = extract_crops(data, table, window=16, pixels=16)
+    np.testing.assert_allclose(crops.layer_noise, [1.0, 10.0], rtol=0.15)
+    assert crops.noise_sd == crops.layer_noise[0]
+    assert crops.noise_correlation.shape[0] == 2
+    middle = crops.noise_correlation.shape[1] // 2
+    assert crops.noise_correlation[1, middle, middle + 1] == pytest.approx(0.5, abs=0.12)
+    assert concat_crops(crops).noise_correlation.shape == crops.noise_correlation.shape
+
+
+def test_the_mean_can_stay_in():
+    frame = np.random.default_rng(0).normal(size=(SIDE, SIDE)) - 5
+    table = sites_at([40.5], [45.5])
+    own, kept = (
+        extract_crops(frame, table, CropConfig(subtract_mean=on, window=16, pixels=16))
+        for on in (True, False)
+    )
+    assert kept.images.mean() == pytest.approx(-5, abs=0.3)
+    np.testing.assert_allclose(kept.images - own.mean[0], own.images, atol=1e-5)
+    assert kept.mean[0] == own.mean[0]
+    assert not kept.subtract_mean
+    with pytest.raises(InputError, match="mean taken off"):
+        concat_crops(own, dataclasses.replace(kept, site_id=[9]))
+
+
+def test_names_of_channels_are_known_whatever_the_lags():
+    frames = Frames(np.zeros((3, 2, SIDE, SIDE)), channels=("a", "b (-1 frames)"))
+    crops = extract_crops(frames, sites_at([40.5], [45.5], frame=1), window=16, lags=(-1, 0))
+    assert crops.base_channels == frames.channels
+    with pytest.raises(InputError, match="name each channel once"):
+        extract_crops(frames, sites_at([40.5], [45.5]), window=16, channels=["a", 0])

@@ -15,7 +15,7 @@ class CropConfig(Config):
 
     window_nd: float = option(
         3.5,
-        "Side of a crop in nearest-neighbour distances.",
+        "Side of a crop in nearest-neighbour distances; walls and grids need a fixed one.",
         low=0.5,
         high=50.0,
         unit="neighbour distances",
@@ -57,6 +57,12 @@ class CropConfig(Config):
         "Take off the offset that each row of the scan has of its own, where there is any.",
         advanced=True,
         label="Destripe",
+    )
+    subtract_mean: bool = option(
+        True,
+        "Take each crop's own mean off; off: keep it, where the sign of the signal matters.",
+        advanced=True,
+        label="Take the mean off",
     )
     stabilise: bool = option(
         False,

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import jnp_zeros, jv
 
-__all__ = ["RIM", "DiscFunctions", "SteerableBasis"]
+__all__ = ["RIM", "DiscFunctions", "SteerableBasis", "layer_noise_power"]
 
 #: The disc ends this many pixels inside the grid.
 RIM = 0.5
@@ -263,6 +263,7 @@ class SteerableBasis:
         band_limit: float,
         native_pixel: float = 1.0,
         noise_correlation: NDArray[np.float64] | None = None,
+        noise2: float | None = None,
     ) -> SteerableBasis:
         """Learn the radial components of crops.
 
@@ -275,23 +276,22 @@ class SteerableBasis:
         native_pixel
             Size of a frame pixel in pixels of the grid: what is finer does not exist.
         noise_correlation
-            Autocorrelation of the noise (2 K + 1, 2 K + 1) on the grid of the frame; None for
-            white noise.
+            Autocorrelation of the noise (2 K + 1, 2 K + 1) on the grid of the frame, or one of
+            each channel (C, 2 K + 1, 2 K + 1); None for white noise.
+        noise2
+            Variance of a coefficient due to noise, in all channels; measured when left out.
         """
         count, channels, pixels, _ = images.shape
-        disc = DiscFunctions(pixels, band_limit * math.pi * min(1.0, 1.0 / native_pixel))
+        disc = _disc(pixels, band_limit, native_pixel)
         mix = disc.orthonormaliser()
         values = disc.sample() @ mix
         flat = images.reshape(count, channels, -1).astype(np.float64)
-        sizes = np.ones(values.shape[1])
-        if noise_correlation is not None:
-            frequency = np.array([zero for _, zero in disc.orders]) / disc.radius
-            power = noise_spectrum(noise_correlation, frequency * native_pixel)
-            sizes = np.tile(np.sqrt(power), 2)
-        power = flat @ (values / sizes)  # (N, C, F), the noise of all alike
+        sizes = _noise_sizes(disc, channels, native_pixel, noise_correlation)
+        power = _coefficients(flat, values, sizes)
         orders = np.array([order for order, _ in disc.orders])
         n_functions = orders.size
-        noise2 = _noise_power(power, orders)
+        if noise2 is None:
+            noise2 = _noise_power(power, orders)
         components = _components(power, orders, n_functions, noise2)
         step = 0.5
         slopes = []
@@ -300,13 +300,59 @@ class SteerableBasis:
             plus[axis], minus[axis] = step, -step
             difference = disc.sample((plus[0], plus[1])) - disc.sample((minus[0], minus[1]))
             slopes.append(difference @ mix / (2 * step))
-        samples = [part / sizes for part in (values, *slopes)]
+        samples = [part / sizes[:, None] for part in (values, *slopes)]  # (C, S * S, F)
         if noise_correlation is not None:
-            samples.append(values * sizes)
+            samples.append(values * sizes[:, None])
         basis = _assemble(samples, components, orders, channels, pixels, noise2)
         basis.condition = disc.condition
         basis.disc_share, basis.kept_share = _shares(flat, basis, disc.inside)
         return basis
+
+
+def layer_noise_power(
+    images: NDArray[np.float32],
+    *,
+    band_limit: float,
+    native_pixel: float = 1.0,
+    noise_correlation: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Variance (C,) of a coefficient due to the noise of each channel.
+
+    The parameters are those of :meth:`SteerableBasis.fit`.
+    """
+    count, channels, pixels, _ = images.shape
+    disc = _disc(pixels, band_limit, native_pixel)
+    flat = images.reshape(count, channels, -1).astype(np.float64)
+    sizes = _noise_sizes(disc, channels, native_pixel, noise_correlation)
+    power = _coefficients(flat, disc.sample() @ disc.orthonormaliser(), sizes)
+    orders = np.array([order for order, _ in disc.orders])
+    return np.array([_noise_power(power[:, [c]], orders) for c in range(channels)])
+
+
+def _disc(pixels: int, band_limit: float, native_pixel: float) -> DiscFunctions:
+    return DiscFunctions(pixels, band_limit * math.pi * min(1.0, 1.0 / native_pixel))
+
+
+def _noise_sizes(
+    disc: DiscFunctions,
+    channels: int,
+    native_pixel: float,
+    correlation: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """Size (C, F) of the noise in each function, relative to white noise."""
+    if correlation is None:
+        return np.ones((channels, 2 * len(disc.orders)))
+    frequency = np.array([zero for _, zero in disc.orders]) / disc.radius * native_pixel
+    own = np.broadcast_to(correlation, (channels, *correlation.shape[-2:]))
+    power = np.stack([noise_spectrum(part, frequency) for part in own])
+    return np.tile(np.sqrt(power), 2)
+
+
+def _coefficients(
+    flat: NDArray[np.float64], values: NDArray[np.float64], sizes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Products (N, C, F) of crops (N, C, S * S) with all functions, the noise of all alike."""
+    return (flat @ values) / sizes
 
 
 def noise_spectrum(
@@ -384,7 +430,7 @@ def _components(
 
 
 def _assemble(
-    samples: list[NDArray[np.float64]],
+    samples: list[NDArray[np.float64]],  # each (C, S * S, F)
     components: list[_Component],
     orders: NDArray[np.int64],
     channels: int,
@@ -404,9 +450,9 @@ def _assemble(
             for channel in range(channels):
                 radial = weights[channel]
                 target = arrays[which, channel, :, order, :, place[order]]
-                target[:, 0] = sample[:, index] @ radial
+                target[:, 0] = sample[channel][:, index] @ radial
                 if order:
-                    target[:, 1] = sample[:, half + index] @ radial
+                    target[:, 1] = sample[channel][:, half + index] @ radial
         place[order] += 1
     flat = torch.from_numpy(arrays.reshape(len(samples), channels * area, -1))
     return SteerableBasis(

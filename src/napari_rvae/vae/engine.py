@@ -81,10 +81,14 @@ class Trained(Protocol):
         Orientation of the pictures over the latents, None before it was learned.
     spread
         Quantiles 0, 1, ..., 100 % of the latents (101, L).
+    lags, base_channels
+        Of the training crops.
     """
 
     gauge: Gauge | None
     spread: NDArray[np.float64]
+    lags: tuple[int, ...]
+    base_channels: tuple[str, ...]
 
     @property
     def model(self) -> nn.Module:
@@ -168,9 +172,12 @@ class TrainedOnCrops:
     basis
         The steerable basis of the crops.
     scale
-        Standard deviation of each channel (C,), which crops are divided by.
-    channels, window_nd, window_px, content
+        What each channel of the crops is divided by (C,): its standard deviation where it is the
+        only one, else in proportion to its noise.
+    channels, lags, window_nd, window_px, content, subtract_mean
         As of the training crops.
+    base_channels
+        Channels of the frames that the layers of every lag show.
     gauge
         Orientation of the pictures over the latents, None before it was learned.
     spread
@@ -184,6 +191,9 @@ class TrainedOnCrops:
     window_nd: float
     window_px: float
     content: str
+    lags: tuple[int, ...] = (0,)
+    base_channels: tuple[str, ...] = ()
+    subtract_mean: bool = True
     gauge: Gauge | None = None
     spread: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -195,6 +205,9 @@ class TrainedOnCrops:
             window_nd=crops.window_nd,
             window_px=crops.window_px,
             content=crops.content,
+            lags=crops.lags,
+            base_channels=crops.base_channels,
+            subtract_mean=crops.subtract_mean,
             **parts,
         )
 
@@ -206,7 +219,9 @@ class TrainedOnCrops:
     @property
     def crop_config(self) -> CropConfig:
         """Options with which to cut crops like those of the training."""
-        plain = CropConfig(pixels=self.basis.pixels, content=self.content)
+        plain = CropConfig(
+            pixels=self.basis.pixels, content=self.content, subtract_mean=self.subtract_mean
+        )
         try:
             return replace(plain, window_nd=self.window_nd)
         except InputError:  # unknown, or beyond what the option takes
@@ -279,6 +294,9 @@ class TrainedOnCrops:
             "window_nd": self.window_nd if math.isfinite(self.window_nd) else None,
             "window_px": self.window_px,
             "content": self.content,
+            "lags": list(self.lags),
+            "base_channels": list(self.base_channels),
+            "subtract_mean": self.subtract_mean,
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -327,6 +345,9 @@ class TrainedOnCrops:
             "window_nd": math.nan if window is None else float(window),
             "window_px": window_px,
             "content": CropConfig(content=header.get("content", "frame")).content,
+            "lags": tuple(int(lag) for lag in header.get("lags", [0])),
+            "base_channels": tuple(header.get("base_channels", header["channels"])),
+            "subtract_mean": bool(header.get("subtract_mean", True)),
             "gauge": gauge.to(device),
             "spread": tensors["spread"].numpy(),
         }

@@ -15,10 +15,11 @@ from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.device import choose_device, describe_device, limit_threads, release_memory
 from napari_rvae.errors import InputError, ModelFileError, NotFittedError
-from napari_rvae.tables import fold_angle, latent_grid
+from napari_rvae.tables import latent_grid
 from napari_rvae.vae.checkpoint import read_model, write_model
 from napari_rvae.vae.engine import Engine, Trained, Training
 from napari_rvae.vae.epochs import EpochRecord, FitProgress
+from napari_rvae.vae.latents import latents_table
 from napari_rvae.vae.pixel.trained import PixelTrained
 from napari_rvae.vae.pixel.training import start_pixel_training
 from napari_rvae.vae.start import start_training
@@ -289,6 +290,39 @@ class RVAE:
         return self._fitted.crop_config
 
     @property
+    def channels_(self) -> tuple[str, ...]:
+        """Channels of the frames that the crops of the training show, at each of :attr:`lags_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        """
+        return self._fitted.base_channels
+
+    @property
+    def lags_(self) -> tuple[int, ...]:
+        """Frame lags of the layers of the training's crops, (0,) for single frames.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from napari_rvae import RVAE, extract_crops, sample_grid
+        >>> movie = np.random.default_rng(0).normal(size=(3, 2, 64, 64))
+        >>> sites = sample_grid(movie, step=6)
+        >>> crops = extract_crops(movie, sites, window=16, pixels=16, lags=(0, -1))
+        >>> model = RVAE(epochs=1).fit(crops)
+        >>> model.channels_, model.lags_
+        (('channel 0', 'channel 1'), (0, -1))
+        """
+        return self._fitted.lags
+
+    @property
     def basis_(self) -> dict[str, float]:
         """What the basis of the crops holds.
 
@@ -371,7 +405,7 @@ class RVAE:
         trained.check(crops)
         parts = [trained.encode(part) for part in crops.pieces(CHUNK)]
         codes = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
-        return _latents_table(crops, codes, trained, self.config.n_latents)
+        return latents_table(crops, codes, trained, self.config.n_latents)
 
     def invariants(self, crops: Crops) -> pd.DataFrame:
         """Rotation-invariant features of every crop: of the basis alone, not of the network.
@@ -564,24 +598,3 @@ class RVAE:
             ) from None
         model.device_ = describe_device(where)
         return model
-
-
-def _latents_table(
-    crops: Crops, codes: dict[str, NDArray[np.float64]], trained: Trained, n_latents: int
-) -> pd.DataFrame:
-    count = len(crops)
-    nothing = np.full(count, np.nan)
-    z = codes.get("z", np.zeros((0, n_latents)))
-    z_sd = codes.get("z_sd", np.zeros((0, n_latents)))
-    shift = codes.get("shift", np.zeros((0, 2))) * crops.window_px / crops.pixels
-    columns: dict[str, NDArray[Any]] = {"site_id": crops.site_id}
-    columns["angle"] = codes.get("angle", nothing)
-    columns["angle_sd"] = codes.get("angle_sd", nothing)
-    columns["shift_y"], columns["shift_x"] = shift[:, 0], shift[:, 1]
-    for i in range(n_latents):
-        columns[f"z{i}"], columns[f"z{i}_sd"] = z[:, i], z_sd[:, i]
-    columns["other_mode"] = codes.get("elsewhere", nothing)
-    columns["residual"] = codes.get("residual", nothing)
-    order = trained.aligned.order
-    columns["lattice_angle"] = fold_angle(codes.get("pattern", nothing), order)
-    return pd.DataFrame(columns)

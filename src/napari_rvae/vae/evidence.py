@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -118,9 +117,13 @@ class Evidence:
         spread[spread == 0] = 1.0
         scaled = self.crops.images.astype(float) / spread[:, None, None]
         level = noise_levels(scaled, self.crops.noise_sd / spread[0])
+        known = np.r_[self.crops.noise_sd, self.crops.layer_noise[1:]] / spread
+        level = np.where(known > 0, known, level)  # NaN where it is not known
         correlation = self.crops.noise_correlation
-        together = 1.0 if correlation is None else max(1.0, float(correlation.sum()))
-        unit = level * self.crops.native_pixel * math.sqrt(together) * spread
+        together = np.ones(1)
+        if correlation is not None:
+            together = np.maximum(np.atleast_1d(correlation.sum((-2, -1))), 1.0)
+        unit = level * self.crops.native_pixel * np.sqrt(together) * spread
         return np.asarray(np.maximum(unit, 1e-6 * spread)[:, None, None])
 
     @cached_property

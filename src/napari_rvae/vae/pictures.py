@@ -26,7 +26,7 @@ class Pictures:
     rows
         Which of them (N,).
     scale
-        Standard deviation of each channel (C,), which they are divided by.
+        What each channel is divided by (C,).
     device
         Where the pictures go.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_rvae.config import RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.errors import InputError
-from napari_rvae.vae.basis import SteerableBasis
+from napari_rvae.vae.basis import SteerableBasis, layer_noise_power
 from napari_rvae.vae.engine import Started
 from napari_rvae.vae.epochs import FitProgress
 from napari_rvae.vae.model import SteerableVAE
@@ -34,6 +34,10 @@ _BASIS_CROPS = 4000
 
 #: Fewer crops than this are all trained on; more than this are not needed to test a training.
 _WORTH_SPLITTING, _HELD_OUT_CROPS = 200, 1000
+
+#: Noise of a layer below this share of its variance counts as so much: what no model describes
+#: to the last per cent must not outweigh the other layers.
+_LEAST_NOISE = 0.01
 
 #: Window in neighbour distances to assume where crops do not know theirs.
 _USUAL_WINDOW = 3.5
@@ -137,20 +141,41 @@ def _choose_rows(
 def _basis_of(
     crops: Crops, rows: NDArray[np.intp], config: RVAEConfig
 ) -> tuple[SteerableBasis, NDArray[np.float64]]:
-    """Basis of some of the crops, and the standard deviation of each channel (C,)."""
+    """Basis of some of the crops, and what each layer is divided by (C,).
+
+    A single layer is divided by its standard deviation. Of several, each is divided by its noise,
+    in which unit a misfit counts alike in all of them, so that a noisy layer does not drown the
+    others; the unit of all is then such that the mean variance of the layers is 1.
+    """
     sample = np.sort(np.random.default_rng(config.seed).permutation(rows)[:_BASIS_CROPS])
     images = crops.read(sample)
-    scale = images.std(axis=(0, 2, 3), dtype=np.float64)
-    if not (scale > 0).all():
-        raise InputError("The crops hold one constant value: there is nothing to learn.")
+    scale = _spread(crops, images)
     images /= scale[:, None, None].astype(np.float32)
-    basis = SteerableBasis.fit(
-        images,
-        band_limit=config.band_limit,
-        native_pixel=crops.native_pixel,
-        noise_correlation=crops.noise_correlation,
-    )
-    return basis, scale
+    options: dict[str, Any] = {
+        "band_limit": config.band_limit,
+        "native_pixel": crops.native_pixel,
+        "noise_correlation": crops.noise_correlation,
+    }
+    if scale.size == 1:
+        return SteerableBasis.fit(images, **options), scale
+    noise = np.sqrt(np.maximum(layer_noise_power(images, **options), _LEAST_NOISE))
+    unit = math.sqrt(float((noise**-2).mean()))
+    images /= (noise * unit)[:, None, None].astype(np.float32)
+    return SteerableBasis.fit(images, noise2=unit**-2, **options), scale * noise * unit
+
+
+def _spread(crops: Crops, images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviation (C,) of each layer; InputError where it is zero."""
+    scale: NDArray[np.float64] = images.std(axis=(0, 2, 3), dtype=np.float64)
+    constant = [name for name, sd in zip(crops.channels, scale, strict=True) if not sd > 0]
+    if len(constant) == scale.size:
+        raise InputError("The crops hold one constant value: there is nothing to learn.")
+    if constant:
+        raise InputError(
+            f"The layer {constant[0]!r} of the crops holds one constant value: leave it out, "
+            "there is nothing to learn in it."
+        )
+    return scale
 
 
 def _usable_crops(

@@ -1,0 +1,37 @@
+"""The codes of crops -> a latents table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_rvae.crops import Crops
+from napari_rvae.tables import fold_angle
+from napari_rvae.vae.engine import Trained
+
+__all__ = ["latents_table"]
+
+
+def latents_table(
+    crops: Crops, codes: dict[str, NDArray[np.float64]], trained: Trained, n_latents: int
+) -> pd.DataFrame:
+    """Table of the codes (N, ...) of crops, as :meth:`RVAE.transform` gives it."""
+    count = len(crops)
+    nothing = np.full(count, np.nan)
+    z = codes.get("z", np.zeros((0, n_latents)))
+    z_sd = codes.get("z_sd", np.zeros((0, n_latents)))
+    shift = codes.get("shift", np.zeros((0, 2))) * crops.window_px / crops.pixels
+    columns: dict[str, NDArray[Any]] = {"site_id": crops.site_id}
+    columns["angle"] = codes.get("angle", nothing)
+    columns["angle_sd"] = codes.get("angle_sd", nothing)
+    columns["shift_y"], columns["shift_x"] = shift[:, 0], shift[:, 1]
+    for i in range(n_latents):
+        columns[f"z{i}"], columns[f"z{i}_sd"] = z[:, i], z_sd[:, i]
+    columns["other_mode"] = codes.get("elsewhere", nothing)
+    columns["residual"] = codes.get("residual", nothing)
+    order = trained.aligned.order
+    columns["lattice_angle"] = fold_angle(codes.get("pattern", nothing), order)
+    return pd.DataFrame(columns)
