@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
@@ -18,8 +20,16 @@ __all__ = [
     "is_out_of_memory",
     "limit_threads",
     "release_memory",
+    "side_by_side",
+    "thread_count",
     "to_device",
 ]
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+#: What is worked on side by side holds so many bytes together, unless one alone holds more.
+_MEMORY = 2**31
 
 #: One thread at a time may change its number of threads: see :func:`_set_own_threads`.
 _CHANGE = threading.Lock()
@@ -171,6 +181,68 @@ def _set_own_threads(count: int) -> None:
     It sets both at once, so a thread that ends at once puts the second one back.
     """
     with _CHANGE, ThreadPoolExecutor(1) as beginner:
+        torch.get_num_threads()  # the first call in a thread takes the usual number
         usual = beginner.submit(torch.get_num_threads).result()
         torch.set_num_threads(count)
         beginner.submit(torch.set_num_threads, usual).result()
+
+
+def thread_count() -> int:
+    """How many CPU threads the calling thread may compute with: see :func:`limit_threads`."""
+    with _CHANGE:
+        return torch.get_num_threads()
+
+
+def side_by_side(
+    function: Callable[[_Item], _Answer],
+    items: Iterable[_Item],
+    *,
+    most: int | None = None,
+    item_bytes: int = 0,
+) -> Iterator[_Answer]:
+    """Apply a function to one item after the other, several at a time in threads.
+
+    There are as many threads as the caller may compute with (:func:`thread_count`), less where
+    the items are few or large; in each, torch has its share of them. With one thread nothing but
+    a loop is left. Items are taken by the calling thread, a few before they are needed.
+
+    Parameters
+    ----------
+    function
+        What to do. It must not touch what another call of it touches.
+    items
+        What to do it with.
+    most
+        Number of items, or another limit of the threads.
+    item_bytes
+        Memory that the work on one item takes: all that is worked on at a time stays within 2 GiB,
+        or is one item.
+
+    Yields
+    ------
+    object
+        The answers, in the order of the items. What a call raises is raised in its turn; then, and
+        when the iterator is closed, no further item is begun, and those begun are waited for.
+
+    Examples
+    --------
+    >>> from napari_rvae.device import side_by_side
+    >>> list(side_by_side(abs, [-3, -2, -1]))
+    [3, 2, 1]
+    """
+    threads = thread_count()
+    workers = min(threads, most or threads, max(1, _MEMORY // max(item_bytes, 1)))
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(workers, initializer=_set_own_threads, initargs=(threads // workers,))
+    begun: deque[Future[_Answer]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(function, item))
+            if len(begun) > workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -11,6 +11,8 @@ from napari_rvae.device import (
     is_out_of_memory,
     limit_threads,
     release_memory,
+    side_by_side,
+    thread_count,
     to_device,
 )
 from napari_rvae.errors import InputError
@@ -199,3 +201,68 @@ def test_many_threads_limit_at_once(four_threads):
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(work, range(200))) == {(2, 4)}
     assert in_new_thread(torch.get_num_threads) == 4
+
+
+# --------------------------------------------------------------------------- side by side
+def test_several_items_are_worked_on_at_a_time_and_answered_in_order(four_threads):
+    together = threading.Barrier(4, timeout=20)  # breaks if fewer than four meet
+
+    def work(number):
+        together.wait()
+        return number, thread_count()
+
+    assert list(side_by_side(work, range(8))) == [(number, 1) for number in range(8)]
+    assert thread_count() == torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "workers", "each"),
+    [({"most": 2}, 2, 2), ({"item_bytes": 2**30}, 2, 2), ({"item_bytes": 2**32}, 0, 4)],
+)
+def test_few_or_large_items_share_the_threads(four_threads, options, workers, each):
+    here = threading.get_ident()
+    seen = set(
+        side_by_side(lambda _: (threading.get_ident(), thread_count()), range(12), **options)
+    )
+    assert len({ident for ident, _ in seen} - {here}) <= workers
+    assert {count for _, count in seen} == {each}
+    assert (here in {ident for ident, _ in seen}) == (workers == 0)
+
+
+def test_with_one_thread_nothing_but_a_loop_is_left(four_threads):
+    with limit_threads(1):
+        assert set(side_by_side(lambda _: threading.get_ident(), range(3))) == {
+            threading.get_ident()
+        }
+
+
+def test_items_are_taken_only_a_few_before_they_are_needed(four_threads):
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    answers = side_by_side(abs, items())
+    assert [next(answers) for _ in range(3)] == [0, 1, 2]
+    answers.close()
+    assert len(taken) < 10
+
+
+def test_an_error_comes_in_its_turn_and_ends_it(four_threads):
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    answers = side_by_side(work, range(1000))
+    got = []
+    with pytest.raises(ValueError, match="five"):
+        got.extend(answers)
+    with pytest.raises(StopIteration):
+        next(answers)
+    assert len(begun) < 20

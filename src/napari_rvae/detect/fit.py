@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from napari_rvae.device import side_by_side, thread_count
+from napari_rvae.preprocess.noise import some_rows
 
 __all__ = ["TAIL_WIDTH", "AtomFit", "fit_atoms"]
 
@@ -26,6 +31,9 @@ _DAMPING = 1e-3
 
 #: So many atoms are fitted at a time on the CPU: their pixels stay in its cache.
 _BATCH_ATOMS = 512
+
+#: What is usual of all atoms follows from so many of them; and so many are looked at in one go.
+_SOME = 4096
 
 #: The background about an atom is compared with that of so many neighbours.
 _BACKGROUND_NEIGHBOURS = 24
@@ -64,24 +72,42 @@ class AtomFit:
             amplitude_sd=factor * self.amplitude_sd,
         )
 
-    def select(self, keep: NDArray[np.bool_]) -> AtomFit:
-        """Return some of the atoms."""
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> AtomFit:
+        """Return some of the atoms, or all in another order."""
         return AtomFit(**{name: value[keep] for name, value in vars(self).items()})
 
 
-class _Patches:
-    """Square windows around whole-pixel centres, gathered from a padded frame."""
+class _Data(NamedTuple):
+    """What a batch of atoms is fitted to: pixels times the roots of their weights, and these."""
 
-    def __init__(self, centre: torch.Tensor, half: int, shape: tuple[int, int], pad: int) -> None:
+    value: torch.Tensor  # (n, P*P)
+    root: torch.Tensor
+
+
+class _Windows:
+    """Square windows about whole-pixel centres of a padded picture, gathered when they are needed.
+
+    Their numbers would fill more memory than the picture.
+    """
+
+    def __init__(self, centre: torch.Tensor, half: int, width: int, pad: int) -> None:
         self.offset = torch.arange(-half, half + 1, device=centre.device)
-        width = shape[1] + 2 * pad
-        rows = centre[:, 0, None] + pad + self.offset  # (N, P)
-        columns = centre[:, 1, None] + pad + self.offset
-        self.index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)  # (N, P*P)
+        self.width = width + 2 * pad
+        # the first pixel of each, as a number in the flattened picture
+        self.first = (centre[:, 0] + pad - half) * self.width + centre[:, 1] + pad - half
+        steps = self.offset + half
+        self.cells = (steps[:, None] * self.width + steps).flatten()  # (P*P,)
 
-    def gather(self, padded: torch.Tensor) -> torch.Tensor:
-        """Pixels (N, P*P) of the windows."""
-        return padded.flatten()[self.index]
+    def index(self, part: slice) -> torch.Tensor:
+        """Numbers of the pixels (n, P*P) of some of the windows."""
+        return self.first[part, None] + self.cells
+
+    def gather(self, padded: torch.Tensor, part: slice) -> torch.Tensor:
+        """Pixels (n, P*P) of some of the windows."""
+        side = len(self.offset)
+        count = padded.numel() - int(self.cells[-1])
+        views = padded.as_strided((count, side, side), (1, self.width, 1))
+        return views.index_select(0, self.first[part]).flatten(1)
 
 
 def _pad(image: torch.Tensor, pad: int) -> torch.Tensor:
@@ -89,7 +115,11 @@ def _pad(image: torch.Tensor, pad: int) -> torch.Tensor:
 
 
 class _Fitter:
-    """State of one fit: parameters amplitude, y, x, background, log sigma (N, 5)."""
+    """State of one fit: parameters amplitude, y, x, background, log sigma (N, 5).
+
+    The atoms are best in the order of their rows: batches of them, which are worked on side by
+    side, then touch few rows each.
+    """
 
     def __init__(
         self,
@@ -104,38 +134,45 @@ class _Fitter:
     ) -> None:
         self.tail = tail
         self.n_free = 5 if free_sigma else 4
-        self.seed = position
         self.centre = position.round().long()
         widest = float(sigma.max())
         half = max(2, round(radius * widest))
         draw = max(half, math.ceil(_DRAW_RADIUS * widest))
-        self.pad = draw
-        shape = (image.shape[0], image.shape[1])
-        self.near = _Patches(self.centre, half, shape, draw)
-        self.far = _Patches(self.centre, draw, shape, draw)
-        self.image, self.shape = _pad(image, draw), shape
+        self.near = _Windows(self.centre, half, image.shape[1], draw)
+        self.far = _Windows(self.centre, draw, image.shape[1], draw)
+        self.image, self.weight = _pad(image, draw), _pad(weight, draw)
         r2 = self.near.offset[:, None] ** 2 + self.near.offset[None] ** 2
-        disc = (r2 <= (half + 0.5) ** 2).flatten()
-        self.root_weight = (self.near.gather(_pad(weight, draw)) * disc).sqrt()
+        self.disc = (r2 <= (half + 0.5) ** 2).flatten()
         size = _BATCH_ATOMS if position.device.type == "cpu" else len(position)
         self.batches = [slice(k, k + size) for k in range(0, len(position), size)]
         self.low = position - self.centre - _MAX_MOVE * sigma[:, None]
         self.high = position - self.centre + _MAX_MOVE * sigma[:, None]
         self.log_sigma_0 = sigma.log()
-        data = self.near.gather(self.image)
-        inside = self.root_weight > 0
-        filled = torch.where(inside, data, torch.full_like(data, math.inf))
-        k = max(1, filled.shape[1] // 10)
-        base = filled.kthvalue(k, dim=1).values
-        base = torch.where(torch.isfinite(base), base, torch.zeros_like(base))
-        middle = data[:, data.shape[1] // 2]
-        start = (middle - base).clamp_min(0.0)
+        start, base = self._each(self._start)
         offset = position - self.centre
         self.p = torch.stack([start, offset[:, 0], offset[:, 1], base, self.log_sigma_0], 1)
         self.expected = torch.zeros_like(base)  # background, and how sure that is (1/variance)
         self.sureness = torch.zeros_like(base)
         self.mates: NDArray[np.int64] | None = None
         self.slope = torch.zeros_like(self.p[:, 1:3])  # of the background, along y and x
+
+    def _each(self, work: Callable[[slice], tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+        """What some work says of all atoms, batch by batch."""
+        parts = side_by_side(work, self.batches, most=len(self.batches))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _start(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """First heights and backgrounds (n,) of a batch."""
+        data = self.near.gather(self.image, part)
+        inside = (self.near.gather(self.weight, part) > 0) & self.disc
+        filled = torch.where(inside, data, torch.full_like(data, math.inf))
+        base = filled.kthvalue(max(1, filled.shape[1] // 10), dim=1).values
+        base = torch.where(torch.isfinite(base), base, torch.zeros_like(base))
+        return (data[:, data.shape[1] // 2] - base).clamp_min(0.0), base
+
+    def _root_weight(self, part: slice) -> torch.Tensor:
+        """Roots of the weights (n, P*P) of a batch's pixels."""
+        return (self.near.gather(self.weight, part) * self.disc).sqrt()
 
     def _shape_terms(
         self, p: torch.Tensor, offset: torch.Tensor
@@ -147,22 +184,31 @@ class _Fitter:
         gx = torch.exp(-0.5 * dx**2 * inv[:, None])
         return gy[:, :, None] * gx[:, None, :], dy, dx, inv
 
-    def others(self) -> torch.Tensor:
-        """What the other atoms add to each window (N, P*P)."""
-        total = torch.zeros_like(self.image).flatten()
-        offset = self.far.offset.to(self.p.dtype)
-        for part in self.batches:
-            shape = self._shape_terms(self.p[part], offset)[0]
-            drawn = self.p[part, 0, None, None] * shape
-            total.index_add_(0, self.far.index[part].flatten(), drawn.flatten())
-        unit = self._shape_terms(self.p, self.near.offset.to(self.p.dtype))[0]
-        return self.near.gather(total) - (self.p[:, 0, None, None] * unit).flatten(1)
+    def _without_atoms(self) -> torch.Tensor:
+        """The picture, padded, less all atoms."""
+        rest = self.image.clone()
+        offset, width = self.far.offset.to(self.p.dtype), self.far.width
 
-    def _weighted_jacobian(self, p: torch.Tensor, part: slice) -> torch.Tensor:
-        """Slopes of the model times the root of the weights, (n, n_free, P*P)."""
+        def draw(part: slice) -> tuple[int, torch.Tensor]:
+            """Atoms of a batch, and the first row of their picture."""
+            shape = self._shape_terms(self.p[part], offset)[0]
+            index = self.far.index(part)
+            first = int(index[:, 0].min()) // width
+            last = int(index[:, -1].max()) // width + 1
+            drawn = torch.zeros((last - first) * width, dtype=rest.dtype, device=rest.device)
+            values = self.p[part, 0, None, None] * shape
+            drawn.index_add_(0, (index - first * width).flatten(), values.flatten())
+            return first, drawn.view(-1, width)
+
+        for first, drawn in side_by_side(draw, self.batches, most=len(self.batches)):
+            rest[first : first + len(drawn)] -= drawn
+        return rest
+
+    def _weighted_slopes(self, p: torch.Tensor, root: torch.Tensor) -> torch.Tensor:
+        """Slopes of the model times the root of the weights, (n, n_free + 1, P*P); one is free."""
         unit, dy, dx, inv = self._shape_terms(p, self.near.offset.to(p.dtype))
-        slopes = torch.empty((len(p), self.n_free, *unit.shape[1:]), dtype=p.dtype, device=p.device)
-        root = self.root_weight[part].view_as(unit)
+        slopes = unit.new_empty((len(p), self.n_free + 1, *unit.shape[1:]))
+        root = root.view_as(unit)
         torch.mul(unit, root, out=slopes[:, 0])
         scaled = (p[:, 0] * inv)[:, None, None] * slopes[:, 0]
         torch.mul(scaled, dy[:, :, None], out=slopes[:, 1])
@@ -173,34 +219,34 @@ class _Fitter:
         return slopes.flatten(2)
 
     def _normal(
-        self, p: torch.Tensor, target: torch.Tensor, part: slice
+        self, p: torch.Tensor, data: _Data, part: slice
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Normal matrix (n, F, F), right side (n, F) and cost (n,) of a batch."""
-        slopes = self._weighted_jacobian(p, part)
-        rest = self.root_weight[part] * (target - p[:, 3, None]) - p[:, 0, None] * slopes[:, 0]
-        matrix = slopes @ slopes.transpose(1, 2)
-        right = (slopes @ rest[:, :, None])[..., 0]
+        slopes, free = self._weighted_slopes(p, data.root), self.n_free
+        # with the misfit beside the slopes, one product gives all three
+        rest = torch.addcmul(data.value, p[:, 3, None], data.root, value=-1)
+        torch.addcmul(rest, p[:, 0, None], slopes[:, 0], value=-1, out=slopes[:, free])
+        product = slopes @ slopes.transpose(1, 2)
+        matrix, right = product[:, :free, :free], product[:, :free, free]
+        cost = product[:, free, free]
         off, sureness = self.expected[part] - p[:, 3], self.sureness[part]
         matrix[:, 3, 3] += sureness
         right[:, 3] += sureness * off
-        return matrix, right, (rest**2).sum(1) + sureness * off**2
+        return matrix, right, cost + sureness * off**2
 
-    def _cost(self, p: torch.Tensor, target: torch.Tensor, part: slice) -> torch.Tensor:
+    def _cost(self, p: torch.Tensor, data: _Data, part: slice) -> torch.Tensor:
         """Cost (n,) alone, for the last step."""
         unit = self._shape_terms(p, self.near.offset.to(p.dtype))[0].flatten(1)
-        rest = self.root_weight[part] * (target - p[:, 3, None] - p[:, 0, None] * unit)
+        rest = data.value - data.root * (p[:, 3, None] + p[:, 0, None] * unit)
         off = self.expected[part] - p[:, 3]
         return (rest**2).sum(1) + self.sureness[part] * off**2
 
-    def _information(self) -> torch.Tensor:
-        """Normal matrices (N, F, F) of all atoms."""
-        matrices = []
-        for part in self.batches:
-            slopes = self._weighted_jacobian(self.p[part], part)
-            matrices.append(slopes @ slopes.transpose(1, 2))
-        matrix = torch.cat(matrices)
-        matrix[:, 3, 3] += self.sureness
-        return matrix
+    def _information(self, part: slice) -> tuple[torch.Tensor]:
+        """Normal matrices (n, F, F) of some atoms."""
+        slopes = self._weighted_slopes(self.p[part], self._root_weight(part))[:, : self.n_free]
+        matrix = slopes @ slopes.transpose(1, 2)
+        matrix[:, 3, 3] += self.sureness[part]
+        return (matrix,)
 
     def share_background(self) -> None:
         """Expect of each background what the neighbours' say, as far as they agree, and its slope.
@@ -213,49 +259,50 @@ class _Fitter:
             return
         points = (self.centre + self.p[:, 1:3]).cpu().double().numpy()
         if self.mates is None:  # who they are hardly changes after the first round
-            found = cKDTree(points).query(
-                points, _BACKGROUND_NEIGHBOURS + 1, workers=torch.get_num_threads()
-            )[1]
+            found = cKDTree(points).query(points, _SLOPE_NEIGHBOURS + 1, workers=thread_count())[1]
             self.mates = np.asarray(found)[:, 1:]
         self.sureness = torch.zeros_like(self.sureness)
-        matrix = self._information()
         value = self.p[:, 3].cpu().double().numpy()
-        ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
-        own = torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].cpu().double().numpy()
-        near = self.mates[:, :_SLOPE_NEIGHBOURS]
-        slope, local = _planes(points, value, float(np.median(own)), near)
+        own = self._background_variance()
+        slope, local = _planes(points, value, own, self.mates)
         self.slope = torch.as_tensor(slope, dtype=self.p.dtype, device=self.p.device)
         spread = (1.4826 * np.median(np.abs(value - local))) ** 2
-        between = max(spread - float(np.median(own)), 0.0)
         # the local median itself is known no better than this
-        between += float(np.median(own)) * 1.6 / _BACKGROUND_NEIGHBOURS
+        between = max(spread - own, 0.0) + own * 1.6 / _BACKGROUND_NEIGHBOURS
         self.expected = torch.as_tensor(local, dtype=self.p.dtype, device=self.p.device)
         self.sureness = torch.full_like(self.sureness, 1 / max(between, 1e-12))
 
-    def _target(self) -> torch.Tensor:
-        """Windows (N, P*P) without the other atoms and the slope of the background."""
-        offset = self.near.offset.to(self.p.dtype)
-        rise = self.slope[:, :, None] * (offset - self.p[:, 1:3, None])
-        target = self.near.gather(self.image) - self.others()
-        target -= (rise[:, 0, :, None] + rise[:, 1, None, :]).flatten(1)
+    def _background_variance(self) -> float:
+        """Median variance of the backgrounds, each by its own atom's window, from some of them."""
+        some = slice(None, None, max(1, len(self.p) // _SOME))
+        (matrix,) = self._information(some)
+        ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
+        return float(torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].cpu().double().median())
+
+    def _data(self, rest: torch.Tensor, part: slice) -> _Data:
+        """What a batch is fitted to, from the picture without any atom."""
+        p, offset = self.p[part], self.near.offset.to(self.p.dtype)
+        own = p[:, 0, None, None] * self._shape_terms(p, offset)[0]
         if self.tail:  # all tails were taken off, but the atom's own hardly differ from its core
-            wide = self.p.clone()
+            wide = p.clone()
             wide[:, 4] += math.log(TAIL_WIDTH)
-            own = self.tail * self.p[:, 0, None, None] * self._shape_terms(wide, offset)[0]
-            target += own.flatten(1)
-        return target
+            own += self.tail * p[:, 0, None, None] * self._shape_terms(wide, offset)[0]
+        rise = self.slope[part, :, None] * (offset - p[:, 1:3, None])
+        own -= rise[:, 0, :, None] + rise[:, 1, None, :]
+        root = self._root_weight(part)
+        return _Data((self.near.gather(rest, part) + own.flatten(1)) * root, root)
 
     def improve(self, steps: int) -> None:
         """Take Levenberg-Marquardt steps with the neighbours held."""
-        target = self._target()
-        self.p = torch.cat([self._improved(target[part], part, steps) for part in self.batches])
+        rest = self._without_atoms()
+        (self.p,) = self._each(lambda part: (self._improved(self._data(rest, part), part, steps),))
 
-    def _improved(self, target: torch.Tensor, part: slice, steps: int) -> torch.Tensor:
+    def _improved(self, data: _Data, part: slice, steps: int) -> torch.Tensor:
         """Parameters (n, 5) of a batch after some steps."""
         p, low, high = self.p[part], self.low[part], self.high[part]
         narrow, wide = self.log_sigma_0[part] - 0.7, self.log_sigma_0[part] + 0.7
         damping = torch.full_like(p[:, 0], _DAMPING)
-        matrix, right, cost = self._normal(p, target, part)
+        matrix, right, cost = self._normal(p, data, part)
         for number in range(steps):
             diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
             damped = matrix + torch.diag_embed(diagonal * damping[:, None] + 1e-20)
@@ -266,9 +313,9 @@ class _Fitter:
             trial[:, 1:3] = torch.minimum(torch.maximum(trial[:, 1:3], low), high)
             trial[:, 4] = torch.minimum(torch.maximum(trial[:, 4], narrow), wide)
             if number + 1 == steps:
-                better = self._cost(trial, target, part) <= cost
+                better = self._cost(trial, data, part) <= cost
                 return torch.where(better[:, None], trial, p)
-            new_matrix, new_right, new_cost = self._normal(trial, target, part)
+            new_matrix, new_right, new_cost = self._normal(trial, data, part)
             better = new_cost <= cost
             p = torch.where(better[:, None], trial, p)
             matrix = torch.where(better[:, None, None], new_matrix, matrix)
@@ -279,7 +326,7 @@ class _Fitter:
 
     def result(self) -> AtomFit:
         """Parameters with their standard deviations from the normal matrix."""
-        matrix = self._information().cpu().double()
+        matrix = self._each(self._information)[0].cpu().double()
         # an atom of zero height tells nothing of its position
         ridge = 1e-9 * torch.diagonal(matrix, dim1=1, dim2=2).amax(1) + 1e-30
         eye = torch.eye(matrix.shape[1], dtype=matrix.dtype)
@@ -310,7 +357,33 @@ def _planes(
     Least squares, with values far from the mates' median cut, and all slopes shrunk as far as
     their spread is due to the values' own variance.
     """
-    apart, values = points[mates] - points[:, None], value[mates]
+    parts = [slice(k, k + _SOME) for k in range(0, len(points), _SOME)]
+
+    def first(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return _slopes(points[mates[part]] - points[part, None], value[mates[part]])
+
+    looks = side_by_side(first, parts, most=len(parts))
+    slope, sizes = (np.concatenate(column) for column in zip(*looks, strict=True))
+    error = float(np.median(sizes)) * variance / 2
+    total = float(np.mean(slope**2))
+    slope *= max(total - error, 0.0) / max(total, 1e-30)
+
+    def second(part: slice) -> NDArray[np.float64]:
+        apart = points[mates[part]] - points[part, None]
+        return np.asarray(
+            np.median(value[mates[part]] - np.einsum("nki,ni->nk", apart, slope[part]), axis=1)
+        )
+
+    return slope, np.concatenate(list(side_by_side(second, parts, most=len(parts))))
+
+
+def _slopes(
+    apart: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Slopes (n, 2) of values (n, K) at steps (n, K, 2), and their variance (n,) for values of 1.
+
+    That is the sum of both components' variances.
+    """
     usual = np.median(values, axis=1, keepdims=True)
     limit = _FAR * 1.4826 * np.median(np.abs(values - usual), axis=1, keepdims=True)
     cut = np.clip(values, usual - limit, usual + limit)
@@ -319,10 +392,7 @@ def _planes(
     spread += 1e-3 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(2)  # in one line
     inverse = np.linalg.inv(spread)
     slope = np.einsum("nij,nkj,nk->ni", inverse, arms, cut - cut.mean(1, keepdims=True))
-    error = float(np.median(np.trace(inverse, axis1=1, axis2=2))) * variance / 2
-    total = float(np.mean(slope**2))
-    slope *= max(total - error, 0.0) / max(total, 1e-30)
-    return slope, np.median(values - np.einsum("nki,ni->nk", apart, slope), axis=1)
+    return slope, np.trace(inverse, axis1=1, axis2=2)
 
 
 def fit_atoms(
@@ -373,15 +443,12 @@ def fit_atoms(
     device = device or torch.device("cpu")
     if y.size == 0:
         return AtomFit(*(np.zeros(0) for _ in range(8)))
-    good = np.isfinite(image)
-    # amplitudes near 1 keep single precision safe whatever the units of the frame
-    level, spread = float(np.median(image[good])), float(np.std(image[good])) or 1.0
-    scaled = np.where(good, (image - level) / spread, 0.0)
-    weight = np.where(good, spread**2 / variance, 0.0)
+    scaled, weight, level, spread = _in_units(image, variance)
+    order = np.argsort(y, kind="stable")
     fitter = _Fitter(
-        torch.as_tensor(scaled, dtype=torch.float32, device=device),
-        torch.as_tensor(weight, dtype=torch.float32, device=device),
-        torch.as_tensor(np.stack([y, x], 1), dtype=torch.float32, device=device),
+        torch.as_tensor(scaled, device=device),
+        torch.as_tensor(weight, device=device),
+        torch.as_tensor(np.stack([y, x], 1)[order], dtype=torch.float32, device=device),
         torch.full((y.size,), sigma, dtype=torch.float32, device=device),
         free_sigma=free_sigma,
         tail=tail,
@@ -391,7 +458,7 @@ def fit_atoms(
         fitter.improve(3 if number == 0 else 2)
         if number + 1 < rounds:
             fitter.share_background()
-    fit = fitter.result()
+    fit = fitter.result().select(np.argsort(order))
     return AtomFit(
         y=fit.y,
         x=fit.x,
@@ -402,3 +469,23 @@ def fit_atoms(
         x_sd=fit.x_sd,
         amplitude_sd=fit.amplitude_sd * spread,
     )
+
+
+def _in_units(
+    image: NDArray[np.float64], variance: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float, float]:
+    """Picture and weights (Y, X) in units of a level and a spread, and these.
+
+    Amplitudes near 1 keep single precision safe whatever the units of the frame.
+    """
+    some = some_rows(image)
+    known = some[np.isfinite(some)]
+    if not known.size:
+        known = image[np.isfinite(image)]
+    level, spread = float(np.median(known)), float(np.std(known)) or 1.0
+    scaled, weight = (np.empty(image.shape, np.float32) for _ in range(2))
+    for row, (line, noise) in enumerate(zip(image, variance, strict=True)):
+        good = np.isfinite(line)
+        scaled[row] = np.where(good, (line - level) / spread, 0.0)
+        weight[row] = np.where(good, spread**2 / noise, 0.0)
+    return scaled, weight, level, spread

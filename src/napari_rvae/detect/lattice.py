@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+
+from napari_rvae.device import side_by_side, thread_count
 
 __all__ = ["LatticeView", "lattice_view"]
 
@@ -133,22 +134,34 @@ def lattice_view(
     counts = [max(1, round(n / (_TILE * spacing))) for n in shape]
     size = np.array([shape[i] / counts[i] for i in (0, 1)])
     tile = np.clip((points / size).astype(int), 0, np.array(counts) - 1)
-    other = points if before is None else points[likely != before[0]]
-    for number in np.ndindex(*counts):
-        here = np.flatnonzero((tile == number).all(1))
-        middle = (np.array(number) + 0.5) * size
-        # what atoms of the part can see, and more
-        reach = np.maximum(0.75 * size, size / 2 + (_REACH + 1) * spacing)
-        if before is not None and not (np.abs(other - middle) <= reach).all(1).any():
-            view.support[here], view.amplitude[here] = (part[here] for part in before[1])
-            continue
-        local = atoms[(np.abs(atoms - middle) <= 0.75 * size).all(1)]
-        if here.size and len(local) >= _MIN_ATOMS:
-            steps = _translations(local, spacing)
-            view.support[here], view.amplitude[here] = looker.look(
-                points[here], likely[here], steps
-            )
+    members = _groups(tile[:, 0] * counts[1] + tile[:, 1], counts[0] * counts[1])
+    other = cKDTree((points if before is None else points[likely != before[0]]) / size)
+    tree = cKDTree(atoms / size)
+    # what atoms of a part can see, and more; as wide as high in parts of a frame
+    reach = float(max(0.75, (0.5 + (_REACH + 1) * spacing / size).max()))
+
+    def look(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Support and height for the points of one part."""
+        here = members[number]
+        nothing = np.full(here.size, np.nan)
+        middle = np.array(divmod(number, counts[1])) + 0.5
+        if before is not None and not other.query_ball_point(middle, reach, np.inf):
+            return before[1].support[here], before[1].amplitude[here]
+        local = atoms[np.sort(tree.query_ball_point(middle, 0.75, np.inf)).astype(int)]
+        if not here.size or len(local) < _MIN_ATOMS:
+            return nothing, nothing
+        return looker.look(points[here], likely[here], _translations(local, spacing))
+
+    looks = side_by_side(look, range(len(members)), most=len(members))
+    for here, (support, height) in zip(members, looks, strict=True):
+        view.support[here], view.amplitude[here] = support, height
     return view
+
+
+def _groups(number: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+    """Which points have each number from 0 to `count` - 1."""
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
 
 
 class _Looker:
@@ -174,7 +187,7 @@ class _Looker:
         target = points[:, None] + steps[None]
         inside = ((target >= 0) & (target <= self.shape - 1)).all(2)
         distance, index = self.tree.query(
-            target, distance_upper_bound=self.tolerance, workers=torch.get_num_threads()
+            target, distance_upper_bound=self.tolerance, workers=thread_count()
         )
         hit = np.isfinite(distance) & inside
         share = hit.sum(1) / np.maximum(inside.sum(1), 1)

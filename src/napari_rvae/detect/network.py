@@ -23,6 +23,7 @@ from safetensors.torch import load
 from scipy import ndimage, sparse
 from torch import nn
 
+from napari_rvae.device import side_by_side
 from napari_rvae.errors import ModelFileError
 from napari_rvae.preprocess.noise import noise_level
 
@@ -274,11 +275,17 @@ def see(
     seen = torch.as_tensor(network_input(image, sigma, noise_sd), device=device)[None]
     chance = torch.empty(seen.shape[-2:], device=device)
     network = load_network(str(device))
-    with torch.inference_mode():
-        for inner, outer, within in _tiles(seen.shape[-2], seen.shape[-1]):
+
+    def look(tile: tuple[tuple[slice, slice], ...]) -> None:
+        inner, outer, within = tile
+        with torch.inference_mode():
             # a third faster on CPUs
             part = seen[:, :, *outer].contiguous(memory_format=torch.channels_last)
             chance[inner] = torch.sigmoid(network(part)[0])[within]
+
+    tiles = list(_tiles(seen.shape[-2], seen.shape[-1]))
+    for _ in side_by_side(look, tiles, most=len(tiles)):
+        pass
     map_ = chance.cpu().double().numpy()
     return NetworkView(map_, np.array(image.shape) / map_.shape)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.spatial import cKDTree
 
+from napari_rvae.device import thread_count
 from napari_rvae.preprocess.parabola import top_offset
 
 __all__ = ["blob_filter", "local_maxima"]
+
+#: Spectra are filtered so many rows at a time.
+_ROWS = 64
 
 
 def blob_filter(
@@ -46,21 +49,28 @@ def blob_filter(
     padded = np.pad(image, pad, mode="reflect" if min(image.shape) > pad else "edge")
     shape = [fft.next_fast_len(n, real=True) for n in padded.shape]
     k2 = fft.fftfreq(shape[0]) ** 2, fft.rfftfreq(shape[1]) ** 2  # of the two axes
-    threads = torch.get_num_threads()
-    spectrum = fft.rfft2((padded - padded.mean()).astype(np.float32), shape, workers=threads)
-    form = np.multiply.outer(*(np.exp(-4 * np.pi**2 * sigma**2 * k) for k in k2))
-    slow = np.multiply.outer(*(np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k) for k in k2))
+    threads = thread_count()
+    padded -= padded.mean()
+    spectrum = fft.rfft2(padded.astype(np.float32), shape, workers=threads)
+    del padded
+    form = [np.exp(-4 * np.pi**2 * sigma**2 * k) for k in k2]
+    slow = [np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k) for k in k2]
     # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
     power = (float(np.var(image)) - noise_sd**2) / (density * np.pi * sigma**2)
     power = max(power, noise_sd**2)  # few blobs in a large frame hardly show in its variance
-    signal = density * power * (2 * np.pi * sigma**2) ** 2 * form
-    gain = signal / (signal + noise_sd**2 + 1e-30) * (1 - slow)
-    spectrum *= gain.astype(np.float32)
-    filtered = fft.irfft2(spectrum, shape, workers=threads).astype(float)
-    power_left = np.einsum("yx,yx->x", gain, gain)
+    form[0] *= density * power * (2 * np.pi * sigma**2) ** 2
+    power_left = np.zeros(len(k2[1]))
+    for start in range(0, shape[0], _ROWS):  # a whole picture of gains would only fill the memory
+        rows = slice(start, start + _ROWS)
+        signal = np.multiply.outer(form[0][rows], form[1])
+        gain = signal / (signal + noise_sd**2 + 1e-30)
+        gain *= 1 - np.multiply.outer(slow[0][rows], slow[1])
+        spectrum[rows] *= gain.astype(np.float32)
+        power_left += np.einsum("yx,yx->x", gain, gain)
+    filtered = fft.irfft2(spectrum, shape, workers=threads, overwrite_x=True)
     both = power_left.sum() + power_left[1 : (shape[1] + 1) // 2].sum()  # both halves of the plane
     left = noise_sd * math.sqrt(both / (shape[0] * shape[1]))
-    return filtered[pad:-pad, pad:-pad][: image.shape[0], : image.shape[1]], left
+    return filtered[pad:-pad, pad:-pad][: image.shape[0], : image.shape[1]].astype(float), left
 
 
 def local_maxima(
