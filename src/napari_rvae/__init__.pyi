@@ -2,6 +2,7 @@
 
 from .analysis.baselines import CropGMM, CropPCA, InvariantPCA
 from .analysis.cards import UnitCard, unit_cards
+from .analysis.dense import latent_image
 from .analysis.descriptors import describe_sites
 from .analysis.explain import (
     SiteViews,
@@ -78,6 +79,7 @@ from .layers import (
     frames_from_layer,
     frames_from_layers,
     image_layer,
+    latent_image_layers,
     manifold_layer,
     map_layer,
     name_selection,
@@ -201,6 +203,8 @@ __all__ = [
     "iter_detect_atoms",
     "join_latents",
     "label_sites",
+    "latent_image",
+    "latent_image_layers",
     "latent_landscape",
     "latent_map",
     "latent_path",

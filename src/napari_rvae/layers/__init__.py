@@ -6,6 +6,7 @@ and ``metadata["napari_rvae"]`` of each layer says where it comes from.
 
 from napari_rvae.layers.channels import frames_from_layers
 from napari_rvae.layers.colours import LegendEntry, legend, legend_of
+from napari_rvae.layers.dense import latent_image_layers
 from napari_rvae.layers.directions import vectors_layer
 from napari_rvae.layers.edits import settle_edits, settle_layer
 from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
@@ -39,6 +40,7 @@ __all__ = [
     "frames_from_layer",
     "frames_from_layers",
     "image_layer",
+    "latent_image_layers",
     "legend",
     "legend_of",
     "manifold_layer",

@@ -81,7 +81,7 @@ class Trained(Protocol):
         Orientation of the pictures over the latents, None before it was learned.
     spread
         Quantiles 0, 1, ..., 100 % of the latents (101, L).
-    lags, base_channels
+    lags, base_channels, window_px
         Of the training crops.
     """
 
@@ -89,6 +89,7 @@ class Trained(Protocol):
     spread: NDArray[np.float64]
     lags: tuple[int, ...]
     base_channels: tuple[str, ...]
+    window_px: float
 
     @property
     def model(self) -> nn.Module:

@@ -291,23 +291,12 @@ class RVAE:
 
     @property
     def channels_(self) -> tuple[str, ...]:
-        """Channels of the frames that the crops of the training show, at each of :attr:`lags_`.
-
-        Raises
-        ------
-        NotFittedError
-            Before the training.
-        """
+        """Channels of the frames that the crops of the training show, at each of :attr:`lags_`."""
         return self._fitted.base_channels
 
     @property
     def lags_(self) -> tuple[int, ...]:
         """Frame lags of the layers of the training's crops, (0,) for single frames.
-
-        Raises
-        ------
-        NotFittedError
-            Before the training.
 
         Examples
         --------
@@ -321,6 +310,11 @@ class RVAE:
         (('channel 0', 'channel 1'), (0, -1))
         """
         return self._fitted.lags
+
+    @property
+    def window_px_(self) -> float:
+        """Side of the window of the training's crops in frame pixels; their mean for several."""
+        return self._fitted.window_px
 
     @property
     def basis_(self) -> dict[str, float]:
