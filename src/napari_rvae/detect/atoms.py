@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,10 @@ from napari_rvae.detect.images import FrameImages, without_rows_beside
 from napari_rvae.detect.sampling import Sample, plain_image
 from napari_rvae.detect.scale import measure_scale
 from napari_rvae.detect.search import AtomScale, FrameSearch
-from napari_rvae.device import choose_device
+from napari_rvae.device import choose_device, side_by_side
 from napari_rvae.errors import Cancelled, InputError, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
+from napari_rvae.preprocess.rows import destripe
 from napari_rvae.tables import ATOM_COLUMNS, concat_sites, make_sites
 
 __all__ = [
@@ -39,6 +41,9 @@ _LOG = logging.getLogger(__name__)
 
 #: Atoms are looked for anew so many times at most, as the offsets of rows become known better.
 _REPEATS = 2
+
+#: Memory that the search of a frame takes for each pixel of it, measured at 12 px between atoms.
+_PIXEL_BYTES = 140
 
 
 def detect_atoms(
@@ -175,12 +180,18 @@ def iter_detect_atoms(
     sign, scale = _measured(images, config, number)
     _LOG.info("sigma %.2f px, neighbours %.2f px", scale.sigma, scale.spacing)
     any_lattice = False
-    for done, index in enumerate(wanted, start=1):
-        table = _empty()
-        if index in searched:
-            table, missing = _detect_one(images, index, number, scale, device, sign)
-            here = mask if mask is None or mask.ndim == 2 else mask[index]
-            table = table[_inside(table, here, missing)]
+    search = _Search(images, number, scale, device, sign)
+    looks = (search.look(index) if index in searched else None for index in wanted)
+    tables = side_by_side(
+        search.table,
+        looks,
+        most=len(wanted),
+        item_bytes=_PIXEL_BYTES * math.prod(movie.frame_shape),
+    )
+    for done, (index, found) in enumerate(zip(wanted, tables, strict=True), start=1):
+        table = found.atoms
+        here = mask if mask is None or mask.ndim == 2 else mask[index]
+        table = table[_inside(table, here, found.missing)]
         any_lattice |= bool(table["lattice_support"].notna().any())
         if done == len(wanted) and searched and not any_lattice:
             _warn_no_lattice(movie, scale)
@@ -228,7 +239,8 @@ def estimate_detection_time(
     ready = perf_counter()
     if not images.n_frames:
         return ready - start
-    _detect_one(images, int(images.numbers[images.n_frames // 2]), number, scale, device, sign)
+    search = _Search(images, number, scale, device, sign)
+    search.table(search.look(int(images.numbers[images.n_frames // 2])))
     return ready - start + images.n_frames * (perf_counter() - ready)
 
 
@@ -338,58 +350,84 @@ def _as_sites(table: pd.DataFrame, frame: int, source: str, sign: float) -> pd.D
     return sites
 
 
-def _detect_one(
-    images: FrameImages,
-    frame: int,
-    channel: int,
-    scale: AtomScale,
-    device: torch.device,
-    sign: float,
-) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """Atoms of a frame that is searched, and where pixels are missing (Y, X)."""
-    image = images.movie.frame(frame, channel)
-    if images.config.average_frames > 1:
-        found = _detect_mean(images, frame, channel, scale, device, sign)
-    else:
-        plain = images.single(int(np.searchsorted(images.numbers, frame)), channel)
-        found = _detect_frame(image, plain, scale, images.config, device, sign)
-    missing = ~np.isfinite(image)
-    if missing.any():  # a single missing pixel hides no atom
-        missing = ndimage.uniform_filter(missing.astype(float), 3) > 0.5
-    return found, missing
+class _Look(NamedTuple):
+    """A frame that is searched, read; pictures (Y, X)."""
+
+    image: NDArray[np.float64]
+    plain: NDArray[np.float64] | None  # without the offsets of its rows, if that is known already
+    mean: NDArray[np.float64] | None = None  # what is searched in its place
+    offset: NDArray[np.float64] | None = None  # by how much (2,) atoms are elsewhere in that
 
 
-def _detect_frame(
-    image: NDArray[np.float64],
-    plain: NDArray[np.float64],
-    scale: AtomScale,
-    config: DetectConfig,
-    device: torch.device,
-    sign: float,
-) -> pd.DataFrame:
-    """Atoms of one frame; where they tell more of the offsets of rows, looked for anew."""
-    found = _search(sign * plain, scale, config, device)
-    for _ in range(_REPEATS if config.destripe else 0):
-        better = without_rows_beside(image, plain, found)
-        if better is None:
-            break
-        plain, found = better, _search(sign * better, scale, config, device)
-    return found
+class _Found(NamedTuple):
+    """Atoms of a frame, and where its pixels are missing (Y, X)."""
+
+    atoms: pd.DataFrame
+    missing: NDArray[np.bool_]
 
 
-def _detect_mean(
-    images: FrameImages,
-    frame: int,
-    channel: int,
-    scale: AtomScale,
-    device: torch.device,
-    sign: float,
-) -> pd.DataFrame:
-    """Atoms of the mean of some frames, where one frame of them has them."""
-    index = int(np.searchsorted(images.numbers, frame))
-    found = _search(sign * images.frame(index, channel), scale, images.config, device)
-    found[["y", "x"]] -= images.offset(index)
-    return found
+class _Search:
+    """The search in single frames: they are read one after the other, and searched side by side.
+
+    Parameters
+    ----------
+    images
+        The frames.
+    channel
+        Number of the channel to look at.
+    scale, sign
+        What was measured on the movie.
+    device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        images: FrameImages,
+        channel: int,
+        scale: AtomScale,
+        device: torch.device,
+        sign: float,
+    ) -> None:
+        self.images, self.channel, self.scale = images, channel, scale
+        self.device, self.sign = device, sign
+
+    def look(self, frame: int) -> _Look:
+        """Read a frame; what is averaged over several frames is made here, in their order."""
+        image = self.images.movie.frame(frame, self.channel)
+        index = int(np.searchsorted(self.images.numbers, frame))
+        if self.images.config.average_frames == 1:
+            return _Look(image, self.images.recent(index, self.channel))
+        mean = self.images.frame(index, self.channel)
+        return _Look(image, None, mean, self.images.offset(index))
+
+    def table(self, look: _Look | None) -> _Found:
+        """Atoms of a frame; none where it is not searched."""
+        if look is None:
+            return _Found(_empty(), np.zeros(self.images.movie.frame_shape, bool))
+        config = self.images.config
+        if look.mean is None:
+            found = self._detect_frame(look)
+        else:
+            found = _search(self.sign * look.mean, self.scale, config, self.device)
+            found[["y", "x"]] -= look.offset
+        missing = ~np.isfinite(look.image)
+        if missing.any():  # a single missing pixel hides no atom
+            missing = ndimage.uniform_filter(missing.astype(float), 3) > 0.5
+        return _Found(found, missing)
+
+    def _detect_frame(self, look: _Look) -> pd.DataFrame:
+        """Atoms of one frame; where they tell more of the offsets of rows, looked for anew."""
+        config, plain = self.images.config, look.plain
+        if plain is None:
+            plain = destripe(look.image) if config.destripe else look.image
+        found = _search(self.sign * plain, self.scale, config, self.device)
+        for _ in range(_REPEATS if config.destripe else 0):
+            better = without_rows_beside(look.image, plain, found)
+            if better is None:
+                break
+            plain, found = better, _search(self.sign * better, self.scale, config, self.device)
+        return found
 
 
 def _search(

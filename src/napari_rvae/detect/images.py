@@ -89,6 +89,10 @@ class FrameImages:
         first, last = index - (width - 1) // 2, index + width // 2
         return list(range(max(first, 0), min(last + 1, self.n_frames)))
 
+    def recent(self, index: int, channel: int) -> NDArray[np.float64] | None:
+        """What :meth:`single` has given, if that was not long ago; None if it was."""
+        return self._recent.get((index, channel))
+
     def single(self, index: int, channel: int) -> NDArray[np.float64]:
         """One of these frames (Y, X) itself, the offsets of its rows taken off if asked."""
         key = index, channel
