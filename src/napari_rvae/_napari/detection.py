@@ -208,6 +208,8 @@ def ready(sites: pd.DataFrame, target: Target, done: int) -> Detected:
     data, options, kind = points_layer(sites, target.frames, name=name)
     record = options["metadata"][METADATA_KEY]
     record["config"] = target.config.to_dict()
+    step = {"step": "detect", "config": record["config"], "threads": read_preferences().n_threads}
+    record["steps"] = [step if target.region is None else {**step, "region": True}]
     text = describe(sites, target.frames, done, record.get("n_border", 0))
     return Detected((data, options, kind), sites, text, done)
 
@@ -275,11 +277,13 @@ def _renew(
     workspace: Workspace, target: Target, found: Detected, layer: Any, outcome: Outcome
 ) -> None:
     """Put what was found in the place of what was there in these frames; it can be undone."""
+    from napari_rvae.layers.steps import note_step
     from napari_rvae.tables import latent_names
 
     state, record, numbers = _renewed(target, found, layer), record_of(layer), target.looked_at
     where = "all frames" if target.numbers is None else enumerate_frames(numbers)
     put_state(layer, state, name=f"detection in {where}")
+    note_step(layer, "renew", frames=list(numbers), config=target.config.to_dict())
     sites = state.features
     record["next_site_id"] = max(record.get("next_site_id", 0), int(sites["site_id"].max()) + 1)
 

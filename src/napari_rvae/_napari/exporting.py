@@ -112,10 +112,12 @@ def start_export(
 
 def ask_export(parent: QWidget, name: str) -> tuple[str, bool] | None:
     """Ask where to write a table: the file, and whether it may be replaced; None for nowhere."""
-    typed, _ = QFileDialog.getSaveFileName(parent, "Export table", f"{name}.csv", "CSV (*.csv)")
+    kinds = "CSV (*.csv);;Parquet (*.parquet)"
+    typed, kind = QFileDialog.getSaveFileName(parent, "Export table", f"{name}.csv", kinds)
     if not typed:
         return None
-    path = typed if Path(typed).suffix else f"{typed}.csv"
+    suffix = ".parquet" if "parquet" in kind else ".csv"
+    path = typed if Path(typed).suffix else f"{typed}{suffix}"
     return path, path == typed  # the dialog has asked about the name that was typed
 
 
@@ -190,6 +192,7 @@ def start_save(
 
     def then(saved: tuple[Path, bool], _outcome: Outcome) -> None:
         path, has_model = saved
+        record_of(sites)["saved"] = str(path.resolve())
         lacks = [] if has_model else ["no model"]
         lacks += [] if results.frames is not None else ["no description of the movie"]
         note = f" ({', '.join(lacks)})" if lacks else ""

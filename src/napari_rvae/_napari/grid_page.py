@@ -96,6 +96,8 @@ def put_grid(viewer: Any, image: Any, region: Any, step: float) -> str:
     data, options, kind = points_layer(sites, frames, name=name)
     record = options["metadata"][METADATA_KEY]
     record["image"], record["grid_step"] = str(image.unique_id), step
+    noted = {"step": "grid", "spacing": step}
+    record["steps"] = [noted if mask is None else {**noted, "region": True}]
     for layer in [layer for layer in viewer.layers if _replaceable(layer, record["image"])]:
         viewer.layers.remove(layer)
     viewer.add_layer(Layer.create(data, options, kind))

@@ -8,12 +8,14 @@ from typing import Any
 
 from napari_rvae._napari import drawing, exporting, manifold
 from napari_rvae._napari.colouring import Colours
+from napari_rvae._napari.detection import current_frame
 from napari_rvae._napari.jobs import Job
 from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.legend import Legend
 from napari_rvae._napari.manifold import ManifoldPanel
 from napari_rvae._napari.panel import button
 from napari_rvae._napari.sites_step import SitesStep
+from napari_rvae._napari.taking_away import TakeAway, copy_script, start_figure, start_movie
 from napari_rvae._napari.words import count
 from napari_rvae.errors import InputError
 
@@ -47,6 +49,7 @@ class LatentsWidget(SitesStep):
         self.colours = Colours(self.inputs, self.attempt)
         self._add_buttons()
         self.legend = Legend()
+        self.legend.switched.connect(self.hide_categories)
         self.body.addWidget(self.legend)
         self.pictures = ManifoldPanel(self.decode_pictures, self.draw_pictures)
         self.body.addWidget(self.pictures)
@@ -74,6 +77,8 @@ class LatentsWidget(SitesStep):
         )
         self.open = button("Open run…", "Open what was saved", self._ask_open)
         self.add_row(self.export, self.save, self.open)
+        self.take_away = TakeAway(self.save_figure, self.save_movie, self.copy_script)
+        self.body.addWidget(self.take_away)
         self.add_job_panel()
         self.job_panel.pause.hide()  # nothing here takes long
 
@@ -90,6 +95,8 @@ class LatentsWidget(SitesStep):
 
     def _on_colours(self, done: bool) -> None:  # noqa: FBT001 - of a signal
         """Show the new colours; a line that says what was wrong stays."""
+        if done and record_of(self.sites.layer()).get("hidden"):
+            self.hide_categories([])  # they were categories of another column
         if done:
             self._described = ""
         self.refresh()
@@ -191,6 +198,45 @@ class LatentsWidget(SitesStep):
         """Open a run, in a thread: its layers come into the viewer, its model into use."""
         return self._begin(lambda: exporting.start_open(self.workspace, path))
 
+    def save_figure(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the frame that is shown with its sites, at print size."""
+
+        def save() -> None:
+            layer, image = self._need_sites(), self.image.layer()
+            frame = 0 if image is None else current_frame(self.viewer, image)
+            start_figure(self.workspace, layer, image, path, frame=frame, overwrite=overwrite)
+
+        self.attempt(save)
+
+    def save_movie(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Job | None:
+        """Write all frames with their sites, in a thread."""
+        return self._begin(
+            lambda: start_movie(
+                self.workspace, self._need_sites(), self.image.layer(), path, overwrite=overwrite
+            )
+        )
+
+    def copy_script(self) -> str | None:
+        """Copy a script that does the analysis again; return it, None where there is none."""
+
+        def copy() -> str:
+            script = copy_script(self._need_sites(), self.image.layer())
+            self.say("The script is on the clipboard: paste it into a file.", "done")
+            return script
+
+        script: str | None = self.attempt(copy)
+        return script
+
+    def hide_categories(self, values: list[Any]) -> None:
+        """Hide the sites of some categories, and show all others."""
+
+        def hide() -> None:
+            from napari_rvae.layers import hide_categories
+
+            hide_categories(self._need_sites(), values)
+
+        self.attempt(hide)
+
     def _begin(self, start: Callable[[], Job | None]) -> Job | None:
         """Start a job; what speaks against it becomes a line under the buttons."""
 
@@ -234,6 +280,7 @@ class LatentsWidget(SitesStep):
         for made in (self.export, self.save):
             made.setEnabled(layer is not None and not busy)
         self.open.setEnabled(not busy)
+        self.take_away.enable(sites=layer is not None, busy=busy)
         text = f"{note} {self._description(layer)}".strip()
         if text != self._described:
             self._described = text
@@ -263,7 +310,8 @@ class LatentsWidget(SitesStep):
             frame = round(layer.world_to_data(self.viewer.dims.point)[0])
             here = self.colours.here(frame)
         seen = self.colours.seen()
-        self.legend.show_entries(seen.entries, here, title=seen.column or "")
+        hidden = record_of(layer).get("hidden", ())
+        self.legend.show_entries(seen.entries, here, title=seen.column or "", hidden=hidden)
 
     def _need_sites(self) -> Any:
         layer = self.sites.layer()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -33,7 +33,13 @@ _MARGIN = 4
 
 
 class Legend(QWidget):
-    """Colour, name and counts of each category, the missing ones last; hidden while empty."""
+    """Colour, name and counts of each category, the missing ones last; hidden while empty.
+
+    The box of a category shows or hides its sites.
+    """
+
+    #: The user has switched categories off or on: the values that are off.
+    switched = Signal(list)
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +48,8 @@ class Legend(QWidget):
         self.table.setShowGrid(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.table.itemChanged.connect(self._tell)
+        self.table.setAccessibleName("Legend")
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         down, across = self.table.verticalHeader(), self.table.horizontalHeader()
         down.hide()
@@ -66,6 +73,7 @@ class Legend(QWidget):
         here: Sequence[LegendEntry] | None = None,
         *,
         title: str = "",
+        hidden: Sequence[Any] = (),
     ) -> None:
         """Show a legend.
 
@@ -77,11 +85,14 @@ class Legend(QWidget):
             Of the frame that is shown, for its counts; None where there is only one frame.
         title
             What the categories are.
+        hidden
+            Values of the categories that are switched off.
         """
         few = len(entries) <= MOST_ENTRIES
         if tuple(entries) != self._entries:
             self._entries = tuple(entries)
             self._fill(self._entries if few else ())
+        self._check(hidden)
         self.note.setText(f"{len(entries):,} values: too many for a legend; colours repeat.")
         self.note.setVisible(not few)
         self.table.setVisible(few and bool(entries))
@@ -93,15 +104,49 @@ class Legend(QWidget):
 
     def _fill(self, entries: Sequence[LegendEntry]) -> None:
         """Make the rows anew."""
+        self.table.blockSignals(True)  # noqa: FBT003 - nobody has switched anything
         self.table.setRowCount(len(entries))
         for row, entry in enumerate(entries):
             name = QTableWidgetItem(_chip(entry.colour), entry.name)
-            name.setToolTip(entry.name)
+            name.setToolTip(f"{entry.name}\nThe box shows or hides these sites")
+            name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            name.setCheckState(Qt.CheckState.Checked)
             self.table.setItem(row, 0, name)
             self.table.setItem(row, 2, _number(entry.count))
+        self.table.blockSignals(False)  # noqa: FBT003
         rows = min(len(entries), _ROWS) * self.table.verticalHeader().defaultSectionSize()
         header = self.table.horizontalHeader().sizeHint().height()
         self.table.setFixedHeight(rows + header + 2 * self.table.frameWidth())
+
+    def _check(self, hidden: Sequence[Any]) -> None:
+        """Show which categories are switched off."""
+        self.table.blockSignals(True)  # noqa: FBT003 - Qt's own
+        for row, entry in enumerate(self._entries[: self.table.rowCount()]):
+            off = entry.value in hidden
+            item = self.table.item(row, 0)
+            if item is not None:
+                item.setCheckState(Qt.CheckState.Unchecked if off else Qt.CheckState.Checked)
+        self.table.blockSignals(False)  # noqa: FBT003
+
+    def _tell(self, item: QTableWidgetItem) -> None:
+        if item.column() == 0:
+            self.switched.emit(self.hidden())
+
+    def hidden(self) -> list[Any]:
+        """Values of the categories that are switched off."""
+        off = []
+        for row, entry in enumerate(self._entries[: self.table.rowCount()]):
+            item = self.table.item(row, 0)
+            if item is not None and item.checkState() == Qt.CheckState.Unchecked:
+                off.append(entry.value)
+        return off
+
+    def switch(self, value: Any, *, on: bool) -> None:
+        """Show or hide a category, as its box does."""
+        for row, entry in enumerate(self._entries[: self.table.rowCount()]):
+            item = self.table.item(row, 0)
+            if entry.value == value and item is not None:
+                item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
 
     def _count(self, here: Sequence[LegendEntry]) -> None:
         """Show the counts of the frame."""

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from napari_rvae.layers import LayerTuple, image_layer
-from napari_rvae.synthetic import simulate_graphene, simulate_perovskite, simulate_walls
+from collections.abc import Callable
+from typing import Any
+
+from napari_rvae.layers import METADATA_KEY, LayerTuple, image_layer
+from napari_rvae.synthetic import (
+    Simulation,
+    simulate_graphene,
+    simulate_perovskite,
+    simulate_walls,
+)
 
 __all__ = ["graphene_movie", "perovskite_frame", "wall_movie"]
 
@@ -11,12 +19,12 @@ __all__ = ["graphene_movie", "perovskite_frame", "wall_movie"]
 def graphene_movie() -> list[LayerTuple]:
     """Simulate a movie of graphene with silicon, vacancies, two grains and a growing hole."""
     # silicon of both kinds is in it, and a model of it is trained on a laptop within minutes
-    return [image_layer(simulate_graphene(n_frames=8, size=384).frames)]
+    return [_simulated(simulate_graphene, {"n_frames": 8, "size": 384})]
 
 
 def perovskite_frame() -> list[LayerTuple]:
     """Simulate a frame of a perovskite with two polar domains."""
-    return [image_layer(simulate_perovskite(size=512).frames)]
+    return [_simulated(simulate_perovskite, {"size": 512})]
 
 
 def wall_movie() -> list[LayerTuple]:
@@ -25,6 +33,14 @@ def wall_movie() -> list[LayerTuple]:
     shown = {"amplitude": True, "phase": False, "topography": False}
     layers = []
     for channel, visible in shown.items():
-        data, options, kind = image_layer(frames, channel=channel)
-        layers.append((data, {**options, "visible": visible}, kind))
+        data, look, kind = image_layer(frames, channel=channel)
+        layers.append((data, {**look, "visible": visible}, kind))
     return layers
+
+
+def _simulated(simulate: Callable[..., Simulation], options: dict[str, Any]) -> LayerTuple:
+    """Layer of a simulation, which knows how it was made."""
+    data, look, kind = image_layer(simulate(**options).frames)
+    made = {"function": simulate.__name__, "options": options}
+    look["metadata"][METADATA_KEY]["simulation"] = made
+    return data, look, kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,7 @@ class TrainWidget(StepWidget):
             model = self._model()
             self._check_idle()
             model.rvae.save(path)
+            self.workspace.use_model(replace(model, folder=str(Path(path).resolve())))
             self.say(f"Saved the model in {path}.", "done")
 
         self.attempt(save)

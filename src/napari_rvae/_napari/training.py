@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_rvae._napari.checking import some_crops, start_checks
 from napari_rvae._napari.jobs import Control, Outcome, Progress, Work
 from napari_rvae._napari.layer_kinds import is_frames, made_from, record_of
+from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.config import CropConfig, RVAEConfig
@@ -128,6 +129,8 @@ class Result:
         What was done, for the status line.
     sample
         Crops to check the model on; None where it is not to be checked.
+    step
+        What it takes to do it again, see :mod:`napari_rvae.layers.steps`.
     """
 
     model: Model
@@ -135,6 +138,7 @@ class Result:
     n_windows: int
     text: str
     sample: Crops | None = None
+    step: dict[str, Any] = field(default_factory=dict)
 
 
 def take_inputs(image: Any, points: Any) -> Inputs:
@@ -205,7 +209,7 @@ def train(
             rvae = RVAE(config, device=device)
             live = yield from _fit(control, rvae, rvae.iter_fit(cut))
             model = Model(rvae, rvae.crop_config, inputs.frames.name, live.picture)
-            return (yield from _finish(control, model, cut, live))
+            return (yield from _finish(control, model, cut, live, crops))
 
     return work
 
@@ -228,7 +232,7 @@ def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
             steps = rvae.iter_fit(cut, resume=True, epochs=epochs)
             live = yield from _fit(control, rvae, steps)
             newer = Model(rvae, model.crops, model.name, live.picture)
-            return (yield from _finish(control, newer, cut, live))
+            return (yield from _finish(control, newer, cut, live, model.crops))
 
     return work
 
@@ -249,7 +253,9 @@ def apply(inputs: Inputs, model: Model, *, window: float | None, threads: int) -
             latents = yield from _encode(control, model.rvae, cut, None)
             if control.stopped:
                 raise Cancelled("Encoding was stopped.")
-            return Result(model, latents, len(cut), f"by the model {model.name!r}")
+            step = {"step": "apply", "model": model.folder, "threads": threads}
+            step |= {} if window is None else {"window": window}
+            return Result(model, latents, len(cut), f"by the model {model.name!r}", step=step)
 
     return work
 
@@ -273,7 +279,10 @@ def load(path: str | Path, *, device: str, threads: int) -> Work:
             else:
                 rvae = RVAE.load(folder, device=device)
             plan = plan if isinstance(plan, CropConfig) else rvae.crop_config
-            model = Model(rvae, plan, folder.resolve().name, decoded_picture(rvae))
+            home = folder.resolve()
+            kept = home / "model" if (folder / "run.json").exists() else home
+            picture = decoded_picture(rvae)
+            model = Model(rvae, plan, home.name, picture, folder=str(kept))
         if control.stopped:
             raise Cancelled("Loading was stopped.")
         return model
@@ -378,7 +387,7 @@ def grey_values(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _finish(
-    control: Control, model: Model, crops: Crops, live: Live
+    control: Control, model: Model, crops: Crops, live: Live, plan: CropConfig
 ) -> Generator[Progress, None, Result]:
     """Encode the sites with the model as it is now, and tell what was done."""
     rvae = model.rvae
@@ -392,7 +401,15 @@ def _finish(
     if not rvae.can_resume:
         rvae.release()  # there is nothing to go on with: the device's memory is given back
     text = f"{epochs} in {rvae.history_[-1].seconds:.0f} s on {rvae.device_}"
-    return Result(model, latents, len(crops), text, some_crops(crops, rvae.config.seed))
+    step: dict[str, Any] = {
+        "step": "train",
+        "crops": plan.to_dict(),
+        "model": rvae.config.to_dict(),
+    }
+    step |= {"epochs": done, "device": rvae.device_, "threads": read_preferences().n_threads}
+    step |= {"stopped": True} if rvae.can_resume else {}
+    sample = some_crops(crops, rvae.config.seed)
+    return Result(model, latents, len(crops), text, sample, step)
 
 
 def _encode(
@@ -448,6 +465,7 @@ def show_loaded(workspace: Workspace, model: Model, _outcome: Outcome) -> None:
 def _show_latents(viewer: Any, inputs: Inputs, result: Result) -> int:
     """Join latents to the sites of the layer, or of a new one where it is gone; how many fit."""
     from napari_rvae.layers import add_layers, color_points, points_layer, sites_from_layer
+    from napari_rvae.layers.steps import note_step
     from napari_rvae.tables import join_latents
 
     layer, latents = inputs.layer, result.latents
@@ -462,6 +480,7 @@ def _show_latents(viewer: Any, inputs: Inputs, result: Result) -> int:
                 layer.features = joined
             color_points(layer, "z0")
             record_of(layer)["model"] = result.model.key
+            note_step(layer, **result.step)
         except InputError:  # its features are no sites any more
             pass
         else:
@@ -470,9 +489,10 @@ def _show_latents(viewer: Any, inputs: Inputs, result: Result) -> int:
     made = points_layer(joined, inputs.frames, color_by="z0", name=layer.name)
     (new,) = add_layers(viewer, made)
     # what detection and runs have noted is true of it, too
-    kept = ("image", "config", "quality", "edited", "deleted", "run")
+    kept = ("image", "config", "quality", "edited", "deleted", "run", "saved", "steps")
     record_of(new).update({key: value for key, value in record_of(layer).items() if key in kept})
     record_of(new)["model"] = result.model.key
+    note_step(new, **result.step)
     return int(joined["z0"].notna().sum())
 
 

@@ -54,11 +54,22 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Units and their cards, and what has led to them."""
+    """Units and their cards, and what has led to them.
+
+    Attributes
+    ----------
+    text
+        It in words.
+    units, cards
+        The units and their cards.
+    done
+        It as a step of :mod:`napari_rvae.layers.steps`; empty for units that were opened.
+    """
 
     text: str
     units: Units
     cards: tuple[UnitCard, ...]
+    done: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -118,8 +129,11 @@ def state_of(layer: Any) -> UnitState | None:
 
 
 def keep_units(layer: Any, state: UnitState) -> None:
-    """Remember the units of a layer as long as the layer lives."""
+    """Remember the units of a layer as long as the layer lives, and note how they came about."""
+    from napari_rvae.layers.steps import note_units
+
     _STATES[layer] = state
+    note_units(layer, [step.done for step in (*state.past, state.now) if step.done])
 
 
 def forget_units(layer: Any) -> None:

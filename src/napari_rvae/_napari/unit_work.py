@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import napari_rvae
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.settings import read_preferences
@@ -163,7 +164,8 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
             material = Material(_with_rings(table), rvae, kept, frames_table, config)
             yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
             cards = _cards(material, units, inputs.elements)
-        return UnitState(material, Step("units found", units, cards))
+        noted = {"step": "units", "config": config.to_dict(), "crops": features is not None}
+        return UnitState(material, Step("units found", units, cards, noted))
 
     def then(found: UnitState, outcome: Outcome) -> None:
         if before is not None:
@@ -319,7 +321,7 @@ def _units_of_run(folder: str | None, shown: Units) -> Units | None:
 
 
 def start_edit(
-    workspace: Workspace, layer: Any, edit: Callable[[Units], Units], text: str
+    workspace: Workspace, layer: Any, function: str, arguments: tuple[Any, ...], text: str
 ) -> Job | None:
     """Edit the units of a layer, such as by :func:`napari_rvae.merge_units`, and draw the cards.
 
@@ -329,8 +331,11 @@ def start_edit(
         Where the job runs.
     layer
         Points layer.
-    edit
-        Makes new units of the present ones.
+    function
+        Name of the function that makes new units of the present ones; "" leaves them as they are
+        and draws the cards anew.
+    arguments
+        What it takes beside the units.
     text
         What it does, in words, for undo.
 
@@ -351,12 +356,15 @@ def start_edit(
         from napari_rvae.device import limit_threads
 
         with limit_threads(read_preferences().n_threads):
-            units = edit(present.units)
-            return Step(text, units, _cards(material, units, elements))
+            units = present.units
+            if function:
+                units = getattr(napari_rvae, function)(units, *arguments)
+            done = {"step": "edit", "function": function, "arguments": list(arguments)}
+            return Step(text, units, _cards(material, units, elements), done)
 
     def then(step: Step, _outcome: Outcome) -> None:
         if step.units is present.units:  # only what atoms are called has changed
-            state.now = Step(present.text, present.units, step.cards)
+            state.now = Step(present.text, present.units, step.cards, present.done)
         else:
             state.advance(step)
             _show(workspace, layer, state, color=False)

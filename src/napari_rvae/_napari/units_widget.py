@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QMessageBox, QSlider
@@ -22,9 +22,6 @@ from napari_rvae._napari.unit_state import UnitState, state_of
 from napari_rvae._napari.words import count, listed
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
-
-if TYPE_CHECKING:
-    from napari_rvae.analysis.units import Units
 
 __all__ = ["UnitsWidget"]
 
@@ -170,18 +167,12 @@ class UnitsWidget(SitesStep):
 
     def merge_units(self, units: list[int]) -> Job | None:
         """Make one unit of several, in a thread."""
-
-        def edit(now: Units) -> Units:
-            from napari_rvae import merge_units
-
-            return merge_units(now, units)
-
         if len(units) < 2:
             self.say(TWO, "warning")
             return None
         few = len(units) < 3
         merged = listed(self._names(units)) if few else count(len(units), "unit")
-        return self._edit(edit, f"{merged} merged")
+        return self._edit("merge_units", units, text=f"{merged} merged")
 
     def split_chosen(self) -> Job | None:
         """Split the unit whose card is chosen."""
@@ -193,33 +184,16 @@ class UnitsWidget(SitesStep):
 
     def split_unit(self, unit: int) -> Job | None:
         """Split a unit into the environments that it was merged of, in a thread."""
-
-        def edit(now: Units) -> Units:
-            from napari_rvae import split_unit
-
-            return split_unit(now, unit)
-
-        return self._edit(edit, f"{self._names([unit])[0]} split")
+        return self._edit("split_unit", unit, text=f"{self._names([unit])[0]} split")
 
     def rename(self, unit: int, name: str) -> Job | None:
         """Give a unit another name."""
-
-        def edit(now: Units) -> Units:
-            from napari_rvae import rename_unit
-
-            return rename_unit(now, unit, name)
-
-        return self._edit(edit, f"{self._names([unit])[0]} renamed {name!r}")
+        text = f"{self._names([unit])[0]} renamed {name!r}"
+        return self._edit("rename_unit", unit, name, text=text)
 
     def cut(self, n_units: int) -> Job | None:
         """Move along the tree of mergers until so many units are left, in a thread."""
-
-        def edit(now: Units) -> Units:
-            from napari_rvae import cut_units
-
-            return cut_units(now, n_units)
-
-        return self._edit(edit, f"cut at {count(n_units, 'unit')}")
+        return self._edit("cut_units", n_units, text=f"cut at {count(n_units, 'unit')}")
 
     def undo_edit(self) -> None:
         """Undo the newest edit of the units."""
@@ -266,9 +240,11 @@ class UnitsWidget(SitesStep):
         job: Job | None = self.attempt(begin)
         return job
 
-    def _edit(self, edit: Callable[[Units], Units], text: str) -> Job | None:
+    def _edit(self, function: str, *arguments: Any, text: str) -> Job | None:
         return self._begin(
-            lambda: unit_work.start_edit(self.workspace, self.sites.layer(), edit, text)
+            lambda: unit_work.start_edit(
+                self.workspace, self.sites.layer(), function, arguments, text
+            )
         )
 
     def _names(self, units: list[int]) -> list[str]:
@@ -352,7 +328,7 @@ class UnitsWidget(SitesStep):
             parse_elements(text)
             layer.metadata.setdefault(METADATA_KEY, {"kind": "sites"})["elements"] = text
             if state_of(layer) is not None:
-                self._edit(lambda units: units, "atoms named")
+                self._edit("", text="atoms named")
 
         self.attempt(take)
 

@@ -53,6 +53,8 @@ class Model:
         Grey values (Y, X) of its manifold over z0 and z1; None where nobody has drawn it.
     checks
         What the self-checks found after its training; None where nobody has made them.
+    folder
+        Where it was loaded from or saved to, "" where it never was.
     key
         Tells this model, as it is now, from all others: layers note which one made their latents.
     """
@@ -62,6 +64,7 @@ class Model:
     name: str
     picture: NDArray[np.uint8] | None = None
     checks: ModelChecks | None = None
+    folder: str = ""
     key: str = field(default_factory=lambda: uuid4().hex)
 
 

@@ -34,7 +34,7 @@ def export_table(
     frames: Any = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a sites table for other programs: a spreadsheet, R, MATLAB.
+    """Write a sites table for other programs: a spreadsheet, R, MATLAB; CSV, or Parquet.
 
     The file is for reading elsewhere; what is to be opened again here, :func:`save_run` saves.
 
@@ -43,7 +43,8 @@ def export_table(
     sites
         Sites table with any further columns.
     path
-        The CSV file to write; its folder must be there.
+        The file to write, .parquet for Parquet (which needs pyarrow) and CSV for any other
+        suffix; its folder must be there.
     frames
         Frames that the sites lie on: they know the size of a pixel and the times.
     overwrite
@@ -52,7 +53,7 @@ def export_table(
     Returns
     -------
     Path
-        The file: UTF-8, a comma between columns, one line a row, nothing where a value is
+        The file. CSV is UTF-8, a comma between columns, one line a row, nothing where a value is
         missing. Beside the columns of the table it holds ``time_s`` (s, where the frames know
         the times), ``y_nm``, ``x_nm`` and likewise for standard deviations and shifts (nm, where
         the frames have a unit of length), and every angle in degrees (``angle_deg``, ...); they
@@ -85,14 +86,28 @@ def export_table(
     if os.path.lexists(path) and not overwrite:
         raise InputError(f"{path} is already there: give another name, or overwrite=True.")
     table = _with_units(validate_sites(sites), None if frames is None else as_frames(frames))
-    text = table.to_csv(index=False, na_rep="", lineterminator="\n")
+    content = _parquet(table) if path.suffix.lower() == ".parquet" else _csv(table)
     try:
-        # a name that no encoding holds, such as that of a file, must not stop the export
-        return write_atomic(path, text.encode("utf-8", "backslashreplace"))
+        return write_atomic(path, content)
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror or error}): give another name or folder."
         ) from error
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    text = table.to_csv(index=False, na_rep="", lineterminator="\n")
+    # a name that no encoding holds, such as that of a file, must not stop the export
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    try:
+        return table.to_parquet(index=False)
+    except ImportError:
+        raise InputError(
+            "Parquet needs pyarrow, which is not installed: pip install pyarrow, or write CSV."
+        ) from None
 
 
 def _with_units(sites: pd.DataFrame, frames: Frames | None) -> pd.DataFrame:

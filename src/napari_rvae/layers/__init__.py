@@ -9,6 +9,8 @@ from napari_rvae.layers.colours import LegendEntry, legend, legend_of
 from napari_rvae.layers.dense import latent_image_layers
 from napari_rvae.layers.directions import vectors_layer
 from napari_rvae.layers.edits import settle_edits, settle_layer
+from napari_rvae.layers.figures import frame_figure, save_frame_figure, save_movie
+from napari_rvae.layers.hiding import hidden_categories, hide_categories
 from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
 from napari_rvae.layers.maps import map_layer
 from napari_rvae.layers.pathways import show_pathways
@@ -18,6 +20,7 @@ from napari_rvae.layers.read import frames_from_layer, region_from_layer, sites_
 from napari_rvae.layers.recolour import color_points
 from napari_rvae.layers.renew import renew_sites
 from napari_rvae.layers.runs import run_layers
+from napari_rvae.layers.script import analysis_script
 from napari_rvae.layers.selection import name_selection, select_points, selected_sites
 from napari_rvae.layers.sites import points_layer
 from napari_rvae.layers.styles import ImageStyle, MapStyle, PointStyle, TrackStyle, VectorStyle
@@ -34,11 +37,15 @@ __all__ = [
     "TrackStyle",
     "VectorStyle",
     "add_layers",
+    "analysis_script",
     "color_points",
     "colour_bar",
     "density_colours",
+    "frame_figure",
     "frames_from_layer",
     "frames_from_layers",
+    "hidden_categories",
+    "hide_categories",
     "image_layer",
     "latent_image_layers",
     "legend",
@@ -52,6 +59,8 @@ __all__ = [
     "renew_sites",
     "rescale_layer",
     "run_layers",
+    "save_frame_figure",
+    "save_movie",
     "select_points",
     "selected_sites",
     "settle_edits",

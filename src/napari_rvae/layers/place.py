@@ -16,6 +16,10 @@
 ``edited``, ``deleted``        sites: whether a hand was at work, and the places (frame, y, x) of
                                the sites that it deleted
 ``renewed``                    sites: frames that were looked at again, and with which options
+``steps``                      sites: what was done, see :mod:`napari_rvae.layers.steps`
+``hidden``                     sites: categories that are switched off in the legend
+``simulation``                 images: the function and options of a simulated movie
+``saved``                      sites: the folder of the run that they were last saved in
 ``run``                        the folder of the run that a layer was made from
 =============================  ============================================================
 """

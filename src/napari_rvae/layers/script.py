@@ -1,0 +1,308 @@
+"""Layers -> a Python script that does the same analysis again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+import napari_rvae
+from napari_rvae import config, tables
+from napari_rvae.errors import InputError
+from napari_rvae.layers.place import record_of
+from napari_rvae.layers.read import frames_from_layer, sites_from_layer
+from napari_rvae.layers.steps import steps_of
+
+if TYPE_CHECKING:
+    from napari_rvae.frames import Frames
+
+__all__ = ["analysis_script"]
+
+#: Functions that a sample movie can come from.
+_SIMULATIONS = ("simulate_graphene", "simulate_perovskite", "simulate_hopping", "simulate_walls")
+
+#: Functions that change units.
+_EDITS = ("merge_units", "split_unit", "rename_unit", "cut_units")
+
+#: Columns of words that are no classes of the user's.
+_OUR_WORDS = frozenset({"source", "kind", "species", "wall_type", "state_name"})
+
+#: Columns of units that the layers carry.
+_UNIT_COLUMNS = ("unit", "unit_probability", "environment", "environment_probability")
+
+_LONGEST = 100
+
+_HEAD = '''"""Analysis of {name!r}, as it was done in napari with napari-rvae {version}.
+
+    python analysis.py [TABLE.csv]            writes the table of the sites
+    python analysis.py [TABLE.csv] --view     shows them in napari, too
+"""
+
+import sys
+from dataclasses import replace
+
+import napari_rvae as rvae
+from napari_rvae.device import limit_threads
+'''
+
+
+def analysis_script(layer: Any, image: Any = None, *, movie: str | None = None) -> str:
+    """Write a Python script that does the analysis of a layer of sites again.
+
+    The script reads the movie, does every step with the options that it was done with, and writes
+    the table of the sites, as :func:`~napari_rvae.export_table` does. It needs no napari. On the
+    same machine it gives the same table; on another one, numbers can differ in their last digits.
+
+    Parameters
+    ----------
+    layer
+        Points layer of sites: its metadata say what was done.
+    image
+        Image layer that they lie on, which knows its file; None where `movie` is enough.
+    movie
+        Path of the movie, for an image that was not opened from a file.
+
+    Returns
+    -------
+    str
+        The script, ready to be saved or pasted.
+
+    Raises
+    ------
+    InputError
+        If it is no layer of sites, or a step cannot be done again from what is known: sites that
+        a hand has set, and models that were loaded, must have been saved first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari.components import ViewerModel
+    >>> from napari_rvae import add_layers, analysis_script, points_layer
+    >>> from napari_rvae.layers.steps import note_step
+    >>> from napari_rvae.tables import make_sites
+    >>> (layer,) = add_layers(ViewerModel(), points_layer(make_sites(frame=0, y=[1.0], x=[2.0])))
+    >>> note_step(layer, "detect", config={"min_snr": 6.0})
+    >>> script = analysis_script(layer, movie="movie.tif")
+    >>> print(script[script.index("sites = ") :].splitlines()[0])
+    sites = rvae.detect_atoms(frames, rvae.DetectConfig(min_snr=6.0))
+    """
+    sites = sites_from_layer(layer, image)
+    steps = steps_of(layer)
+    name = "the movie" if image is None else frames_from_layer(image).name or image.name
+    threads = next((step["threads"] for step in steps if "threads" in step), None)
+    parts = [_HEAD.format(name=name, version=napari_rvae.__version__).rstrip()]
+    body = [
+        *_movie_lines(image, movie),
+        *_sites_lines(layer, sites, steps),
+        *_model_lines(steps),
+        *_units_lines(steps, many=len(sites["frame"].unique()) > 1),
+        *_class_lines(sites),
+        "return frames, sites",
+    ]
+    parts += ["", "", "def analyse():"]
+    parts += [f"    {line}" if line else "" for line in body]
+    return "\n".join([*parts, "", "", *_end_lines(layer, name, threads), ""])
+
+
+# ---------------------------------------------------------------------- the movie
+def _movie_lines(image: Any, movie: str | None) -> Iterator[str]:
+    """Read the movie, and give it the scale that the layer has."""
+    if movie is None and image is None:
+        raise InputError("There is no image: choose the movie that the sites lie on.")
+    made = {} if image is None else record_of(image).get("simulation", {})
+    path = movie
+    if path is None and not made:
+        path = getattr(getattr(image, "source", None), "path", None)
+    yield "# The movie."
+    if made.get("function") in _SIMULATIONS:
+        options = ", ".join(f"{key}={value!r}" for key, value in made["options"].items())
+        yield f"frames = rvae.{made['function']}({options}).frames"
+    elif path is not None:
+        yield f"frames = rvae.read_frames({str(path)!r})"
+    else:
+        yield 'frames = rvae.read_frames("PATH OF THE MOVIE")  # it was not opened from a file'
+    if image is not None:
+        yield from _scale_lines(frames_from_layer(image))
+    yield ""
+
+
+def _scale_lines(frames: Frames) -> Iterator[str]:
+    scale = tuple(float(step) for step in frames.scale)
+    yield "frames = replace("
+    yield f"    frames, name={frames.name!r}, scale={scale!r}, units={tuple(frames.units)!r}"
+    yield ")"
+
+
+# ---------------------------------------------------------------------- the sites
+def _sites_lines(layer: Any, sites: pd.DataFrame, steps: list[dict[str, Any]]) -> Iterator[str]:
+    """Find the sites again; where a hand was at work, take them from where they were saved."""
+    record = record_of(layer)
+    first = steps[0] if steps else {}
+    again = first.get("step") in ("detect", "grid") and "region" not in first
+    by_hand = any(record.get(key) for key in ("edited", "deleted", "renewed"))
+    if again and not by_hand:
+        yield "# The sites."
+        if first["step"] == "detect":
+            options = _call("DetectConfig", first["config"])
+            yield f"sites = rvae.detect_atoms(frames{f', {options}' if options else ''})"
+        else:
+            yield f"sites = rvae.sample_grid(frames, step={first['spacing']!r})"
+        yield ""
+        return
+    folder = record.get("saved", record.get("run"))
+    _check_saved(folder, sites)
+    yield "# The sites: a hand or a region had a part in them, so they are those that were saved."
+    yield f"sites = rvae.load_run({str(folder)!r}).sites"
+    if any(step["step"] in ("train", "apply") for step in steps):
+        latents = tables.latent_names(sites)
+        later = {*latents, *(f"{name}_sd" for name in latents), *tables.LATENT_COLUMNS}
+        kept = [str(name) for name in sites if name not in later | {*_UNIT_COLUMNS}]
+        yield f"sites = sites[{kept!r}]"
+    yield ""
+
+
+def _check_saved(folder: str | None, sites: pd.DataFrame) -> None:
+    """Check that the sites of a run are the present ones."""
+    if folder is None:
+        raise InputError(
+            "A hand or a region had a part in these sites: save the run first (Save run… on "
+            "Latents), and the script begins with the saved sites."
+        )
+    from napari_rvae.runs import load_run
+
+    saved = load_run(folder).sites
+    place = ["site_id", "frame", "y", "x"]
+    now = sites[place].sort_values("site_id").to_numpy(float)
+    then = np.empty((0, 4)) if saved is None else saved[place].sort_values("site_id").to_numpy()
+    if now.shape != then.shape or not np.allclose(now, then, atol=1e-3):
+        raise InputError(
+            f"The sites have changed since they were saved in {folder}: save the run again."
+        )
+
+
+# ---------------------------------------------------------------------- latents
+def _model_lines(steps: list[dict[str, Any]]) -> Iterator[str]:
+    """Train again, or take the model that was loaded, and encode the sites."""
+    made = [step for step in steps if step["step"] in ("train", "apply")]
+    if not made:
+        return
+    step = made[-1]
+    if step["step"] == "apply":
+        yield from _apply_lines(step)
+        return
+    yield "# The model, and what it says of the sites."
+    options = _call("CropConfig", step["crops"])
+    yield f"crops = rvae.extract_crops(frames, sites{f', {options}' if options else ''})"
+    options = _call("RVAEConfig", step["model"]) or "rvae.RVAEConfig()"
+    yield f"model = rvae.RVAE({options}, device={step.get('device', 'auto')!r})"
+    if step.get("stopped"):
+        yield "# It was stopped by hand: a stop inside an epoch cannot be repeated exactly."
+        yield "for progress in model.iter_fit(crops):"
+        yield f"    if progress.epoch >= {step['epochs']}:"
+        yield "        break"
+    else:
+        yield "model.fit(crops)"
+    yield "sites = rvae.join_latents(sites, model.transform(crops))"
+    yield ""
+
+
+def _apply_lines(step: dict[str, Any]) -> Iterator[str]:
+    if not step.get("model"):
+        raise InputError("The model was trained on other sites: save it first (Save model…).")
+    yield "# A model from elsewhere, and what it says of the sites."
+    yield f"model = rvae.RVAE.load({step['model']!r})"
+    window = step.get("window")
+    plan = "model.crop_config" if window is None else f"replace(model.crop_config, {window=})"
+    yield f"crops = rvae.extract_crops(frames, sites, {plan})"
+    yield "sites = rvae.join_latents(sites, model.transform(crops))"
+    yield ""
+
+
+# ---------------------------------------------------------------------- units and classes
+def _units_lines(steps: list[dict[str, Any]], *, many: bool) -> Iterator[str]:
+    """Find the units again, and change them as they were changed."""
+    made = [step for step in steps if step["step"] in ("units", "edit")]
+    if not made:
+        return
+    yield "# The units: a unit must recur on several places of the lattice."
+    linked = '"lattice_track_id" not in sites'
+    yield f"linked = rvae.link_sites(sites) if {linked} else sites" if many else "linked = sites"
+    if any(step.get("crops") for step in made):
+        yield "crops = rvae.extract_crops(frames, linked, model.crop_config)"
+    like = ""
+    for step in made:
+        if step["step"] == "units":
+            options = _call("UnitConfig", step["config"]) or "rvae.UnitConfig()"
+            seen = "features=model.invariants(crops), model=model" if step.get("crops") else ""
+            extra = ", ".join(part for part in (options, seen, like) if part)
+            yield f"units = rvae.find_units(linked, {extra})"
+        elif step.get("function") in _EDITS:
+            arguments = ", ".join(repr(value) for value in step["arguments"])
+            yield f"units = rvae.{step['function']}(units, {arguments})"
+        like = "like=units"
+    yield f"kept = [name for name in {_UNIT_COLUMNS!r} if name in units.table]"
+    yield 'sites = rvae.join_latents(sites, units.table[["site_id", *kept]])'
+    yield ""
+
+
+def _class_lines(sites: pd.DataFrame) -> Iterator[str]:
+    """Give the sites the classes that a hand has given them."""
+    for column in sites.columns:
+        kind = sites[column].dtype.kind
+        if column in _OUR_WORDS or kind in "fiub":
+            continue
+        words = sites[column].fillna("").astype("str")
+        for number, name in enumerate(sorted(set(words) - {""})):
+            if number == 0:
+                yield f"# Classes that were given by hand: {column}."
+            ids = sites.loc[words == name, "site_id"].tolist()
+            yield "sites = rvae.label_sites("
+            yield f"    sites, {_folded(ids)}, {name!r}, column={str(column)!r}"
+            yield ")"
+
+
+def _folded(ids: list[int]) -> str:
+    """Numbers as a list, over several lines where they are many."""
+    text = repr(ids)
+    if len(text) < _LONGEST - 20:
+        return text
+    rows = [ids[start : start + 14] for start in range(0, len(ids), 14)]
+    lines = [f"        {', '.join(str(number) for number in row)}," for row in rows]
+    return "\n".join(["[", *lines, "    ]"])
+
+
+# ---------------------------------------------------------------------- the rest
+def _call(name: str, values: dict[str, Any]) -> str:
+    """Options as a call that names those which are not usual; "" for none."""
+    kind = getattr(config, name)
+    made, usual = kind.from_dict(values), kind()
+    names = [item.name for item in dataclasses.fields(made)]
+    own = [key for key in names if getattr(made, key) != getattr(usual, key)]
+    if not own:
+        return ""
+    return f"rvae.{name}({', '.join(f'{key}={getattr(made, key)!r}' for key in own)})"
+
+
+def _end_lines(layer: Any, name: str, threads: int | None) -> Iterator[str]:
+    """Run it, write the table, and show it where that is asked for."""
+    record = record_of(layer)
+    shown = {"color_by": record.get("column"), "symmetry": record.get("symmetry")}
+    look = ", ".join(f"{key}={value!r}" for key, value in shown.items() if value)
+    stem = "".join(char if char.isalnum() else "-" for char in name) or "sites"
+    yield 'if __name__ == "__main__":'
+    yield '    files = [word for word in sys.argv[1:] if not word.startswith("-")]'
+    yield f"    with limit_threads({threads!r}):"
+    yield "        frames, sites = analyse()"
+    yield f"    path = files[0] if files else {json.dumps(f'{stem}-sites.csv')}"
+    yield "    rvae.export_table(sites, path, frames=frames, overwrite=True)"
+    yield '    if "--view" in sys.argv:'
+    yield "        import napari"
+    yield ""
+    yield "        viewer = napari.Viewer()"
+    points = f"rvae.points_layer(sites, frames{f', {look}' if look else ''})"
+    yield f"        rvae.add_layers(viewer, rvae.image_layer(frames), {points})"
+    yield "        napari.run()"

@@ -1,0 +1,126 @@
+"""The script of an analysis: it does the same again, and says what it cannot do."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from napari.components import ViewerModel
+
+import napari_rvae as rvae
+from napari_rvae.errors import InputError
+from napari_rvae.layers import METADATA_KEY
+from napari_rvae.layers.steps import note_step, note_units, steps_of
+from napari_rvae.tables import make_sites
+
+
+@pytest.fixture
+def layer():
+    sites = make_sites(frame=[0, 0, 1], y=[5.0, 9.0, 5.0], x=[5.0, 9.0, 5.0])
+    (layer,) = rvae.add_layers(ViewerModel(), rvae.points_layer(sites))
+    return layer
+
+
+def test_steps_that_rest_on_nothing_later_are_replaced(layer):
+    note_step(layer, "detect", config={})
+    note_step(layer, "train", epochs=3)
+    note_step(layer, "train", epochs=5, device=None)
+    note_units(layer, [{"step": "units", "config": {}}])
+    note_units(layer, [{"step": "units", "config": {"n_units": 3}}])
+    assert [step["step"] for step in steps_of(layer)] == ["detect", "train", "units"]
+    assert steps_of(layer)[1] == {"step": "train", "epochs": 5}
+
+
+def test_every_option_that_is_not_usual_is_named(layer):
+    note_step(layer, "detect", config={"min_snr": 6.0})
+    note_step(layer, "train", crops={"window_nd": 4.5}, model={"epochs": 3}, epochs=3, device="cpu")
+    note_units(
+        layer,
+        [
+            {"step": "units", "config": {}, "crops": True},
+            {"step": "edit", "function": "rename_unit", "arguments": [0, "it's"]},
+        ],
+    )
+    script = rvae.analysis_script(layer, movie="a movie.tif")
+    compile(script, "script", "exec")
+    for part in (
+        "rvae.read_frames('a movie.tif')",
+        "rvae.DetectConfig(min_snr=6.0)",
+        "rvae.CropConfig(window_nd=4.5)",
+        "rvae.RVAEConfig(epochs=3), device='cpu'",
+        """rvae.rename_unit(units, 0, "it's")""",
+    ):
+        assert part in script
+
+
+@pytest.mark.parametrize("key", ["edited", "deleted", "renewed"])
+def test_the_work_of_a_hand_must_have_been_saved(layer, key, tmp_path):
+    note_step(layer, "detect", config={})
+    layer.metadata[METADATA_KEY][key] = [[0, 1.0, 1.0]]
+    with pytest.raises(InputError, match="save the run first"):
+        rvae.analysis_script(layer, movie="movie.tif")
+    folder = rvae.save_run(tmp_path / "run", sites=rvae.sites_from_layer(layer))
+    layer.metadata[METADATA_KEY]["saved"] = str(folder)
+    assert "load_run" in rvae.analysis_script(layer, movie="movie.tif")
+    layer.features = layer.features.assign(y=layer.features["y"] + 1)
+    layer.data = layer.features[["frame", "y", "x"]].to_numpy()
+    with pytest.raises(InputError, match="have changed since"):
+        rvae.analysis_script(layer, movie="movie.tif")
+
+
+def test_a_model_from_nowhere_is_said(layer):
+    note_step(layer, "detect", config={})
+    note_step(layer, "apply", model="")
+    with pytest.raises(InputError, match="save it first"):
+        rvae.analysis_script(layer, movie="movie.tif")
+    note_step(layer, "apply", model="/a/model", window=12.0)
+    script = rvae.analysis_script(layer, movie="movie.tif")
+    assert "rvae.RVAE.load('/a/model')" in script
+    assert "window=12.0" in script
+
+
+def test_no_movie_is_said(layer):
+    note_step(layer, "detect", config={})
+    with pytest.raises(InputError, match="no image"):
+        rvae.analysis_script(layer)
+
+
+def test_classes_given_by_hand_are_given_again(layer):
+    note_step(layer, "detect", config={})
+    rvae.name_selection(layer, "rim", site_id=[0, 2])
+    script = rvae.analysis_script(layer, movie="movie.tif")
+    assert "sites, [0, 2], 'rim', column='class'" in script
+
+
+def test_in_a_new_process_it_gives_the_same_table(tmp_path):
+    movie = rvae.simulate_graphene(n_frames=1, size=128, seed=3).frames
+    np.save(tmp_path / "movie.npy", movie.data)
+    config = rvae.DetectConfig(min_snr=6.0)
+    viewer = ViewerModel()
+    frames = rvae.Frames(
+        movie.data,
+        scale=movie.scale[-2:] if movie.data.ndim == 2 else movie.scale,
+        units=movie.units[-2:] if movie.data.ndim == 2 else movie.units,
+        name="m",
+    )
+    found = rvae.detect_atoms(frames, config)
+    image, layer = rvae.add_layers(
+        viewer, rvae.image_layer(frames), rvae.points_layer(found, frames)
+    )
+    note_step(layer, "detect", config=config.to_dict(), threads=1)
+    rvae.name_selection(layer, "a few", site_id=found["site_id"].tolist()[:30])
+    script = tmp_path / "analysis.py"
+    script.write_text(rvae.analysis_script(layer, image, movie=str(tmp_path / "movie.npy")))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "again.csv")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    rvae.export_table(rvae.sites_from_layer(layer), tmp_path / "now.csv", frames=frames)
+    again, now = (pd.read_csv(tmp_path / name) for name in ("again.csv", "now.csv"))
+    pd.testing.assert_frame_equal(again, now[again.columns], rtol=1e-6)
+    assert set(now) == set(again)
