@@ -52,12 +52,15 @@ from .config import (
     SpeciesConfig,
     TrackConfig,
     UnitConfig,
+    WallConfig,
 )
 from .crops import Crops, concat_crops, extract_crops
 from .detect import (
     classify_atoms,
     detect_atoms,
+    detect_walls,
     estimate_detection_time,
+    find_junctions,
     iter_detect_atoms,
     measured_config,
     sample_grid,
@@ -69,6 +72,7 @@ from .errors import (
     NapariRvaeError,
     NoLatticeWarning,
     NotFittedError,
+    NoWallsWarning,
     ReadError,
 )
 from .frames import Frames, as_frames, set_scale
@@ -100,6 +104,7 @@ from .layers import (
     tracks_layer,
     units_from_layer,
     vectors_layer,
+    walls_layer,
 )
 from .preprocess import (
     LatticeDistortion,
@@ -160,6 +165,7 @@ __all__ = [
     "ModelFileError",
     "NapariRvaeError",
     "NoLatticeWarning",
+    "NoWallsWarning",
     "NotFittedError",
     "PathwayConfig",
     "Pathways",
@@ -176,6 +182,7 @@ __all__ = [
     "UnitConfig",
     "UnitModel",
     "Units",
+    "WallConfig",
     "WindowComparison",
     "add_layers",
     "analyse_frames",
@@ -195,11 +202,13 @@ __all__ = [
     "describe_sites",
     "destripe",
     "detect_atoms",
+    "detect_walls",
     "estimate_detection_time",
     "export_table",
     "extract_crops",
     "film_strip",
     "find_fragments",
+    "find_junctions",
     "find_pathways",
     "find_units",
     "fold_angle",
@@ -267,4 +276,5 @@ __all__ = [
     "units_from_layer",
     "vectors_layer",
     "view_sites",
+    "walls_layer",
 ]

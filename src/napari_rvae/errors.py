@@ -8,6 +8,7 @@ __all__ = [
     "ModelFileError",
     "NapariRvaeError",
     "NoLatticeWarning",
+    "NoWallsWarning",
     "NotFittedError",
     "ReadError",
 ]
@@ -39,3 +40,7 @@ class Cancelled(NapariRvaeError):
 
 class NoLatticeWarning(UserWarning):
     """No crystal lattice was seen; what was found is returned all the same."""
+
+
+class NoWallsWarning(UserWarning):
+    """No 180-degree domain wall was seen; the table has all columns all the same."""

@@ -26,6 +26,7 @@ __all__ = [
     "SITE_COLUMNS",
     "SITE_KINDS",
     "SPECIES_COLUMNS",
+    "WALL_COLUMNS",
     "bond_distance",
     "concat_sites",
     "distance_spread",
@@ -73,6 +74,18 @@ LATENT_COLUMNS = (
 
 #: Columns that the classification of atoms adds, with their types.
 SPECIES_COLUMNS = {"sublattice": "int64", "species": "str", "species_probability": "float64"}
+
+#: Columns that domain walls add, with their types; NaN, "" and -1 for other sites.
+WALL_COLUMNS = {
+    "normal_angle": "float64",
+    "normal_period": "float64",
+    "strength": "float64",
+    "confidence": "float64",
+    "wall_type": "str",
+    "curvature": "float64",
+    "wall_id": "int64",
+    "wall_position": "float64",
+}
 
 #: Species of an atom that stands inside a crystal, but on no place of its lattice.
 OFF_LATTICE = "off lattice"
@@ -186,7 +199,8 @@ def validate_sites(table: Any, *, need: Iterable[str] = ()) -> pd.DataFrame:
     for name in ("site_id", "frame"):
         if sites[name].dtype.kind not in "iu":
             raise InputError(f"Column {name!r} is of type {sites[name].dtype}: give whole numbers.")
-    for name in ("y", "x"):
+    numbers = [name for name, kind in WALL_COLUMNS.items() if kind != "str" and name in sites]
+    for name in ("y", "x", *numbers):
         if sites[name].dtype.kind not in "fiu":
             raise InputError(f"Column {name!r} is of type {sites[name].dtype}: give numbers.")
     if sites["site_id"].duplicated().any():

@@ -11,6 +11,7 @@ from napari_rvae.config.pathways import PathwayConfig, TrackConfig
 from napari_rvae.config.rvae import RVAEConfig
 from napari_rvae.config.sites import DetectConfig, SpeciesConfig
 from napari_rvae.config.units import UnitConfig
+from napari_rvae.config.walls import WallConfig
 
 __all__ = [
     "Config",
@@ -21,5 +22,6 @@ __all__ = [
     "SpeciesConfig",
     "TrackConfig",
     "UnitConfig",
+    "WallConfig",
     "option",
 ]

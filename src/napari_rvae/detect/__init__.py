@@ -1,4 +1,4 @@
-"""Where the sites are found: atoms, and plain grids."""
+"""Where the sites are found: atoms, domain walls, and plain grids."""
 
 from napari_rvae.detect.atoms import (
     detect_atoms,
@@ -8,11 +8,14 @@ from napari_rvae.detect.atoms import (
 )
 from napari_rvae.detect.classify import classify_atoms
 from napari_rvae.detect.grid import sample_grid
+from napari_rvae.detect.walls import detect_walls, find_junctions
 
 __all__ = [
     "classify_atoms",
     "detect_atoms",
+    "detect_walls",
     "estimate_detection_time",
+    "find_junctions",
     "iter_detect_atoms",
     "measured_config",
     "sample_grid",

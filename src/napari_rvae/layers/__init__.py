@@ -23,9 +23,17 @@ from napari_rvae.layers.runs import run_layers
 from napari_rvae.layers.script import analysis_script
 from napari_rvae.layers.selection import name_selection, select_points, selected_sites
 from napari_rvae.layers.sites import points_layer
-from napari_rvae.layers.styles import ImageStyle, MapStyle, PointStyle, TrackStyle, VectorStyle
+from napari_rvae.layers.styles import (
+    ImageStyle,
+    MapStyle,
+    PointStyle,
+    TrackStyle,
+    VectorStyle,
+    WallStyle,
+)
 from napari_rvae.layers.tracks import tracks_layer
 from napari_rvae.layers.units import show_units, units_from_layer
+from napari_rvae.layers.walls import walls_layer
 
 __all__ = [
     "METADATA_KEY",
@@ -36,6 +44,7 @@ __all__ = [
     "PointStyle",
     "TrackStyle",
     "VectorStyle",
+    "WallStyle",
     "add_layers",
     "analysis_script",
     "color_points",
@@ -71,4 +80,5 @@ __all__ = [
     "tracks_layer",
     "units_from_layer",
     "vectors_layer",
+    "walls_layer",
 ]

@@ -15,6 +15,7 @@ __all__ = [
     "PointStyle",
     "TrackStyle",
     "VectorStyle",
+    "WallStyle",
 ]
 
 #: A colormap: the name of one of matplotlib's, or colours at equal steps round a circle.
@@ -48,6 +49,15 @@ class VectorStyle:
     width: float = 0.09
     colormap: Colours = CYCLIC_COLOURS
     faintest: float = 0.35
+
+
+@dataclass(frozen=True)
+class WallStyle:
+    """How domain walls are drawn; the width in pixels of the frame."""
+
+    polar: str = "#009e73"
+    ferroelastic: str = "#cc79a7"
+    width: float = 1.0
 
 
 @dataclass(frozen=True)

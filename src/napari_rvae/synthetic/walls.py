@@ -77,7 +77,8 @@ def simulate_walls(
         - ``normal_period``: 2 pi for such a polar normal, pi for the axis of a ferroelastic wall;
         - ``curvature``: 1/px, positive where the centre of the bend lies where the normal points
           to;
-        - ``wall_id``: number of the connected wall in its frame.
+        - ``wall_id``: number of the connected wall in its frame, ``wall_position`` the pixels along
+          it.
 
         ``fields``: "polarization" (T, Y, X) from -1 to 1; "response", its vertical response in
         amplitudes of a domain; "walls" (T, Y, X), 1 within a pixel of a 180-degree wall, 2 of a
@@ -273,6 +274,9 @@ def _columns(
         "wall_type": np.full(len(points), wall_type, dtype="<U12"),
         "curvature": bend,
         "wall_id": np.full(len(points), number, dtype=np.int64),
+        "wall_position": np.concatenate(
+            [np.zeros(min(len(points), 1)), np.cumsum(np.hypot(*np.diff(points, axis=0).T))]
+        ),
     }
 
 

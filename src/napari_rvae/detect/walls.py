@@ -1,0 +1,355 @@
+"""Domain walls: sites along them in every frame, and the junctions where they meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from napari_rvae.config import WallConfig
+from napari_rvae.detect.ferroelastic import trace_kinks, trace_steps
+from napari_rvae.detect.polar_walls import Wall, measured_scan, trace_polar_walls
+from napari_rvae.errors import Cancelled, InputError, NoWallsWarning
+from napari_rvae.frames import Frames, as_frames, as_region
+from napari_rvae.preprocess import level_height, signed_response
+from napari_rvae.preprocess.channels import scan_channels
+from napari_rvae.preprocess.levelling import lost_rows, mend_rows
+from napari_rvae.tables import fold_angle, group_rows, make_sites, validate_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["detect_walls", "find_junctions"]
+
+#: Walls that meet differ by this angle at least; parallel ones pass each other.
+_MEETING = math.radians(20)
+_FERROELASTIC = "ferroelastic"
+
+
+def detect_walls(
+    frames: Any,
+    config: WallConfig | None = None,
+    *,
+    channels: Sequence[str | int] | None = None,
+    region: Any = None,
+    progress: Callable[[int, int], bool | None] | None = None,
+    source: str = "",
+    **overrides: Any,
+) -> pd.DataFrame:
+    """Find the domain walls in every scan of a force microscope, and put sites along them.
+
+    180-degree walls are where the signed response (:func:`signed_response`) is zero between
+    pixels, smoothed as the noise asks for, with enough response of either sign on its two sides.
+    Ferroelastic walls are where the level of the response steps, or the height has a kink, without
+    a change of sign; beside a 180-degree wall the level is what is left when its known profile is
+    divided out.
+
+    Parameters
+    ----------
+    frames
+        Frames or array-like (T, C, Y, X) with amplitude and phase, or with the channel "response"
+        that :func:`signed_response` gives. A bare array of two channels is amplitude, then phase.
+    config
+        Options; the defaults when left out.
+    channels
+        Names or numbers of amplitude, phase and, for kinks, topography; None: by their names.
+    region
+        Bool (Y, X) or (T, Y, X), True where sites may lie.
+    progress
+        Called with (frames done, frames in all); returning False cancels.
+    source
+        Name of the movie in the table; the frames' own name when empty.
+    **overrides
+        Single options, such as ``spacing=2``.
+
+    Returns
+    -------
+    DataFrame
+        Sites table of kind "wall" with
+
+        - ``normal_angle``: direction of the normal in radians, (dy, dx) = (-sin a, cos a): from -
+          to + across a 180-degree wall, else an axis in (-pi/2, pi/2];
+        - ``normal_period``: 2 pi for such a polar normal, pi for an axis;
+        - ``strength``: of a 180-degree wall the response on its weaker side, of a ferroelastic one
+          the step, in the unit of the amplitude, or the change of the slope at a kink;
+        - ``confidence``: 0 to 1, by the noise;
+        - ``wall_type``: "180" or "ferroelastic";
+        - ``curvature``: 1/px, positive where the centre of the bend lies where the normal points;
+        - ``wall_id``: number of the connected wall in its frame;
+        - ``wall_position``: pixels along that wall.
+
+        ``attrs["domains"]`` has the number of domains of each frame.
+
+    Raises
+    ------
+    InputError
+        If amplitude or phase is missing or constant, or options are not usable.
+    Cancelled
+        If `progress` returned False.
+
+    Warns
+    -----
+    NoWallsWarning
+        If no frame has a 180-degree wall; ferroelastic ones are returned all the same.
+
+    Examples
+    --------
+    >>> from napari_rvae import detect_walls, simulate_walls
+    >>> walls = detect_walls(simulate_walls(n_frames=1, size=96, seed=1).frames)
+    >>> sorted(walls["wall_type"].unique())
+    ['180', 'ferroelastic']
+    """
+    movie = as_frames(frames)
+    config = dataclasses.replace(config or WallConfig(), **overrides)
+    allowed = as_region(region, movie)
+    response, heights = _inputs(movie, channels, config)
+    domains = response.table["domains"].to_numpy() if "domains" in response.table else None
+    parts: list[dict[str, NDArray[Any]]] = []
+    for t in range(response.n_frames):
+        two = domains is None or domains[t] != 1
+        walls = _walls_of(response.frame(t, "response"), heights, t, config, polar=two)
+        here = allowed[t] if allowed is not None and allowed.ndim == 3 else allowed
+        parts.append(_columns(walls, t, response.frame_shape, here))
+        if progress is not None and progress(t + 1, response.n_frames) is False:
+            raise Cancelled(f"Detection was stopped after {t + 1} of {response.n_frames} frames.")
+    columns: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
+    sites = make_sites(kind="wall", source=source or movie.name, **columns)
+    sites = sites.astype({"wall_type": "str"})
+    if domains is not None:
+        sites.attrs["domains"] = domains.tolist()
+    if not (sites["wall_type"] == "180").any():
+        _warn(domains)
+    return sites
+
+
+def _inputs(
+    movie: Frames, channels: Sequence[str | int] | None, config: WallConfig
+) -> tuple[Frames, Callable[[int], Array | None]]:
+    """The signed response, and what reads the levelled height of a frame, if it is needed."""
+    if channels is None and "response" in movie.channels:
+        response = movie
+    else:
+        pair = channels
+        if channels is not None:
+            pair = tuple(channels)[:2]
+        response = signed_response(
+            movie, channels=pair, modality=config.modality, phase_unit=config.phase_unit
+        )
+    if config.ferroelastic not in ("kink", "both"):
+        return response, lambda _frame: None
+    number = _height_channel(movie, channels, config)
+
+    def height(frame: int) -> Array | None:
+        image = movie.frame(frame, number)
+        image = mend_rows(image, lost_rows(image))
+        missing = ~np.isfinite(image)
+        if missing.all():
+            return None
+        levelled = level_height(image)
+        if missing.any():
+            _, nearest = ndimage.distance_transform_edt(missing, return_indices=True)
+            levelled = levelled[tuple(np.asarray(nearest))]
+        return levelled
+
+    return response, height
+
+
+def _height_channel(movie: Frames, channels: Sequence[str | int] | None, config: WallConfig) -> int:
+    """Number of the topography."""
+    if channels is None and "topography" in movie.channels:
+        return movie.channel_index("topography")
+    found = scan_channels(movie, channels, lateral=config.modality == "lateral").topography
+    if found < 0:
+        raise InputError(
+            f"There is no topography among the channels {', '.join(movie.channels)}, and "
+            f"ferroelastic = {config.ferroelastic!r} needs it: name it third in channels=."
+        )
+    return found
+
+
+def _walls_of(
+    response: Array,
+    heights: Callable[[int], Array | None],
+    frame: int,
+    config: WallConfig,
+    *,
+    polar: bool,
+) -> list[tuple[str, Wall]]:
+    """Walls of one frame, each with its type."""
+    if not np.isfinite(response).any() or float(np.nanmax(np.abs(response))) == 0:
+        return []
+    scan = measured_scan(response, config)
+    walls, curves = trace_polar_walls(scan, config) if polar else ([], [])
+    found = [("180", wall) for wall in walls]
+    if config.ferroelastic in ("level", "both"):
+        found += [(_FERROELASTIC, w) for w in trace_steps(scan, curves, walls, config)]
+    height = heights(frame)
+    if height is not None:
+        kinks = trace_kinks(scan, height, config)
+        found += [(_FERROELASTIC, w) for w in _new_walls(kinks, found)]
+    return found
+
+
+def _new_walls(kinks: list[Wall], found: list[tuple[str, Wall]]) -> list[Wall]:
+    """Kinks that are not seen as steps of the level already."""
+    known = [wall.points for kind, wall in found if kind == _FERROELASTIC]
+    if not known:
+        return kinks
+    tree = cKDTree(np.concatenate(known))
+    return [k for k in kinks if np.median(np.asarray(tree.query(k.points)[0])) > 6.0]
+
+
+def _columns(
+    walls: list[tuple[str, Wall]],
+    frame: int,
+    shape: tuple[int, int],
+    region: NDArray[np.bool_] | None,
+) -> dict[str, NDArray[Any]]:
+    """Columns of the walls of one frame (Y, X), inside a region."""
+    counts = [len(wall.points) for _, wall in walls]
+    types = np.repeat(np.array([kind for kind, _ in walls], dtype="<U12"), counts)
+    points = np.concatenate([np.empty((0, 2)), *(wall.points for _, wall in walls)])
+
+    def all_of(name: str) -> Array:
+        return np.concatenate([np.empty(0), *(getattr(wall, name) for _, wall in walls)])
+
+    columns: dict[str, NDArray[Any]] = {
+        "frame": np.full(len(points), frame, dtype=np.int64),
+        "y": points[:, 0],
+        "x": points[:, 1],
+        "normal_angle": all_of("angle"),
+        "normal_period": np.where(types == "180", 2 * math.pi, math.pi),
+        "strength": all_of("strength"),
+        "confidence": all_of("confidence"),
+        "wall_type": types,
+        "curvature": all_of("curvature"),
+        "wall_id": np.repeat(np.arange(len(walls), dtype=np.int64), counts),
+        "wall_position": np.concatenate(
+            [np.empty(0), *(_positions(wall.points) for _, wall in walls)]
+        ),
+    }
+    keep = np.atleast_1d(((points >= 0) & (points <= np.array(shape) - 1)).all(axis=1))
+    if region is not None:
+        keep[keep] = region[tuple(np.rint(points[keep]).astype(int).T)]
+    return {name: values[keep] for name, values in columns.items()}
+
+
+def _positions(points: Array) -> Array:
+    """Length (N,) along a wall up to each of its sites."""
+    return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+
+
+def _warn(domains: Any) -> None:
+    """Say that there are no 180-degree walls, and why, as far as it is known."""
+    why = "no place with response of either sign on its two sides was found"
+    if domains is not None and (domains < 2).all():
+        why = "every scan has one domain only"
+    warnings.warn(
+        f"No 180-degree walls here: {why}. Ferroelastic walls, if any, are in the table.",
+        NoWallsWarning,
+        stacklevel=3,
+    )
+
+
+def find_junctions(sites: pd.DataFrame, *, radius: float = 6.0) -> pd.DataFrame:
+    """Find the places where walls meet or cross.
+
+    Parameters
+    ----------
+    sites
+        Sites table of walls, as :func:`detect_walls` gives it.
+    radius
+        Walls that come so near to each other, in px, at an angle of 20 degrees or more, meet.
+
+    Returns
+    -------
+    DataFrame
+        ``source``, ``frame``, ``y``, ``x`` (where straight pieces of the two walls cross) and
+        ``wall_types``, such as "180+ferroelastic", sorted by source, frame, y, x.
+
+    Raises
+    ------
+    InputError
+        If the columns of walls are missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import find_junctions
+    >>> from napari_rvae.tables import make_sites
+    >>> along, middle = np.arange(0.0, 41.0, 4.0), np.full(11, 20.0)
+    >>> walls = make_sites(
+    ...     frame=0, y=[*along, *middle], x=[*middle, *along], kind="wall",
+    ...     normal_angle=[0.0] * 11 + [np.pi / 2] * 11, wall_id=[0] * 11 + [1] * 11,
+    ...     wall_type=["180"] * 11 + ["ferroelastic"] * 11)
+    >>> find_junctions(walls)[["y", "x"]].to_numpy().tolist()
+    [[20.0, 20.0]]
+    """
+    walls = validate_sites(sites, need=["normal_angle", "wall_type", "wall_id"])
+    walls = walls[walls["kind"] == "wall"].reset_index(drop=True)
+    found: list[tuple[str, int, float, float, str]] = []
+    for source, frame, rows in group_rows(walls):
+        here = walls.iloc[rows]
+        for (y, x), types in _meetings(here, radius):
+            found.append((source, frame, float(y), float(x), types))
+    table = pd.DataFrame(sorted(found), columns=["source", "frame", "y", "x", "wall_types"])
+    return table.astype(
+        {"source": "str", "frame": "int64", "y": "float64", "x": "float64", "wall_types": "str"}
+    )
+
+
+def _meetings(here: pd.DataFrame, radius: float) -> list[tuple[Array, str]]:
+    """Place and types of each junction of one frame."""
+    points = here[["y", "x"]].to_numpy(float)
+    if not len(points):
+        return []
+    pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
+    wall, angle = here["wall_id"].to_numpy(), here["normal_angle"].to_numpy(float)
+    one, two = pairs.T
+    apart = np.abs(fold_angle(angle[one] - angle[two], 2))
+    keep = (wall[one] != wall[two]) & (apart >= _MEETING)
+    one, two = one[keep], two[keep]
+    if not one.size:
+        return []
+    place = _crossing(points[one], points[two], angle[one], angle[two])
+    middle = (points[one] + points[two]) / 2
+    good = np.hypot(*(place - middle).T) <= radius
+    place, one, two = place[good], one[good], two[good]
+    if not one.size:
+        return []
+    near = cKDTree(place).query_pairs(radius, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(near)), near.T), shape=(len(place), len(place)))
+    count, label = connected_components(graph, directed=False)
+    types = here["wall_type"].to_numpy(str)
+    return [
+        (
+            np.median(place[label == k], axis=0),
+            "+".join(sorted({*types[one[label == k]], *types[two[label == k]]})),
+        )
+        for k in range(count)
+    ]
+
+
+def _crossing(one: Array, two: Array, first: Array, second: Array) -> Array:
+    """Where lines through points (P, 2), with normals of these angles, cross."""
+    normals = [np.stack([-np.sin(a), np.cos(a)], axis=1) for a in (first, second)]
+    offsets = [(p * n).sum(axis=1) for p, n in zip((one, two), normals, strict=True)]
+    (ay, ax), (by, bx) = (n.T for n in normals)
+    area = ay * bx - ax * by
+    y = (offsets[0] * bx - offsets[1] * ax) / area
+    x = (ay * offsets[1] - by * offsets[0]) / area
+    return np.stack([y, x], axis=1)

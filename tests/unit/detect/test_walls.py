@@ -1,0 +1,211 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+from scipy.special import erf
+
+from napari_rvae import (
+    Cancelled,
+    Frames,
+    InputError,
+    NoWallsWarning,
+    detect_walls,
+    find_junctions,
+    fold_angle,
+    signed_response,
+    simulate_walls,
+)
+from napari_rvae.tables import WALL_COLUMNS, validate_sites
+
+
+@pytest.fixture(scope="module")
+def movie():
+    return simulate_walls(n_frames=3, size=144, seed=1, spacing=0.5)
+
+
+@pytest.fixture(scope="module")
+def found(movie):
+    return detect_walls(movie.frames, spacing=2.0)
+
+
+def compared(true, found, kind):
+    """Offsets along the normal, angle differences in degrees, shares of length found and right."""
+    offset, turned, recall, precision = [], [], [], []
+    for frame in sorted(true["frame"].unique()):
+        one, two = (t[(t["frame"] == frame) & (t["wall_type"] == kind)] for t in (true, found))
+        a, b = (t[["y", "x"]].to_numpy() for t in (one, two))
+        gap, near = cKDTree(a).query(b)
+        angle = one["normal_angle"].to_numpy()[near]
+        normal = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
+        good = gap < 4
+        offset.append((((b - a[near]) * normal).sum(axis=1))[good])
+        order = 1 if kind == "180" else 2
+        turned.append(np.degrees(fold_angle(two["normal_angle"] - angle, order))[good])
+        precision.append(good)
+        recall.append(cKDTree(b).query(a)[0] < 4)
+    return [np.concatenate(part) for part in (offset, turned, recall, precision)]
+
+
+def rms(values) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def test_polar_walls_are_where_they_are_and_point_from_minus_to_plus(movie, found):
+    offset, turned, recall, precision = compared(movie.sites, found, "180")
+    assert rms(offset) < 0.3
+    assert rms(turned) < 3.5
+    assert recall.mean() > 0.97
+    assert precision.mean() > 0.97
+
+
+def test_ferroelastic_walls_are_lines_across_domains(movie, found):
+    offset, turned, recall, precision = compared(movie.sites, found, "ferroelastic")
+    assert rms(offset) < 1.0
+    assert rms(turned) < 4.0
+    assert recall.mean() > 0.9
+    assert precision.mean() > 0.9
+
+
+def test_the_table_has_all_columns_and_is_valid(found):
+    sites = validate_sites(found, need=WALL_COLUMNS)
+    assert set(sites["kind"]) == {"wall"}
+    polar = sites["wall_type"] == "180"
+    assert (sites["normal_period"] == np.where(polar, 2 * math.pi, math.pi)).all()
+    axes = sites.loc[~polar, "normal_angle"]
+    assert axes.between(-math.pi / 2, math.pi / 2).all()
+    assert sites["confidence"].between(0, 1).all()
+    assert sites.attrs["domains"] == [2, 2, 2]
+
+
+def test_spacing_is_the_step_along_a_wall(movie):
+    sites = detect_walls(movie.frames, spacing=5.0, ferroelastic="off")
+    for _, wall in sites.groupby(["frame", "wall_id"]):
+        steps = np.diff(np.sort(wall["wall_position"]))
+        assert abs(np.median(steps) - 5) < 0.8
+
+
+@pytest.mark.parametrize("radius", [8.0, 20.0])
+def test_curvature_of_a_disc_of_another_wall_model(radius):
+    y, x = np.indices((96, 96)) - 47.3
+    disc = erf((radius - np.hypot(y, x)) / 2.5)
+    rng = np.random.default_rng(0)
+    signal = disc + 0.2j + 0.1 * (rng.normal(size=disc.shape) + 1j * rng.normal(size=disc.shape))
+    data = np.stack([np.abs(signal), np.degrees(np.angle(signal))])[None]
+    sites = detect_walls(data, ferroelastic="off", spacing=2.0)
+    assert np.median(sites["curvature"]) == pytest.approx(1 / radius, rel=0.2)
+    found = np.hypot(sites["y"] - 47.3, sites["x"] - 47.3)
+    assert found.mean() == pytest.approx(radius, abs=0.25)
+    # normals point to the middle
+    inward = np.arctan2(sites["y"] - 47.3, -(sites["x"] - 47.3))
+    assert rms(fold_angle(sites["normal_angle"] - inward, 1)) < math.radians(5)
+
+
+def test_a_line_of_weaker_response_is_ferroelastic_and_an_axis():
+    y, x = np.indices((96, 96)).astype(float)
+    across = (x - 48) * math.cos(0.4) - (y - 48) * math.sin(0.4)
+    level = 1 - 0.25 * (1 + np.tanh(across / 3))
+    disc = np.tanh((14 - np.hypot(y - 70, x - 20)) / 3)
+    rng = np.random.default_rng(1)
+    signal = level * disc + 0.1 * (rng.normal(size=disc.shape) + 1j * rng.normal(size=disc.shape))
+    data = np.stack([np.abs(signal), np.degrees(np.angle(signal))])[None]
+    sites = detect_walls(data)
+    line = sites[sites["wall_type"] == "ferroelastic"]
+    distance = (line["x"] - 48) * math.cos(0.4) - (line["y"] - 48) * math.sin(0.4)
+    assert rms(distance) < 0.7
+    assert rms(fold_angle(line["normal_angle"] - 0.4, 2)) < math.radians(3)
+
+
+def test_kinks_of_the_height_without_a_step_of_the_response():
+    movie = simulate_walls(
+        n_frames=1, size=144, seed=3, stripe_level=1.0, stripe_slope=0.3, stripes=1, spacing=0.5
+    )
+    none = detect_walls(movie.frames)
+    assert (none["wall_type"] == "180").mean() > 0.9
+    sites = detect_walls(movie.frames, ferroelastic="kink")
+    offset, turned, recall, precision = compared(movie.sites, sites, "ferroelastic")
+    assert rms(offset) < 1.5
+    assert recall.mean() > 0.8
+    assert precision.mean() > 0.8
+    assert rms(turned) < 6
+
+
+def test_one_domain_is_an_answer():
+    movie = simulate_walls(n_frames=2, size=96, seed=4, domains=0, nucleations=0, stripes=1)
+    with pytest.warns(NoWallsWarning, match="every scan has one domain only"):
+        sites = detect_walls(movie.frames)
+    assert set(sites["wall_type"]) == {"ferroelastic"}
+    assert set(WALL_COLUMNS) <= set(sites)
+    plain = simulate_walls(n_frames=1, size=96, seed=4, domains=0, nucleations=0, stripes=0)
+    with pytest.warns(NoWallsWarning):
+        empty = detect_walls(plain.frames)
+    assert not len(empty)
+    assert set(WALL_COLUMNS) <= set(validate_sites(empty))
+
+
+def test_noise_has_no_walls():
+    rng = np.random.default_rng(5)
+    noise = rng.normal(size=(96, 96)) + 1j * rng.normal(size=(96, 96))
+    data = np.stack([np.abs(noise), np.degrees(np.angle(noise))])[None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoWallsWarning)
+        assert len(detect_walls(data)) < 20
+
+
+def test_walls_of_a_response_that_is_given(movie, found):
+    response = signed_response(movie.frames)
+    again = detect_walls(response, spacing=2.0)
+    assert again.drop(columns="source").equals(found.drop(columns="source"))
+
+
+def test_region_progress_and_source(movie):
+    region = np.zeros((144, 144), bool)
+    region[:, :72] = True
+    seen = []
+    sites = detect_walls(
+        movie.frames, region=region, source="a", progress=lambda *step: seen.append(step)
+    )
+    assert sites["x"].max() < 72
+    assert set(sites["source"]) == {"a"}
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    with pytest.raises(Cancelled, match="after 1 of 3"):
+        detect_walls(movie.frames, progress=lambda *_: False)
+
+
+def test_a_lost_row_makes_no_wall(movie):
+    data = np.asarray(movie.frames.data)[:1, :2].copy()
+    whole = detect_walls(data)
+    data[0, :, 60] = 0.0
+    broken = detect_walls(data)
+    assert abs(len(whole) - len(broken)) < 0.1 * len(whole)
+
+
+def test_junctions_are_where_walls_cross(movie, found):
+    true = movie.tables["junctions"]
+    junctions = find_junctions(found)
+    gaps = [
+        cKDTree(junctions.loc[junctions["frame"] == t, ["y", "x"]]).query(
+            true.loc[true["frame"] == t, ["y", "x"]]
+        )[0]
+        for t in range(3)
+    ]
+    assert np.median(np.concatenate(gaps)) < 1.5
+    assert (np.concatenate(gaps) < 5).mean() > 0.7
+    assert set(junctions["wall_types"]) <= {"180+ferroelastic", "180", "ferroelastic"}
+    assert not len(find_junctions(found.iloc[:0]))
+
+
+def test_bad_input_is_one_line(movie):
+    with pytest.raises(InputError, match="no amplitude or phase"):
+        detect_walls(np.zeros((2, 32, 32)))
+    with pytest.raises(InputError, match="no topography"):
+        detect_walls(np.asarray(movie.frames.data)[:, :2], ferroelastic="kink")
+    with pytest.raises(TypeError):
+        detect_walls(movie.frames, spacings=2)
+    with pytest.raises(InputError, match="choose from"):
+        detect_walls(movie.frames, spacing=0.0)
+    renamed = Frames(np.asarray(movie.frames.data)[:1, :2], channels=("R", "theta"))
+    with pytest.raises(InputError, match="channels R, theta"):
+        detect_walls(renamed)
+    assert len(detect_walls(renamed, channels=("R", "theta")))
