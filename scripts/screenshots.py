@@ -193,6 +193,32 @@ class Tour:
             self.keep("pathways-landscape")
         viewer.close()
 
+    def show_walls(self) -> None:
+        """Go through the tutorial of domain walls."""
+        from napari_rvae._napari.commands import open_workspace
+        from napari_rvae._napari.detect_widget import WALLS
+
+        viewer = self.viewer
+        viewer.open_sample("napari-rvae", "walls")
+        viewer.dims.set_current_step(0, 12)
+        open_workspace(viewer)
+        detect = self.widget(0)
+        detect.kind.setCurrentText(WALLS)
+        self.keep("walls-open")
+        detect.walls.detect.click()
+        self.wait(lambda: detect.workspace.job("detect") is None)
+        self.keep("walls-detect")
+
+        train = self.widget(1)
+        train.show_options(n_latents=2)
+        train.train_button.click()
+        self.wait(lambda: train.workspace.job("train") is None)
+        latents = self.widget(2)
+        self.wait()
+        latents.color_by("z0")
+        self.keep("walls-latents")
+        viewer.close()
+
     def mend(self, detect: Any) -> None:
         """Set and delete atoms by hand, look at some frames again, and set the scale."""
         from superqt import QCollapsible
@@ -231,6 +257,9 @@ def main() -> None:
     parser.add_argument(
         "--only-pathways", action="store_true", help="the pictures of the Pathways widget alone"
     )
+    parser.add_argument(
+        "--only-walls", action="store_true", help="the pictures of domain walls alone"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.report:
@@ -238,6 +267,8 @@ def main() -> None:
     tour = Tour(options.out, options.theme, only_detect=options.only_detect)
     if options.only_pathways:
         tour.show_pathways()
+    elif options.only_walls:
+        tour.show_walls()
     else:
         tour.go()
 

@@ -11,6 +11,7 @@ from napari.layers import Shapes
 from napari_rvae import add_layers, image_layer, sites_from_layer
 from napari_rvae._napari.detect_widget import ATOMS, GRID, DetectWidget
 from napari_rvae._napari.layer_kinds import kind_of
+from napari_rvae._napari.train_widget import TrainWidget
 
 
 @pytest.fixture
@@ -72,6 +73,16 @@ def test_a_grid_that_a_model_has_seen_stays(widget, image, viewer, qtbot):
     points.features = points.features.assign(z0=0.0)
     widget.grid.make.click()
     assert len(_grids(viewer)) == 2
+
+
+def test_train_gives_a_grid_a_window_in_pixels(widget, image, viewer, qtbot):
+    train = TrainWidget(viewer)
+    qtbot.addWidget(train)
+    qtbot.waitUntil(widget.grid.make.isEnabled)
+    widget.grid.spacing.setValue(12)
+    widget.grid.make.click()
+    assert train.crop_config().window == 24
+    assert "24 px" in train.status.plain_text
 
 
 def test_a_region_bounds_it_and_a_step_too_large_is_one_line(widget, image, viewer, qtbot):

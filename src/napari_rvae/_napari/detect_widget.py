@@ -24,6 +24,7 @@ from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import is_frames, is_region
 from napari_rvae._napari.panel import StepWidget, button
 from napari_rvae._napari.scaling import ScaleForm, start_scaling
+from napari_rvae._napari.walls_page import NO_SCAN, WallsPage
 from napari_rvae._napari.words import outline
 from napari_rvae.config import DetectConfig
 from napari_rvae.errors import InputError
@@ -58,11 +59,11 @@ ADVICE = {
 }
 
 #: What there is to look for.
-ATOMS, GRID = "Atoms", "Regular grid"
+ATOMS, WALLS, GRID = "Atoms", "Domain walls (PFM)", "Regular grid"
 
 KIND_TIP = (
-    "Atoms of an atomically resolved picture, or a regular grid of sites where there are none to "
-    "find"
+    "Atoms of an atomically resolved picture, domain walls of a piezoresponse force microscope, or "
+    "a regular grid of sites where there is nothing to find"
 )
 
 #: What Detect looks at: all frames, the one that is shown, or a range of them.
@@ -91,7 +92,7 @@ class DetectWidget(StepWidget):
         self._sites: Any = None
         self._previewed: tuple[int, ...] = ()
         self.kind = QComboBox()
-        self.kind.addItems([ATOMS, GRID])
+        self.kind.addItems([ATOMS, WALLS, GRID])
         self.kind.currentIndexChanged.connect(self._show_kind)
         leave_wheel(self.kind)
         self.add_input("Look for", self.kind, KIND_TIP)
@@ -103,7 +104,8 @@ class DetectWidget(StepWidget):
             tip="Shapes or Labels layer: look for atoms inside the shapes, or where labels are",
         )
         self._add_atoms()
-        self.grid = GridPage(self)
+        self.walls, self.grid = WallsPage(self), GridPage(self)
+        self.body.addWidget(self.walls)
         self.body.addWidget(self.grid)
         self.add_job_panel()
         self._add_edits()
@@ -113,6 +115,7 @@ class DetectWidget(StepWidget):
         self._add_quality()
         self.body.addStretch(1)
         self._connect()
+        self.walls.pick()
         self._show_kind()
         self._show_first()
 
@@ -233,7 +236,12 @@ class DetectWidget(StepWidget):
         atoms = self.kind.currentText() == ATOMS
         for part in (self.atoms, self.known, self.section):
             part.setVisible(atoms)
+        self.walls.setVisible(self.kind.currentText() == WALLS)
         self.grid.setVisible(self.kind.currentText() == GRID)
+        for part in (self.image, self.inputs.labelForField(self.image)):
+            part.setVisible(self.kind.currentText() != WALLS)
+        if self.status.plain_text == self._hinted:
+            self._hint()
 
     def _show_first(self) -> None:
         """Show what was said last, or what is missing."""
@@ -259,6 +267,7 @@ class DetectWidget(StepWidget):
         possible = image is not None and not busy and not self._state(image)[1]
         for made in (self.preview, self.trial, self.detect):
             made.setEnabled(possible)
+        self.walls.refresh(busy=busy)
         self.grid.refresh(possible=possible)
         self._show_range()
         if image is not self._seen and not busy:
@@ -282,7 +291,7 @@ class DetectWidget(StepWidget):
         image = self.image.layer()
         frames, problem = self._state(image)
         if image is None:
-            text, level = NO_IMAGE, "info"
+            text, level = NO_SCAN if self.kind.currentText() == WALLS else NO_IMAGE, "info"
         elif problem:
             text, level = problem, "warning"
         else:

@@ -91,6 +91,7 @@ class TrainWidget(StepWidget):
             event.connect(self._match_image, position="last")  # after the choices have followed
             self._undo.append(partial(event.disconnect, self._match_image))
         self._match_image()
+        self._fix_window()
         self.refresh()
 
     # ------------------------------------------------------------------ parts
@@ -415,6 +416,20 @@ class TrainWidget(StepWidget):
         self._picked = None
         self._match_image()
         self._on_choice()
+        self._fix_window()
+
+    def _fix_window(self) -> None:
+        """Give sites that have no neighbour distance a window in pixels."""
+        layer = self.sites.layer()
+        window = training.fixed_window(layer)
+        if window is None or self.crop_config().window is not None:
+            return
+        self.show_options(window=window)
+        if self.workspace.job("train") is None:
+            self.say(
+                "Sites along walls or on a grid have no neighbour distance: the window is set to "
+                f"{window:.0f} px (Advanced > Fixed window)."
+            )
 
     def _on_choice(self) -> None:
         if self.workspace.job("train") is None:

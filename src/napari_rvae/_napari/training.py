@@ -42,6 +42,7 @@ __all__ = [
     "apply",
     "curves",
     "decoded_picture",
+    "fixed_window",
     "grey_values",
     "image_of",
     "load",
@@ -64,6 +65,9 @@ _TELL_EVERY = 0.2
 
 #: Sites of a frame that it takes to measure a neighbour distance.
 _NEIGHBOURS = 3
+
+#: Side of the window around a site on a wall, in pixels.
+_WALL_WINDOW = 32.0
 
 #: Sites encoded between two looks at whether to stop.
 _CHUNK = 1000
@@ -288,6 +292,22 @@ def load(path: str | Path, *, device: str, threads: int) -> Work:
         return model
 
     return work
+
+
+def fixed_window(layer: Any) -> float | None:
+    """Side of the window in pixels that suits sites without neighbours, None for atoms.
+
+    Parameters
+    ----------
+    layer
+        Layer of sites, or None.
+    """
+    if layer is None or "kind" not in layer.features:
+        return None
+    kinds = set(layer.features["kind"].unique())
+    if not kinds or not kinds <= {"wall", "grid"}:
+        return None
+    return max(8.0, 2.0 * float(record_of(layer).get("grid_step", _WALL_WINDOW / 2)))
 
 
 def _cut(control: Control, inputs: Inputs, config: CropConfig) -> Crops:

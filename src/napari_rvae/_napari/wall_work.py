@@ -1,0 +1,177 @@
+"""Domain walls in a viewer: the work for the thread, and what becomes of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Layer
+
+from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
+from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of, record_of
+from napari_rvae._napari.settings import read_preferences
+from napari_rvae._napari.words import count
+from napari_rvae._napari.workspace import Workspace
+from napari_rvae.config import WallConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_rvae.frames import Frames
+    from napari_rvae.layers import LayerTuple
+
+__all__ = ["WallTarget", "capture_scan", "channel_of", "first_of", "start_walls"]
+
+
+@dataclass(frozen=True, eq=False)
+class WallTarget:
+    """Where to look for walls: captured from the layers, which the thread must not touch.
+
+    Attributes
+    ----------
+    image
+        Image layer of the amplitude.
+    frames
+        Amplitude, phase and, where it is chosen, topography.
+    region
+        Where to look, None for everywhere.
+    config
+        Options.
+    """
+
+    image: Any
+    frames: Frames
+    region: Any
+    config: WallConfig
+
+
+@dataclass(frozen=True, eq=False)
+class _Walls:
+    """What was found, as layers, and in words."""
+
+    response: LayerTuple
+    lines: LayerTuple | None
+    sites: LayerTuple | None
+    text: str
+
+
+def capture_scan(
+    amplitude: Any, phase: Any, height: Any, region: Any, config: WallConfig
+) -> WallTarget:
+    """Take what the detection of walls needs from the layers.
+
+    Raises
+    ------
+    InputError
+        If the layers are not of one movie, two of them are the same, or the region does not fit.
+    """
+    from napari_rvae.layers import frames_from_layers, region_from_layer
+
+    layers = [layer for layer in (amplitude, phase, height) if layer is not None]
+    frames = frames_from_layers(layers, ("amplitude", "phase", "topography")[: len(layers)])
+    mask = None if region is None else region_from_layer(region, amplitude)
+    return WallTarget(amplitude, frames, mask, config)
+
+
+def start_walls(workspace: Workspace, target: WallTarget) -> Job | None:
+    """Look for walls in all frames; the signed response and the sites become layers."""
+    threads = read_preferences().n_threads
+
+    def work(control: Control) -> Generator[Progress, None, _Walls]:
+        yield Progress(0, target.frames.n_frames, "the sign of the response")
+        from napari_rvae.detect import detect_walls  # loads torch
+        from napari_rvae.device import limit_threads
+        from napari_rvae.preprocess import signed_response
+
+        config = target.config
+        with limit_threads(threads):
+            response = signed_response(
+                target.frames, modality=config.modality, phase_unit=config.phase_unit
+            )
+            sites = detect_walls(
+                target.frames,
+                config,
+                region=target.region,
+                progress=control.ticker("walls"),
+            )
+        return _ready(target, response, sites)
+
+    def then(found: _Walls, outcome: Outcome) -> None:
+        _show(workspace, target, found, outcome)
+
+    return workspace.start("detect", "Detecting walls", work, then)
+
+
+def _ready(target: WallTarget, response: Frames, sites: pd.DataFrame) -> _Walls:
+    """Make all that can be made in the thread."""
+    from napari_rvae.layers import ImageStyle, image_layer, points_layer, walls_layer
+
+    movie = target.frames.name
+    largest = abs(response.frame(0, 0)).max()
+    picture = image_layer(
+        response,
+        channel="response",
+        contrast_limits=(-float(largest), float(largest)),
+        name=f"response of {movie}",
+        style=ImageStyle(colormap="PiYG"),
+    )
+    if not len(sites):
+        return _Walls(picture, None, None, "No walls.")
+    lines = walls_layer(sites, response, name=f"walls of {movie}")
+    points = points_layer(sites, response, name=f"sites on walls of {movie}")
+    points[1]["metadata"][METADATA_KEY]["config"] = target.config.to_dict()
+    return _Walls(picture, lines, points, _text(sites, target.frames))
+
+
+def _text(sites: pd.DataFrame, frames: Frames) -> str:
+    """Say how many walls of which type there are."""
+    parts = []
+    for kind, here in sites.groupby("wall_type", sort=True):
+        walls = here[["frame", "wall_id"]].drop_duplicates()
+        name = "180-degree" if kind == "180" else str(kind)
+        parts.append(f"{count(len(walls), f'{name} wall')} ({count(len(here), 'site')})")
+    return f"{', '.join(parts)} in {count(frames.n_frames, 'frame')}."
+
+
+def _show(workspace: Workspace, target: WallTarget, found: _Walls, outcome: Outcome) -> None:
+    """Add the response and the sites, in place of what an earlier search left."""
+    viewer = workspace.viewer
+    marks = {"walls_of": str(target.image.unique_id)}
+    image = _put(viewer, Layer.create(*found.response), marks)
+    marks["image"] = str(image.unique_id)
+    for made in (found.lines, found.sites):
+        if made is not None:
+            _put(viewer, Layer.create(*made), marks)
+    text = " ".join((found.text, *outcome.warnings))
+    workspace.say("detect", text, "warning" if outcome.warnings else "done")
+
+
+def _put(viewer: Any, layer: Layer, marks: dict[str, str]) -> Layer:
+    """Add a layer in place of the one of an earlier search, unless a model or hand used it."""
+    record_of(layer).update(marks)
+    for earlier in list(viewer.layers):
+        if _replaced_by(earlier, layer):
+            viewer.layers.remove(earlier)
+    return viewer.add_layer(layer)
+
+
+def _replaced_by(earlier: Any, layer: Layer) -> bool:
+    from napari_rvae.tables import latent_names
+
+    old, new = record_of(earlier), record_of(layer)
+    alike = kind_of(earlier) == kind_of(layer) and old.get("walls_of") == new["walls_of"]
+    if not alike or kind_of(earlier) != "sites":
+        return alike
+    return not (old.get("edited") or latent_names(earlier.features))
+
+
+def channel_of(layer: Any) -> str:
+    """What an image is called, the channel that it shows and its name, in small letters."""
+    return f"{record_of(layer).get('channel', '')} {layer.name}".lower()
+
+
+def first_of(layers: Sequence[Any], *words: str) -> Any:
+    """Newest layer whose channel is named by one of some words, None where there is none."""
+    fitting = [layer for layer in layers if any(word in channel_of(layer) for word in words)]
+    return fitting[-1] if fitting else None

@@ -1,0 +1,113 @@
+"""Detect with the domain walls of a force microscope in place of atoms."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.components import ViewerModel
+
+from napari_rvae import add_layers, image_layer, simulate_walls, sites_from_layer
+from napari_rvae._napari.detect_widget import WALLS, DetectWidget
+from napari_rvae._napari.layer_kinds import kind_of
+from napari_rvae._napari.train_widget import TrainWidget
+from napari_rvae._napari.walls_page import NO_SCAN
+
+LONG = 60_000
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture(scope="module")
+def movie():
+    return simulate_walls(n_frames=2, size=96, seed=1).frames
+
+
+@pytest.fixture
+def widget(qtbot, viewer):
+    made = DetectWidget(viewer)
+    qtbot.addWidget(made)
+    made.show()
+    made.kind.setCurrentText(WALLS)
+    yield made
+    qtbot.waitUntil(lambda: made.workspace.job("detect") is None, timeout=LONG)
+
+
+def _open(viewer, movie, channels=("topography", "phase", "amplitude")):
+    layers = [image_layer(movie, channel=channel) for channel in channels]
+    return dict(zip(channels, add_layers(viewer, *layers), strict=True))
+
+
+def _detect(widget, qtbot):
+    qtbot.waitUntil(widget.walls.detect.isEnabled, timeout=LONG)
+    widget.walls.detect.click()
+    qtbot.waitUntil(lambda: widget.workspace.job("detect") is None, timeout=LONG)
+
+
+def _ours(viewer, kind):
+    return [layer for layer in viewer.layers if kind_of(layer) == kind]
+
+
+def test_without_a_scan_the_widget_says_what_is_missing(widget, viewer, movie):
+    assert widget.status.plain_text == NO_SCAN
+    assert not widget.walls.detect.isEnabled()
+    assert not widget.image.isVisible()
+
+
+def test_channels_are_chosen_by_their_names_until_the_user_chooses(widget, viewer, movie):
+    layers = _open(viewer, movie)
+    assert widget.walls.amplitude.layer() is layers["amplitude"]
+    assert widget.walls.phase.layer() is layers["phase"]
+    assert widget.walls.topography.layer() is layers["topography"]
+    widget.walls.topography.setCurrentIndex(0)
+    widget.walls.topography.activated.emit(0)
+    _open(viewer, movie)
+    assert widget.walls.topography.layer() is None
+
+
+def test_walls_become_lines_and_sites_over_the_signed_response(widget, viewer, movie, qtbot):
+    _open(viewer, movie)
+    _detect(widget, qtbot)
+    (points,), (response,) = (
+        _ours(viewer, "sites"),
+        [layer for layer in viewer.layers if layer.name.startswith("response of")],
+    )
+    sites = sites_from_layer(points)
+    assert set(sites["kind"]) == {"wall"}
+    assert set(sites["wall_type"]) == {"180", "ferroelastic"}
+    assert np.asarray(response.data).min() < 0 < np.asarray(response.data).max()
+    assert "180-degree wall" in widget.status.plain_text
+    train = TrainWidget(viewer)
+    qtbot.addWidget(train)
+    assert train.image.layer() is response
+    assert train.crop_config().window == 32
+
+
+def test_a_second_search_takes_the_place_of_the_first(widget, viewer, movie, qtbot):
+    _open(viewer, movie)
+    _detect(widget, qtbot)
+    names = [layer.name for layer in viewer.layers]
+    widget.walls.plain.fields["spacing"].set(8.0)
+    _detect(widget, qtbot)
+    assert sorted(layer.name for layer in viewer.layers) == sorted(names)
+
+
+def test_one_domain_is_an_answer(widget, viewer, qtbot):
+    rng = np.random.default_rng(0)
+    amplitude = 1 + 0.01 * rng.normal(size=(64, 64))
+    phase = 20 + rng.normal(size=(64, 64))
+    add_layers(viewer, image_layer(amplitude, name="amplitude"), image_layer(phase, name="phase"))
+    _detect(widget, qtbot)
+    assert not _ours(viewer, "sites")
+    assert "180-degree" in widget.status.plain_text
+
+
+def test_the_same_layer_twice_is_one_line(widget, viewer, movie, qtbot):
+    layers = _open(viewer, movie)
+    widget.walls.phase.choose(layers["amplitude"])
+    qtbot.waitUntil(widget.walls.detect.isEnabled, timeout=LONG)
+    widget.walls.detect.click()
+    assert "choose the layer of each" in widget.status.plain_text
