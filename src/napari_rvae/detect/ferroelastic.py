@@ -31,6 +31,11 @@ _LEVEL, _HEIGHT = 3.0, 3.0
 _REACH = 6.0
 #: Along a wall that is believed somewhere, this share of the least step is enough.
 _HYSTERESIS = 0.5
+#: A step is so many times the usual one of its scan.
+_STANDS_OUT = 3.0
+#: Ferroelastic walls lie along planes of the crystal: one that bends more than this, in 1/px, on
+#: the average, is an edge of another kind.
+_STRAIGHT = 1 / 50
 #: So near to a 180-degree wall, in its half-widths, and so parallel to it, a step is due to it.
 _BESIDE, _PARALLEL = 2.5, math.radians(30)
 #: The half-width of a wall is known to be within these bounds, in px.
@@ -155,8 +160,13 @@ def trace_steps(
     level, width = level_of_response(scan, curves, walls)
     steps = _Steps(level, width, walls)
     noise = scan.noise * scan.sigma / _LEVEL
-    least = max(config.min_step * scan.size, 4 * noise)
-    return _traced(steps.ridge(), scan, steps, least, noise, config)
+    ridge = steps.ridge()
+    # where domains are uneven, a wall stands out from what is usual there
+    usual = [np.abs(steps.strength(curve)) for curve in zero_curves(ridge, mask=scan.known)]
+    sizes = np.concatenate([np.zeros(1), *usual])
+    texture = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
+    least = max(config.min_step * scan.size, 4 * noise, _STANDS_OUT * texture)
+    return _traced(ridge, scan, steps, least, noise, config)
 
 
 def trace_kinks(scan: Scan, height: Array, config: WallConfig) -> list[Wall]:
@@ -265,6 +275,8 @@ def _traced(
         if len(rest) < max(config.min_length, 3):
             continue
         whole = _extended(rest, measure, _HYSTERESIS * least, scan, taken)
+        if _bending(whole) > _STRAIGHT:
+            continue
         taken = np.concatenate([taken, whole])
         walls.append(_axis_wall(whole, config, measure, noise))
     return walls
@@ -324,6 +336,13 @@ def _snapped(curve: Array, measure: _Steps | _Kinks) -> Array:
     move = (weight * offsets).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-300)
     window = min(2 * _PIECE + 1, len(move) - 1 + len(move) % 2)
     return np.asarray(curve + savgol_filter(move, window, 1)[:, None] * normal)
+
+
+def _bending(curve: Array) -> float:
+    """Mean change of a wall's direction in radians per px, fine wiggles left out."""
+    ty, tx = _lines(curve, 1)[:: max(_PIECE // 2, 1)].T
+    turns = np.abs(fold_angle(np.diff(np.arctan2(ty, tx)), 1))
+    return float(turns.sum() / len(curve))
 
 
 def _lines(curve: Array, order: int, degree: int = 1) -> Array:
