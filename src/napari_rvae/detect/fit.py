@@ -72,6 +72,11 @@ class AtomFit:
             amplitude_sd=factor * self.amplitude_sd,
         )
 
+    def towards(self, other: AtomFit, share: float) -> AtomFit:
+        """Return values between these (0) and those of another fit of the same atoms (1)."""
+        mixed = {n: (1 - share) * v + share * vars(other)[n] for n, v in vars(self).items()}
+        return AtomFit(**mixed)
+
     def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> AtomFit:
         """Return some of the atoms, or all in another order."""
         return AtomFit(**{name: value[keep] for name, value in vars(self).items()})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 from napari_rvae.detect.fit import TAIL_WIDTH, AtomFit
 from napari_rvae.detect.sampling import middle
@@ -26,12 +26,23 @@ _TAIL_SIDE = 1024
 #: Tails are drawn in pixels of which their width is this many or more.
 _TAIL_PIXELS = 2.2
 
-#: Tails, and shifts of rows, this many standard errors above zero are there.
-_SURE = 5.0
+#: Tails, and shifts of rows, count from the first number of standard errors above zero on, and in
+#: full from the second on: a yes or no would be chance between them, and atoms would jump with it.
+_DOUBTFUL, _SURE = 4.0, 6.0
 
-#: Tails have at most this share of an atom's height, and rows are shifted by no more than this
-#: share of sigma: what seems to be more is something else.
-_MOST_TAIL, _MOST_SHIFT = 0.3, 0.3
+#: Tails have at most this share of an atom's height. Rows are shifted by no more than the first
+#: share of sigma: what seems to be more counts less, and what is beyond the second share is
+#: something else.
+_MOST_TAIL, _MOST_SHIFT, _NO_SHIFT = 0.3, 0.3, 0.4
+
+#: Rows whose square shift is this many times the usual one are left out; median of the square of
+#: a normal variable, and its mean below that limit.
+_FAR = 9.0
+_MEDIAN = 2 * special.gammaincinv(0.5, 0.5)
+_WITHOUT_FAR = special.gammainc(1.5, _FAR / 2) / special.gammainc(0.5, _FAR / 2)
+
+#: Rows are looked at so many at a time.
+_ROWS = 256
 
 
 class Leftover(NamedTuple):
@@ -40,7 +51,7 @@ class Leftover(NamedTuple):
     Parameters
     ----------
     tail
-        Height of the tails, as a share of the atom's; 0 where none are sure.
+        Height of the tails, as a share of the atom's; 0 where none are seen.
     tails
         All tails (Y, X).
     shift
@@ -49,6 +60,9 @@ class Leftover(NamedTuple):
         Standard deviation of what is left of the shifts, in pixels.
     moved
         What the shifts have done to the picture (Y, X).
+    trust
+        How sure the surer of tails and shifts is, from 0 to 1: both are smaller already as far as
+        they are not sure, and what a fit without them changes should count by this share.
     """
 
     tail: float
@@ -56,6 +70,7 @@ class Leftover(NamedTuple):
     shift: NDArray[np.float64]
     shift_sd: float
     moved: NDArray[np.float64]
+    trust: float
 
     def atom_sd(self, sigma: float) -> float:
         """Error along x that is left to an atom: a mean over its rows, weighted by their share.
@@ -95,20 +110,35 @@ def measure_leftover(
     """
     shape = (image.shape[0], image.shape[1])
     atoms = render_gaussians(fit.y, fit.x, fit.amplitude, sigma, shape)
-    known = np.isfinite(image)
-    weight = np.where(known, 1 / variance, 0.0)
-    width = _width(sigma)
-    left = fill_missing(image - atoms)
-    rest, tails = _without_smooth(left, width), _tails(fit, sigma, shape)
-    height, tail = _heights(rest, atoms, tails, weight, sigma)
+    width, left = _width(sigma), fill_missing(image - atoms)
+    tails = _tails(fit, sigma, shape)
+    height, tail, trust = _heights(image, variance, left, atoms, tails, sigma)
     tails *= tail
     if tail:
         left -= height * atoms
         left -= tails
-        rest = _without_smooth(left, width)
-    slope = np.gradient(atoms, axis=1)
-    shift, shift_sd = _row_shifts(rest, slope, weight, sigma)
-    return Leftover(tail, tails, shift, shift_sd, -shift[:, None] * slope)
+    left -= slow_background(left, width)
+    shifts = _row_shifts(image, variance, left, atoms, sigma)
+    moved = atoms  # in its place
+    for rows in _bands(len(image)):
+        moved[rows] = -shifts.shift[rows, None] * np.gradient(atoms[rows], axis=1)
+    return Leftover(tail, tails, shifts.shift, shifts.sd, moved, max(trust, shifts.trust))
+
+
+def _bands(count: int) -> list[slice]:
+    """Rows of a picture, some at a time."""
+    return [slice(k, k + _ROWS) for k in range(0, count, _ROWS)]
+
+
+def _trust(value: float, error: float) -> float:
+    """How far a value above zero is believed, from 0 to 1, by how many errors it is."""
+    if not value > 0:
+        return 0.0
+    return min(max((value / max(error, 1e-300) - _DOUBTFUL) / (_SURE - _DOUBTFUL), 0.0), 1.0)
+
+
+def _weight(image: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(image), 1 / variance, 0.0)
 
 
 def _width(sigma: float) -> int:
@@ -154,53 +184,78 @@ def _tails(fit: AtomFit, sigma: float, shape: tuple[int, int]) -> NDArray[np.flo
 
 
 def _heights(
-    rest: NDArray[np.float64],
+    image: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    left: NDArray[np.float64],
     atoms: NDArray[np.float64],
     tails: NDArray[np.float64],
-    weight: NDArray[np.float64],
     sigma: float,
-) -> tuple[float, float]:
-    """Heights of core and tails in the residual; zero where the tails are not sure.
+) -> tuple[float, float, float]:
+    """Heights of core and tails in what the atoms leave, and how far the tails are believed.
 
     How tall the core is must be free, too: with tails, its Gaussian is another.
     """
-    side = _TAIL_SIDE + 2 * int(4 * TAIL_WIDTH * sigma)
-    rest, atoms, tails, weight = (middle(part, side) for part in (rest, atoms, tails, weight))
     width = _width(sigma)
+    side = _TAIL_SIDE + 2 * int(4 * TAIL_WIDTH * sigma)
+    # the background at the rim of the middle part is that of the frame
+    rest = middle(_without_smooth(middle(left, side + 4 * width), width), side)
+    image, variance, atoms, tails = (middle(part, side) for part in (image, variance, atoms, tails))
+    weight = _weight(image, variance)
     looks = [_without_smooth(part, width) for part in (atoms, tails)]
     matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
     right = np.array([(weight * a * rest).sum() for a in looks])
     if not np.linalg.cond(matrix) < 1e8:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     inverse = np.linalg.inv(matrix)
     height, tail = inverse @ right
-    if not tail > _SURE * math.sqrt(inverse[1, 1]):
-        return 0.0, 0.0
-    return float(height), float(min(tail, _MOST_TAIL))
+    trust = _trust(float(tail), math.sqrt(inverse[1, 1]))
+    return trust * float(height), trust * float(min(tail, _MOST_TAIL)), trust
+
+
+class _Shifts(NamedTuple):
+    """Shift (Y,) of each row as far as it is told, the spread of what is left, and their trust."""
+
+    shift: NDArray[np.float64]
+    sd: float
+    trust: float
 
 
 def _row_shifts(
+    image: NDArray[np.float64],
+    variance: NDArray[np.float64],
     rest: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    atoms: NDArray[np.float64],
     sigma: float,
-) -> tuple[NDArray[np.float64], float]:
-    """Shift (Y,) of each row as far as it is told, and the spread of what is left."""
-    none = np.zeros(len(rest))
-    sureness = (weight * slope**2).sum(1)
+) -> _Shifts:
+    """How far each row is shifted, by what is left of it and the slope of its atoms along x."""
+    sureness, product = np.zeros(len(rest)), np.zeros(len(rest))
+    for rows in _bands(len(rest)):
+        slope = np.gradient(atoms[rows], axis=1)
+        weighted = _weight(image[rows], variance[rows]) * slope
+        sureness[rows] = (weighted * slope).sum(1)
+        product[rows] = (weighted * rest[rows]).sum(1)
+    none = _Shifts(np.zeros(len(rest)), 0.0, 0.0)
     told = sureness > 1e-3 * sureness.max()
     if told.sum() < 8 * sigma:
-        return none, 0.0
-    raw = np.zeros(len(rest))
-    raw[told] = -(weight * rest * slope).sum(1)[told] / sureness[told]
-    error = np.zeros(len(rest))
+        return none
+    raw, error = np.zeros(len(rest)), np.zeros(len(rest))
+    raw[told] = -product[told] / sureness[told]
     error[told] = 1 / sureness[told]
+    # what is far beyond the rest is no shift, but half an atom at an edge, or dirt
+    usual = float(np.median(raw[told] ** 2 / error[told])) / _MEDIAN
+    most = np.sqrt(_FAR * usual * error)
     # by precision, so that rows with hardly an atom do not count
-    share = np.where(told, sureness, 0.0)
-    excess = float((share * (raw**2 - error)).sum() / share.sum())
+    share = np.where(told & (np.abs(raw) < most), sureness, 0.0)
+    excess = float((share * (raw**2 / _WITHOUT_FAR - error)).sum() / share.sum())
     chance = math.sqrt(2 * float(((share * error) ** 2).sum())) / share.sum()
-    if not excess > _SURE * chance or excess > (_MOST_SHIFT * sigma) ** 2:
-        return none, 0.0
-    shift = np.where(told, raw * excess / (excess + error), 0.0)
+    trust = _trust(excess, chance)
+    if not trust:
+        return none
+    beyond = (math.sqrt(excess) / sigma - _MOST_SHIFT) / (_NO_SHIFT - _MOST_SHIFT)
+    trust *= 1 - min(max(beyond, 0.0), 1.0)
+    excess *= trust
+    if not excess:
+        return none
+    shift = np.where(told, np.clip(raw, -most, most) * excess / (excess + error), 0.0)
     left = float((share * excess * error / (excess + error)).sum() / share.sum())
-    return shift, math.sqrt(left)
+    return _Shifts(shift, math.sqrt(left), trust)

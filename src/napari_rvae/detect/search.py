@@ -157,8 +157,8 @@ class _Grid:
         """Fit again without tails and the rows' shifts, as far as the first fit tells them."""
         fit = self._from_frame(first)
         rest = measure_leftover(self.image, self.variance, fit, self.sigma)
-        if rest.tail or rest.shift_sd:
-            fit = fit_atoms(
+        if rest.trust:
+            better = fit_atoms(
                 self.image - rest.tails - rest.moved,
                 self.variance,
                 *self._clipped(fit.y, fit.x),
@@ -168,6 +168,7 @@ class _Grid:
                 tail=rest.tail,
                 radius=_BEST_RADIUS,
             )
+            fit = fit.towards(better, rest.trust)
         fit = replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(self.sigma)))
         return self._in_frame(fit)
 

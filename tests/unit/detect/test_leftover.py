@@ -37,7 +37,7 @@ def test_where_nothing_is_left_nothing_is_told(rng):
     y, x, _, frame = scene(rng, noise=10.0)
     _, fit = fitted(frame, y, x, noise=10.0)
     rest = measure_leftover(frame, np.full_like(frame, 100.0), fit, SIGMA)
-    assert rest.tail == rest.shift_sd == rest.atom_sd(SIGMA) == 0.0
+    assert rest.tail == rest.shift_sd == rest.atom_sd(SIGMA) == rest.trust == 0.0
     assert not rest.tails.any()
     assert not rest.moved.any()
 
@@ -79,3 +79,29 @@ def test_a_slanted_ground_moves_no_atom(rng, ramp):
     y, x, _, frame = scene(rng, ramp=ramp, dopant=1.0)
     inside, fit = fitted(frame, y, x)
     assert np.sqrt(np.mean(errors(fit, y, x, inside) ** 2)) < 0.06
+
+
+def test_what_is_doubtful_counts_in_part():
+    looks = []
+    for jitter in np.linspace(0.0, 0.6, 13):
+        y, x, _, frame = scene(np.random.default_rng(0), noise=10.0, jitter=jitter)
+        _, fit = fitted(frame, y, x, noise=10.0)
+        looks.append(measure_leftover(frame, np.full_like(frame, 100.0), fit, SIGMA))
+    trust = np.array([look.trust for look in looks])
+    assert trust[0] == 0
+    assert trust.max() == 1
+    assert ((trust > 0) & (trust < 1)).any()
+    assert np.abs(np.diff([look.shift.std() for look in looks])).max() < 0.15
+
+
+def test_a_row_of_dirt_is_no_shift(rng):
+    y, x, _, frame = scene(rng, noise=10.0)
+    frame[50:52] += 400.0 * rng.normal(size=(2, SIDE))
+    _, fit = fitted(frame, y, x, noise=10.0)
+    assert not measure_leftover(frame, np.full_like(frame, 100.0), fit, SIGMA).shift.any()
+
+
+def test_rows_that_seem_shifted_by_far_are_not(rng):
+    y, x, _, frame = scene(rng, jitter=0.8 * SIGMA)
+    _, fit = fitted(frame, y, x)
+    assert not measure_leftover(frame, np.ones_like(frame), fit, SIGMA).shift.any()
