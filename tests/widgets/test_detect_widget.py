@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -28,10 +29,11 @@ from napari_rvae import (
     detect,
     image_layer,
 )
-from napari_rvae._napari import detection, frame_quality, words
+from napari_rvae._napari import detect_widget, detection, frame_quality, words
 from napari_rvae._napari.detect_widget import ADVICE, NO_IMAGE, RANGE, SHOWN, DetectWidget
 from napari_rvae._napari.editing import watch_edits
 from napari_rvae._napari.workspace import Workspace
+from napari_rvae.errors import Cancelled
 from napari_rvae.layers import METADATA_KEY
 from napari_rvae.layers.undo import layer_state
 from napari_rvae.tables import ATOM_COLUMNS, make_sites
@@ -264,12 +266,38 @@ def test_three_frames_are_tried(qtbot, viewer, widget, six, detector):
     assert detector.asked[0][0].n_frames == 3
 
 
+def test_an_open_widget_loads_what_finds_atoms(qtbot, viewer, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(detect_widget, "ENGINE", "napari_rvae.detect.nothing")
+    monkeypatch.setattr(detect_widget, "import_module", loaded.append)
+    _open(viewer)
+    qtbot.waitUntil(lambda: loaded == ["napari_rvae.detect.nothing"])
+
+
+def test_a_preview_can_be_stopped_while_the_movie_is_looked_at(qtbot, widget, image, monkeypatch):
+    def measure(_frames, _config, *, progress):
+        while progress(1, 2) is not False:
+            time.sleep(0.01)
+        raise Cancelled("stopped")
+
+    monkeypatch.setattr(detect, "measured_config", measure)
+    widget.preview.click()
+    qtbot.waitUntil(lambda: "whole movie" in getattr(_job(widget).last, "message", ""))
+    _job(widget).stop()
+    _idle(qtbot, widget)
+    assert not widget.viewer.layers[-1].name.startswith("preview")
+
+
+def _job(widget):
+    return widget.workspace.job("detect")
+
+
 def test_the_scale_of_a_movie_is_measured_once(qtbot, widget, image, monkeypatch):
     measured = []
 
-    def measure(frames, config):
+    def measure(frames, config, **options):
         measured.append(frames.n_frames)
-        return true(frames, config)
+        return true(frames, config, **options)
 
     true = detect.measured_config
     monkeypatch.setattr(detect, "measured_config", measure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -15,6 +17,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import create_worker
 
 from napari_rvae._napari import detection, editing, preview
 from napari_rvae._napari.forms import LABEL_WIDTH, ConfigForm, folded, leave_wheel, read_forms
@@ -69,6 +72,9 @@ KIND_TIP = (
 #: What Detect looks at: all frames, the one that is shown, or a range of them.
 ALL, SHOWN, RANGE = "all frames", "the shown frame", "a range"
 
+#: Loads torch, which takes longer than a preview may: a thread does it once the widget is open.
+ENGINE = "napari_rvae.detect.atoms"
+
 #: Least width of a box for the number of a frame, in pixels.
 _BOX = 64
 
@@ -118,6 +124,8 @@ class DetectWidget(StepWidget):
         self.walls.pick()
         self._show_kind()
         self._show_first()
+        if self.library_loaded:
+            self._load_engine()
 
     # ------------------------------------------------------------------ building
     def _add_atoms(self) -> None:
@@ -256,9 +264,15 @@ class DetectWidget(StepWidget):
     def on_library(self, module: Any) -> None:
         """Say of the image what could not be said before."""
         super().on_library(module)
+        self._load_engine()
         if self.status.plain_text == self._hinted:
             self._hint()
         self.refresh()
+
+    def _load_engine(self) -> None:
+        """Load what looks for atoms, so that the first button need not wait for it."""
+        if ENGINE not in sys.modules:
+            create_worker(import_module, ENGINE).start()
 
     # ------------------------------------------------------------------ state
     def refresh(self) -> None:

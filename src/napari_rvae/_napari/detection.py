@@ -165,19 +165,22 @@ def find_atoms(
     from napari_rvae.device import limit_threads
 
     tables: list[pd.DataFrame] = []
+    looked_at = control.ticker("looking at the whole movie")
     with limit_threads(threads):
         frames, region, config = target.frames, target.region, target.config
         numbers = target.numbers
         if numbers is not None:
             yield Progress(0, total, "measuring the scale")
-            config = with_scale(target.image, frames, config)
+            config = with_scale(target.image, frames, config, progress=looked_at)
             if config.average_frames == 1:  # else the means need the frames beside
                 frames, region = pick_frames(frames, numbers), pick_region(region, numbers)
                 numbers = None
         yield Progress(0, total, f"frame 1 of {total}")
         if control.stopped:
             return tables
-        steps = iter_detect_atoms(frames, config, region=region, numbers=numbers)
+        steps = iter_detect_atoms(
+            frames, config, region=region, numbers=numbers, progress=looked_at
+        )
         for number, table in zip(target.looked_at, steps, strict=True):
             tables.append(table.assign(frame=number))
             yield Progress(len(tables), total, f"frame {len(tables)} of {total}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,13 @@ _MEASURED: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[Any, ...], DetectConf
 )
 
 
-def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig:
+def with_scale(
+    image: Any,
+    frames: Frames,
+    config: DetectConfig,
+    *,
+    progress: Callable[[int, int], bool | None] | None = None,
+) -> DetectConfig:
     """Options in which the scale of the whole movie is filled in.
 
     It is measured once for each image; until the data, the contrast, a length that the user gives
@@ -45,6 +51,8 @@ def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig
         Its frames.
     config
         Options of the detection.
+    progress
+        See :func:`~napari_rvae.measured_config`.
 
     Returns
     -------
@@ -57,7 +65,7 @@ def with_scale(image: Any, frames: Frames, config: DetectConfig) -> DetectConfig
     asked = tuple(getattr(config, name) for name in (*_FOUND, *_IMAGES))
     data, key, found = _MEASURED.get(image, (None, None, config))
     if data is not frames.data or key != asked:
-        found = measured_config(frames, config)
+        found = measured_config(frames, config, progress=progress)
         _MEASURED[image] = (frames.data, asked, found)
     return dataclasses.replace(config, **{name: getattr(found, name) for name in _FOUND})
 

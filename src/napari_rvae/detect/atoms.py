@@ -79,7 +79,8 @@ def detect_atoms(
     region
         Bool (Y, X) or (T, Y, X), True where atoms may lie.
     progress
-        Called with (frames done, frames in all); returning False cancels.
+        Called with (steps done, steps in all); returning False cancels. A step is a frame; with
+        ``min_quality`` and ``average_frames`` each frame is looked at once more before.
     source
         Name of the movie in the table; the frames' own name when empty.
     channel
@@ -121,12 +122,21 @@ def detect_atoms(
     """
     movie = as_frames(frames)
     config = dataclasses.replace(config or DetectConfig(), **overrides)
-    tables = []
-    steps = iter_detect_atoms(movie, config, region=region, source=source, channel=channel)
-    for done, table in enumerate(steps, start=1):
+    tables, before = [], movie.n_frames * _looks_before(config)
+    done, total = 0, before + movie.n_frames
+
+    def looked_at(_done: int, _total: int) -> bool | None:
+        nonlocal done
+        done += 1
+        return None if progress is None else progress(done, total)
+
+    steps = iter_detect_atoms(
+        movie, config, region=region, source=source, channel=channel, progress=looked_at
+    )
+    for number, table in enumerate(steps, start=1):
         tables.append(table)
-        if progress is not None and progress(done, movie.n_frames) is False:
-            raise Cancelled(f"Detection was stopped after {done} of {movie.n_frames} frames.")
+        if progress is not None and progress(before + number, total) is False:
+            raise Cancelled(f"Detection was stopped after {number} of {movie.n_frames} frames.")
     sites = concat_sites(*tables)
     if config.classify:
         sites = concat_sites(classify_atoms(sites, movie, channel=channel, region=region))
@@ -142,13 +152,18 @@ def iter_detect_atoms(
     numbers: Sequence[int] | None = None,
     source: str = "",
     channel: int | str = 0,
+    progress: Callable[[int, int], bool | None] | None = None,
     **overrides: Any,
 ) -> Iterator[pd.DataFrame]:
     """Find the atoms frame by frame.
 
     Takes the same options as :func:`detect_atoms`, but classifies nothing: that takes the whole
     movie (:func:`classify_atoms`). With ``numbers`` only these frames are searched, in this order;
-    what is measured, and averaged, is that of the whole movie.
+    what is measured, and averaged, is that of the whole movie. Several frames are searched at a
+    time, as many as the calling thread may use CPU threads (``torch.get_num_threads()``) and as
+    fit in 2 GiB together; the answer does not depend on their number. ``progress`` hears of the
+    looks at the whole movie that ``min_quality`` and ``average_frames`` take before the first
+    frame: it is called with (frames done, frames in all), and may return False to cancel.
 
     Yields
     ------
@@ -160,6 +175,8 @@ def iter_detect_atoms(
     ------
     InputError
         If the frames or options are not usable, or a number is that of no frame.
+    Cancelled
+        If `progress` returned False.
 
     Examples
     --------
@@ -173,7 +190,7 @@ def iter_detect_atoms(
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     mask, number = as_region(region, movie), movie.channel_index(channel)
     wanted, device = _wanted(numbers, movie), choose_device(config.device)
-    images = FrameImages(movie, config, number)
+    images = FrameImages(movie, config, number, progress=progress)
     searched = set(images.numbers) & set(wanted)
     if not searched:
         _warn_nothing_left(movie)
@@ -249,6 +266,7 @@ def measured_config(
     config: DetectConfig | None = None,
     *,
     channel: int | str = 0,
+    progress: Callable[[int, int], bool | None] | None = None,
     **overrides: Any,
 ) -> DetectConfig:
     """Options with the movie's own contrast, width of an atom's image and neighbour distance.
@@ -264,6 +282,9 @@ def measured_config(
         Options; the defaults when left out. What they give is not measured.
     channel
         Number or name of the channel to look at.
+    progress
+        Called with (frames done, frames in all) where ``min_quality`` or ``average_frames`` take a
+        look at the whole movie; returning False cancels.
     **overrides
         Single options.
 
@@ -277,6 +298,8 @@ def measured_config(
     ------
     InputError
         If the frames or options are not usable.
+    Cancelled
+        If `progress` returned False.
 
     Examples
     --------
@@ -289,7 +312,8 @@ def measured_config(
     movie = as_frames(frames)
     config = dataclasses.replace(config or DetectConfig(), **overrides)
     number = movie.channel_index(channel)
-    sign, scale = _measured(FrameImages(movie, config, number), config, number)
+    images = FrameImages(movie, config, number, progress=progress)
+    sign, scale = _measured(images, config, number)
     lowest = {item.name: item.metadata["low"] for item in dataclasses.fields(config)}
 
     def known(name: str, value: float) -> float | None:
@@ -301,6 +325,11 @@ def measured_config(
         sigma=known("sigma", scale.sigma),
         neighbour_distance=known("neighbour_distance", scale.spacing),
     )
+
+
+def _looks_before(config: DetectConfig) -> int:
+    """How often the whole movie is looked at before the search."""
+    return int(config.min_quality > 0) + int(config.average_frames > 1)
 
 
 def _wanted(numbers: Sequence[int] | None, movie: Frames) -> list[int]:

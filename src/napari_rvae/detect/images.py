@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,9 @@ class FrameImages:
         frames to average.
     channel
         The channel to look at, which tells the quality.
+    progress
+        Called with (frames done, frames in all), for each of the looks at the whole movie that the
+        quality and the averages take; returning False cancels.
 
     Attributes
     ----------
@@ -45,13 +49,20 @@ class FrameImages:
         How far the specimen has moved in each of them (n, 2), in pixels; 0 without averaging.
     """
 
-    def __init__(self, movie: Frames, config: DetectConfig, channel: int) -> None:
+    def __init__(
+        self,
+        movie: Frames,
+        config: DetectConfig,
+        channel: int,
+        *,
+        progress: Callable[[int, int], bool | None] | None = None,
+    ) -> None:
         self.movie, self.config = movie, config
-        self.numbers = np.flatnonzero(_chosen(movie, config, channel))
+        self.numbers = np.flatnonzero(_chosen(movie, config, channel, progress))
         self.drift = np.zeros((len(self.numbers), 2))
         self._recent: dict[tuple[int, int], NDArray[np.float64]] = {}
         if config.average_frames > 1 and len(self.numbers) > 1:
-            drift = measure_drift(movie, channel=channel).iloc[self.numbers]
+            drift = measure_drift(movie, channel=channel, progress=progress).iloc[self.numbers]
             self.drift = drift[["y", "x"]].to_numpy(float)
             _LOG.info(
                 "mean of %d frames, drift removed; it is ambiguous in %d of %d",
@@ -115,7 +126,12 @@ def _overlap(
     return here, there
 
 
-def _chosen(movie: Frames, config: DetectConfig, channel: int) -> NDArray[np.bool_]:
+def _chosen(
+    movie: Frames,
+    config: DetectConfig,
+    channel: int,
+    progress: Callable[[int, int], bool | None] | None,
+) -> NDArray[np.bool_]:
     """Which frames (T,) are searched."""
     # what is not known (NaN) is true
     chosen = np.array([bool(flag) for flag in movie.table["keep"]])
@@ -123,7 +139,8 @@ def _chosen(movie: Frames, config: DetectConfig, channel: int) -> NDArray[np.boo
     if not chosen.all():
         _LOG.info(text, int((~chosen).sum()), count, "keep is false in the frames table")
     if config.min_quality > 0 and chosen.any():
-        good = analyse_frames(movie, channel=channel)["quality"].to_numpy() >= config.min_quality
+        measured = analyse_frames(movie, channel=channel, progress=progress)
+        good = measured["quality"].to_numpy() >= config.min_quality
         if (chosen & ~good).any():
             reason = f"quality below {config.min_quality:g}"
             _LOG.info(text, int((chosen & ~good).sum()), count, reason)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_rvae.detect.images import FrameImages
+from napari_rvae.device import side_by_side
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
 from napari_rvae.preprocess.noise import drop_spikes, fill_missing
 
 __all__ = ["PlainImage", "Sample", "middle", "plain_image", "rows_agree", "spread"]
 
 #: A movie is measured on so many frames.
-_FRAMES = 5
+_FRAMES = 3
 
 #: The width of the blobs is measured on the middle of a frame, of this side in pixels; on twice of
 #: it where they are larger than this share of it.
@@ -71,7 +72,7 @@ class Sample:
     @cached_property
     def blobs(self) -> list[BlobScale]:
         """Width of the blobs in each of the images; NaN where there are none."""
-        return [_blobs(image) for image in self.images]
+        return list(side_by_side(_blobs, self.images, most=len(self.images) or None))
 
 
 def spread(count: int, most: int = _FRAMES) -> list[int]:

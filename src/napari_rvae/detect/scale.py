@@ -24,8 +24,9 @@ __all__ = ["measure_scale"]
 
 _LOG = logging.getLogger(__name__)
 
-#: On so many of them, and on a part of this side in pixels, the width is refined.
-_REFINED_FRAMES = 3
+#: On so many of them at most, and on a part of this side in pixels, the width is refined; where
+#: the first two differ by less than this share, on these alone.
+_REFINED_FRAMES, _ALIKE = 3, 0.03
 _REFINED_SIDE = 400
 
 #: Where the network sees fewer of the atoms found than this share, or where they are fewer than
@@ -153,6 +154,9 @@ def _refined(
         usable = bool(rows) and np.isfinite(rows[-1]).all() and rows[-1][2] >= _CONFIRMED
         known = AtomScale(*rows[-1][:2]) if usable else None
         rows.append(_refine(image, blob, config, known))
+        sure = [row for row in rows if row[2] >= _CONFIRMED]
+        if len(sure) == 2 and abs(sure[1][0] / sure[0][0] - 1) < _ALIKE:
+            break
     return np.array(rows)
 
 

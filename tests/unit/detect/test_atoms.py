@@ -4,7 +4,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from napari_rvae import Frames, concat_sites, detect_atoms, iter_detect_atoms, neighbour_distance
+from napari_rvae import (
+    Frames,
+    concat_sites,
+    detect_atoms,
+    iter_detect_atoms,
+    measured_config,
+    neighbour_distance,
+)
 from napari_rvae.analysis.scores import cramer_rao_bound, match_sites
 from napari_rvae.config import DetectConfig
 from napari_rvae.errors import Cancelled, InputError, NoLatticeWarning
@@ -178,6 +185,22 @@ class TestInvariance:
 
 
 class TestMovies:
+    @pytest.mark.parametrize(
+        ("options", "looks"),
+        [({}, 1), ({"min_quality": 0.01}, 2), ({"average_frames": 2, "min_quality": 0.01}, 3)],
+    )
+    def test_progress_counts_the_looks_before_the_search(self, movie, options, looks):
+        told = []
+        detect_atoms(movie, **options, progress=lambda *step: told.append(step))
+        total = looks * len(movie)
+        assert told == [(done, total) for done in range(1, total + 1)]
+
+    @pytest.mark.parametrize("options", [{"min_quality": 0.1}, {"average_frames": 2}])
+    def test_a_look_before_the_search_can_be_cancelled(self, movie, options):
+        for function in (detect_atoms, measured_config):
+            with pytest.raises(Cancelled):
+                function(movie, **options, progress=lambda done, _total: done < 2)
+
     def test_the_table_is_a_sites_table(self, movie):
         table = validate_sites(detect_atoms(movie, source="a"), need=ATOM_COLUMNS)
         assert table.columns.tolist() == [*SITE_COLUMNS, *ATOM_COLUMNS]
