@@ -105,10 +105,27 @@ def difference(one: Array, other: Array, tolerance: Array = TOLERANCE) -> float:
     return float("inf") if np.isnan(apart).any() else float(apart.max())
 
 
-def unit_names(central: Array, what: NDArray[np.str_], hosts: list[int]) -> list[str]:
-    """Names that say what the central atom looks like; two may have the same."""
+def unit_names(
+    central: Array, what: NDArray[np.str_], hosts: list[int], rings: Sequence[str] = ()
+) -> list[str]:
+    """Names that say what the central atom looks like; two may have the same.
+
+    Parameters
+    ----------
+    central
+        Descriptors (G, 10), amplitudes relative to the host's; the first are those of the host.
+    what
+        "atom", "vacancy" or "other" (G,).
+    hosts
+        Which of them are hosts.
+    rings
+        Unusual rings, or the gap, that each is at, in words; "" for none.
+    """
+    given = list(rings) or [""] * len(central)
     names = [
-        f"unit {number}" if kind == "other" else _name(central[number], central[0], kind)
+        f"unit {number}"
+        if kind == "other"
+        else _name(central[number], central[0], kind, given[number])
         for number, kind in enumerate(what)
     ]
     names[0] = "host"
@@ -148,8 +165,8 @@ def _brightness_levels(amplitude: Array) -> NDArray[np.int64]:
     return levels
 
 
-def _name(one: Array, host: Array, kind: str) -> str:
-    """Name of a unit by the descriptors of its central atom and the host's."""
+def _name(one: Array, host: Array, kind: str, rings: str) -> str:
+    """Name of a unit by the descriptors of its central atom, the host's, and its rings."""
     words = ["vacancy"] if kind == "vacancy" else []
     if not words and one[-1] > _NAMED_RATIO:
         words.append("bright")
@@ -157,17 +174,27 @@ def _name(one: Array, host: Array, kind: str) -> str:
         words.append("dim")
     if np.isfinite(one[0]):
         count = round(one[0])
+        if rings and not words:
+            beside = _beside(one, host)
+            return f"{rings}, {beside}" if beside else rings
         words.append(f"{count} neighbour" if count == 1 else f"{count} neighbours")
         if len(words) == 1 and count == round(host[0]):
             words.append(_difference(one, host))
-    return ", ".join(words) or "other"
+    return ", ".join([*words, *([rings] if rings else [])]) or "other"
+
+
+def _beside(one: Array, host: Array) -> str:
+    """Whether the neighbours are brighter or dimmer than the host's; "" for neither."""
+    neighbours = comparable(one[None])[0, -2] - comparable(host[None])[0, -2]
+    if not abs(neighbours) > TOLERANCE[-2]:
+        return ""
+    return "beside bright" if neighbours > 0 else "beside dim"
 
 
 def _difference(one: Array, host: Array) -> str:
     """What tells two atoms of the same brightness and coordination apart."""
-    neighbours = comparable(one[None])[0, -2] - comparable(host[None])[0, -2]
-    if abs(neighbours) > TOLERANCE[-2]:
-        return "beside bright" if neighbours > 0 else "beside dim"
+    if beside := _beside(one, host):
+        return beside
     if (np.abs(one - host) > TOLERANCE)[1:7].any():
         return "distorted"
     if abs(one[7] - host[7]) > TOLERANCE[7]:

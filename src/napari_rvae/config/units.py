@@ -42,6 +42,12 @@ class UnitConfig(Config):
         high=1000,
         label="Fewest places",
     )
+    geometry: bool = option(
+        True,
+        "Groups of unusual rings of bonds that recur, such as 5-7 pairs, are told apart from all "
+        "else; without usual rings in the material this changes nothing.",
+        label="Look at rings",
+    )
     mirror: bool = option(
         True,
         "Surroundings and their mirror image are one unit.",

@@ -68,7 +68,9 @@ def test_planted_units_are_found_and_named(crystal):
     assert all(_recall(units, sites, label) > 0.95 for label in (0, 1, 2))
     assert units.names[0] == "host"
     assert any(name.startswith("bright, 3 neighbours") for name in units.names.values())
-    assert any(name.startswith("2 neighbours") for name in units.names.values())
+    assert "beside vacancy" in units.names.values()
+    blind = find_units(sites, features=features, geometry=False)
+    assert any(name.startswith("2 neighbours") for name in blind.names.values())
     assert units.summary["relative_amplitude"].iloc[0] == 1
 
 
@@ -273,7 +275,8 @@ def test_sources_of_different_magnification_go_together(crystal):
 def test_features_that_say_nothing_give_the_host(crystal):
     sites, features = crystal
     constant = features.assign(**dict.fromkeys(features.columns[1:], 2.5))
-    assert find_units(sites, features=constant).names == {0: "host"}
+    assert find_units(sites, features=constant, geometry=False).names == {0: "host"}
+    assert find_units(sites, features=constant).names == {0: "host", 1: "beside vacancy"}
     nothing = features.assign(**dict.fromkeys(features.columns[1:], np.nan))
     units = find_units(sites, features=nothing)
     assert len(units) == 0

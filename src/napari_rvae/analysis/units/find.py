@@ -12,6 +12,7 @@ import pandas as pd
 from napari_rvae import tables
 from napari_rvae.analysis.units.match import recognised
 from napari_rvae.analysis.units.result import Units, assemble, identities
+from napari_rvae.analysis.units.rings import find_ring_groups
 from napari_rvae.analysis.units.search import search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
@@ -118,7 +119,8 @@ def find_units(
     values, columns = feature_values(ordered, features)
     known = np.flatnonzero(np.isfinite(values).all(1))
     evidence = describe_sites(ordered)
-    found = search(values[known], columns, evidence.of(known), config, progress)
+    rings = find_ring_groups(ordered).of(known) if config.geometry else None
+    found = search(values[known], columns, evidence.of(known), rings, config, progress)
     membership = np.full((len(table), found.model.n_environments), np.nan)
     membership[known] = found.membership
     back = np.argsort(order)
@@ -207,7 +209,8 @@ def apply_units(
     known = np.isfinite(values).all(axis=1) if not missing else np.zeros(len(table), bool)
     membership = np.full((len(table), units.model.n_environments), np.nan)
     evidence = describe_sites(table)
-    membership[known] = units.model.memberships(values[known], evidence.place[known])
+    ring = find_ring_groups(table).code[known] if units.model.ring.any() else None
+    membership[known] = units.model.memberships(values[known], evidence.place[known], ring)
     owned = units.environments.groupby("unit")["environment"].agg(list)
     named = identities(units)
     return assemble(

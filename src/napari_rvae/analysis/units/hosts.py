@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
 
 __all__ = ["Hosts", "fit_hosts", "host_labels"]
 
@@ -64,21 +65,23 @@ class Hosts:
     bodies: list[gaussians.Gaussian]
     distance: Array
 
-    def middles(self, environment: Ids) -> Ids:
+    def middles(self, environment: Ids, possible: Mask) -> Ids:
         """Environment in the middle of each host, from the environments (S,) of the points.
 
-        Not the largest one: a host is cut into many, a compact cluster beside it is not.
+        Not the largest one: a host is cut into many, a compact cluster beside it is not. Only
+        those that are `possible` (E,).
         """
         middles: list[int] = []
         for number in range(len(self.bodies)):
             own = self.label == number
             candidates = np.setdiff1d(np.unique(environment[own]), middles)
+            candidates = candidates[possible[candidates]]
             if candidates.size:
                 typical = [np.median(self.distance[own & (environment == k)]) for k in candidates]
                 middles.append(int(candidates[int(np.argmin(typical))]))
         return np.array(middles, np.int64)
 
-    def core(self, number: int) -> NDArray[np.bool_]:
+    def core(self, number: int) -> Mask:
         """Points (S,) in the inner half of a host."""
         own = self.label == number
         limit = np.median(self.distance[own]) if own.any() else 0.0

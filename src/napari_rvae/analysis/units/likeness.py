@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from napari_rvae.analysis import appearance
+from napari_rvae.analysis.units.rings import USUAL
 from napari_rvae.analysis.units.sites import kind_of
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ _UNSTABLE_VALLEY = 4.0
 _CHOSEN = 2.0
 #: The width of a cloud is never below this, in standard deviations of the noise.
 _LEAST_WIDTH = 0.5
-#: Costs below 1 are of what is one unit. What looks like the host goes first, then what occurs
-#: only once, then what has no valley between.
-_BY_LOOKS, _BY_CHANCE, _BY_VALLEY, _LATE = 0.2, 0.25, 0.3, 0.99
+#: Costs below 1 are of what is one unit. What is at the same unusual rings goes
+#: first, then what looks like the host, what occurs only once, and what has no valley between.
+_BY_RINGS, _BY_LOOKS, _BY_CHANCE, _BY_VALLEY, _LATE = 0.1, 0.2, 0.25, 0.3, 0.99
 #: What a host holds but for one site in a thousand.
 _INSIDE = 0.999
 #: Added where atoms look different from the host's: such mergers come last.
@@ -108,6 +109,8 @@ class Likeness:
         Hosts of the stays.
     sites
         What the table tells of each site.
+    ring
+        Code (E,) of the group of unusual rings that each environment is at, 0 for usual ones.
     min_places
         What occurs at fewer places of the lattice is irregular.
     unstable
@@ -121,6 +124,7 @@ class Likeness:
         environment: Ids,
         hosts: Hosts,
         sites: Evidence,
+        ring: Ids,
         *,
         min_places: int,
         unstable: Mask | None = None,
@@ -129,7 +133,8 @@ class Likeness:
         own = environment[stays.label]
         central = appearance.comparable(sites.central)
         self._stays, self._weight, self._environment = stays, weight, environment
-        self._hosts = hosts.middles(environment).tolist()
+        self._hosts = hosts.middles(environment, ring == USUAL).tolist()
+        self._ring = ring
         numbers = range(int(environment.max(initial=-1)) + 1)
         rows = [own == number for number in numbers]
         self._typical = [appearance.median_of_known(central[mine]) for mine in rows]
@@ -154,14 +159,24 @@ class Likeness:
             return math.inf
         apart = separation(self._cloud_of(one), self._cloud_of(other))
         by_valley = _valley_cost(apart, _VALLEY)
-        if hosts:
+        rings = {int(self._ring[number]) for number in (*one, *other)}
+        if hosts and len(rings) == 1:
             return self._to_host(other if hosts[0] in one else one, hosts[0], apart)
+        if len(rings) > 1:
+            return _LAST + by_valley if hosts else max(by_valley, 1.0)
+        return self._apart_from_host(one, other, apart)
+
+    def _apart_from_host(self, one: list[int], other: list[int], separated: float) -> float:
+        """Cost of merging two groups at the same rings of which none is a host."""
+        by_valley = _valley_cost(separated, _VALLEY)
+        if self._ring[one[0]] != USUAL and self._same_species(one[0], other[0]):
+            return _BY_RINGS
         irregular = [all(self._once[number] for number in group) for group in (one, other)]
         unstable = [all(self._unstable[number] for number in group) for group in (one, other)]
         if all(irregular) and self._same_brightness(one[0], other[0]):
             return _LATE if any(unstable) else _BY_CHANCE
         if any(unstable):  # the valley was not seen again from other starts
-            return _valley_cost(apart, _UNSTABLE_VALLEY)
+            return _valley_cost(separated, _UNSTABLE_VALLEY)
         # an environment that recurs is no part of what does not
         return max(by_valley, 1.0) if any(irregular) else by_valley
 
@@ -202,6 +217,13 @@ class Likeness:
             return 0.0
         distance = self._bodies[host].squared_distance(points)
         return float(np.median(distance) / chi2.ppf(_INSIDE, points.shape[1]))
+
+    def _same_species(self, one: int, other: int) -> bool:
+        """Whether atoms have the same kind, number and brightness, and neighbours of the same."""
+        if self._kind[one] != self._kind[other]:
+            return False
+        apart = np.abs(self._typical[one] - self._typical[other]) / appearance.TOLERANCE
+        return not (apart[[0, -2, -1]] > 1).any()  # unknown ones are not told apart
 
     def _same_brightness(self, one: int, other: int) -> bool:
         if self._kind[one] != self._kind[other]:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from napari_rvae.analysis.gaussians import Gaussian
+from napari_rvae.analysis.units.rings import USUAL, RingClasses
 from napari_rvae.analysis.units.space import FeatureSpace
 from napari_rvae.analysis.units.stays import find_stays
 from napari_rvae.errors import InputError
@@ -47,6 +48,11 @@ class UnitModel:
     starts
         Sites (E, S, K) of each environment in each of the K groups that the search gave from the
         S-th start.
+    ring
+        Code (E,) of the group of unusual rings that each environment is at
+        (:class:`~napari_rvae.analysis.units.rings.RingGroups`), 0 for usual or unknown ones.
+    ring_error
+        Probability (E,) that a sighting of such rings shows others.
     """
 
     space: FeatureSpace
@@ -57,13 +63,21 @@ class UnitModel:
     host: Ids
     noise: float
     starts: Array
+    ring: Ids
+    ring_error: Array
 
     @property
     def n_environments(self) -> int:
         """Number of environments, E."""
         return int(self.environment.max(initial=-1)) + 1
 
-    def memberships(self, values: Array, place: Ids) -> Array:
+    @property
+    def ring_classes(self) -> RingClasses:
+        """Groups of unusual rings that environments are at."""
+        code, first = np.unique(np.append(self.ring, USUAL), return_index=True)
+        return RingClasses(code, np.append(self.ring_error, 0.5)[first])
+
+    def memberships(self, values: Array, place: Ids, ring: Ids | None = None) -> Array:
         """Probability (N, E) of each environment.
 
         Parameters
@@ -73,9 +87,42 @@ class UnitModel:
         place
             Lattice site (N,), below 0 where it is not known: its sightings are averaged as long as
             they look the same.
+        ring
+            Code (N,) of the group of unusual rings that each site is at, where it is known.
         """
         stays = find_stays(self.space.transform(values), place, noisy=self.noise > 0)
-        return self.shares(stays.mean, stays.count)[stays.label]
+        share = self.shares(stays.mean, stays.count)
+        if ring is not None and self.ring.any():
+            votes = self.ring_classes.votes(ring, stays.label, len(stays.count))
+            share = self.with_rings(share, votes)
+        return share[stays.label]
+
+    def with_rings(self, share: Array, votes: Ids) -> Array:
+        """Probability (S, E) of each environment, the rings that stays show taken into account.
+
+        The rings say which class a stay is of, the features which environment in this class.
+
+        Parameters
+        ----------
+        share
+            The same by the features alone.
+        votes
+            Sightings (S, K) of each class of rings.
+        """
+        classes = self.ring_classes
+        which = np.searchsorted(classes.code, self.ring)
+        prior = np.bincount(which, share.sum(axis=0), len(classes.code)) / max(len(share), 1)
+        wanted = classes.shares(votes, prior)
+        joined = np.zeros_like(share)
+        for number in range(len(classes.code)):
+            own = np.flatnonzero(which == number)
+            if own.size:
+                within = share[:, own] + 1e-12 / own.size
+                within = within / within.sum(axis=1, keepdims=True)
+                joined[:, own] = np.nan_to_num(wanted[:, number, None]) * within
+        total = joined.sum(axis=1, keepdims=True)
+        known = (total > 0) & votes.any(axis=1, keepdims=True)
+        return np.where(known, joined / np.where(known, total, 1.0), share)
 
     def shares(self, scores: Array, count: Ids) -> Array:
         """Probability (N, E) of each environment for means (N, D) of `count` (N,) sightings."""
@@ -101,7 +148,8 @@ class UnitModel:
         """Return everything as arrays by name: numbers, and ``columns`` as UTF-8 JSON."""
         parts = {**vars(self.space), **vars(self)}
         text = json.dumps(list(self.space.columns)).encode()
-        numbers = {name: np.ascontiguousarray(parts[name]) for name in (*_FLOATS, *_WHOLE)}
+        names = (*_FLOATS, *_WHOLE, "ring", "ring_error")
+        numbers = {name: np.ascontiguousarray(parts[name]) for name in names}
         text_array = np.frombuffer(text, np.uint8)
         flags = self.space.mirrored.astype(np.int64)
         noise = np.array([self.noise])
@@ -137,6 +185,12 @@ class UnitModel:
             raise InputError("The arrays of the model of units do not fit each other.")
         if environment.shape != (n_parts,) or environment.min(initial=0) < 0:
             raise InputError("The model of units does not say what its distributions belong to.")
+        empty = np.zeros(int(environment.max(initial=-1)) + 1)
+        # older runs know of no rings
+        ring = np.asarray(arrays.get("ring", empty), np.int64)
+        ring_error = np.asarray(arrays.get("ring_error", empty), np.float64)
+        if not ring.shape == ring_error.shape == empty.shape:
+            raise InputError("The model of units does not know the rings of each environment.")
         return cls(
             space=FeatureSpace(columns, mirrored, *(parts[name] for name in _SPACE)),
             mean=parts["mean"],
@@ -146,4 +200,6 @@ class UnitModel:
             host=host,
             noise=noise,
             starts=parts["starts"],
+            ring=ring,
+            ring_error=ring_error,
         )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_rvae.analysis import appearance
 from napari_rvae.analysis.descriptors import DESCRIPTOR_COLUMNS
+from napari_rvae.analysis.units.rings import USUAL, ring_words
 from napari_rvae.analysis.units.sites import kind_of
 from napari_rvae.analysis.units.tree import empty_tree
 from napari_rvae.errors import InputError
@@ -264,7 +265,8 @@ def _named(
     what = [kind_of(evidence.kind[np.isin(environment, groups[k])]) for k in order]
     hosts = [at for at, k in enumerate(order) if np.isin(model.host, groups[k]).any()]
     relative = _relative(central, model, [groups[k] for k in order])
-    words = appearance.unit_names(relative, np.array(what), hosts)
+    rings = [ring_words(_ring_of(model, groups[k])) for k in order]
+    words = appearance.unit_names(relative, np.array(what), hosts, rings)
     taken = [one for one in given if one is not None]
     unit = max((one.unit for one in taken), default=-1)
     unit = max(unit, first_free - 1)
@@ -279,6 +281,12 @@ def _named(
         names.add(name)
         colors.append(color)
     return [one for one in given if one is not None]
+
+
+def _ring_of(model: UnitModel, members: Ids) -> int:
+    """Code of the rings that all environments of a group are at; 0 where they differ."""
+    codes = np.unique(model.ring[members])
+    return int(codes[0]) if len(codes) == 1 else USUAL
 
 
 def _summarise(

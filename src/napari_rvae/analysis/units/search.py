@@ -14,6 +14,7 @@ from napari_rvae.analysis.units.hosts import Hosts, fit_hosts, host_labels
 from napari_rvae.analysis.units.likeness import MOST_SIGHTINGS, Likeness
 from napari_rvae.analysis.units.model import UnitModel
 from napari_rvae.analysis.units.result import agreement
+from napari_rvae.analysis.units.rings import USUAL, RingClasses, find_ring_classes
 from napari_rvae.analysis.units.space import FeatureSpace, fit_space
 from napari_rvae.analysis.units.stays import Stays, find_stays, noise_covariance, whitening
 from napari_rvae.analysis.units.tree import agglomerate, groups_at
@@ -23,6 +24,7 @@ from napari_rvae.errors import Cancelled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_rvae.analysis.units.rings import RingGroups
     from napari_rvae.analysis.units.sites import Evidence
     from napari_rvae.config import UnitConfig
 
@@ -69,6 +71,7 @@ def search(
     values: Array,
     columns: tuple[str, ...],
     sites: Evidence,
+    rings: RingGroups | None,
     config: UnitConfig,
     progress: Callable[[int, int], bool | None] | None = None,
 ) -> Found:
@@ -82,6 +85,8 @@ def search(
         Names (P) of the features.
     sites
         What else is known of the sites.
+    rings
+        Group of unusual rings that each site is at; None where they are not to be looked at.
     config
         Options.
     progress
@@ -92,28 +97,35 @@ def search(
     space, scores, host, noisy = _white_space(values, columns, sites, config, rng)
     stays = find_stays(scores, sites.place, noisy=noisy)
     step.done()
+    classes, ring = _ring_classes(rings, stays, sites, config)
     sample = _sampled(len(stays.count), _MOST_STAYS, rng)
-    environment = _environments(stays, sample, config.n_components)
+    environment = _environments(stays, sample, ring, config)
     model = _model(space, stays, sample, environment, noisy=noisy)
+    own_ring = ring[sample][np.unique(environment, return_index=True)[1]]
+    error = classes.error[np.searchsorted(classes.code, own_ring)]
+    model = replace(model, ring=own_ring, ring_error=error)
     membership = model.shares(stays.mean, stays.count)
+    if rings is not None and model.ring.any():
+        votes = model.ring_classes.votes(rings.code, stays.label, len(stays.count))
+        membership = model.with_rings(membership, votes)
     model, membership = _without_outshone(model, membership)
     found = membership.argmax(axis=1) if membership.size else np.zeros(len(stays.count), np.int64)
     hosts = fit_hosts(stays.mean, stays.first(host))
-    model = replace(model, host=hosts.middles(found))
+    model = replace(model, host=hosts.middles(found, model.ring == USUAL))
     step.done()
-    tree = _tree(stays, found, hosts, sites, min_places=config.min_places)
+    tree = _tree(stays, found, hosts, sites, model.ring, min_places=config.min_places)
     n_units = _number_of_units(tree, model.n_environments)
     step.done()
     starts = []
     for start in range(config.n_starts if len(stays.count) else 0):
         other = np.random.default_rng([config.seed, start + 1])
-        starts.append(_repeated(stays, hosts, sites, config, other))
+        starts.append(_repeated(stays, hosts, sites, ring, config, other))
         step.done()
     model = replace(model, starts=_counted(found[stays.label], starts, model.n_environments))
     unstable = _unstable(model, groups_at(tree, model.n_environments, n_units))
     if unstable.any():
         options = {"min_places": config.min_places, "unstable": unstable}
-        tree = _tree(stays, found, hosts, sites, **options)
+        tree = _tree(stays, found, hosts, sites, model.ring, **options)
         n_units = _number_of_units(tree, model.n_environments)
     return Found(model, membership[stays.label], tree, n_units)
 
@@ -162,13 +174,37 @@ def _sampled(count: int, most: int, rng: np.random.Generator) -> Ids:
     return np.sort(rng.choice(count, most, replace=False))
 
 
-def _environments(stays: Stays, sample: Ids, n_components: int) -> Ids:
-    """Environment of each sampled stay."""
-    n_clusters = min(n_components, len(sample) // _STAYS_PER_ENVIRONMENT)
-    if n_clusters < 2 or not stays.mean.shape[1]:
-        return np.zeros(len(sample), np.int64)
-    weight = np.minimum(stays.count[sample], MOST_SIGHTINGS).astype(float)
-    return ward_clusters(stays.mean[sample], weight, n_clusters)
+def _ring_classes(
+    rings: RingGroups | None, stays: Stays, sites: Evidence, config: UnitConfig
+) -> tuple[RingClasses, Ids]:
+    """Classes of rings that recur, and the code (S,) of the class of each stay."""
+    n_stays = len(stays.count)
+    usual = RingClasses(np.array([USUAL]), np.array([0.5]))
+    if rings is None or not n_stays:
+        return usual, np.zeros(n_stays, np.int64)
+    classes = find_ring_classes(rings, sites.place, sites.frame, config.min_places)
+    votes = classes.votes(rings.code, stays.label, n_stays)
+    share = classes.shares(votes, votes.sum(axis=0) / max(votes.sum(), 1))
+    known = votes.any(axis=1)
+    return classes, classes.code[np.where(known, np.nan_to_num(share).argmax(axis=1), 0)]
+
+
+def _environments(stays: Stays, sample: Ids, ring: Ids, config: UnitConfig) -> Ids:
+    """Environment of each sampled stay; those of other rings are kept apart."""
+    found, own = np.zeros(len(sample), np.int64), ring[sample]
+    n_found = 0
+    for code in np.unique(own):
+        rows = np.flatnonzero(own == code)
+        per_environment = _STAYS_PER_ENVIRONMENT if code == USUAL else 2 * config.min_places
+        n_clusters = min(config.n_components, len(rows) // per_environment)
+        if n_clusters > 1 and stays.mean.shape[1]:
+            mine = sample[rows]
+            weight = np.minimum(stays.count[mine], MOST_SIGHTINGS).astype(float)
+            found[rows] = n_found + ward_clusters(stays.mean[mine], weight, n_clusters)
+        else:
+            found[rows] = n_found
+        n_found = int(found.max()) + 1
+    return found
 
 
 def _model(
@@ -206,6 +242,8 @@ def _model(
         host=np.zeros(0, np.int64),
         noise=float(noisy),
         starts=np.zeros((n_parts, 0, 0)),
+        ring=np.zeros(n_parts, np.int64),
+        ring_error=np.full(n_parts, 0.5),
     )
 
 
@@ -222,6 +260,8 @@ def _without_outshone(model: UnitModel, membership: Array) -> tuple[UnitModel, A
             weight=model.weight[used],
             environment=np.arange(int(used.sum())),
             starts=np.zeros((int(used.sum()), 0, 0)),
+            ring=model.ring[used],
+            ring_error=model.ring_error[used],
         )
         membership = membership[:, used]
         membership = membership / membership.sum(axis=1, keepdims=True)
@@ -229,10 +269,10 @@ def _without_outshone(model: UnitModel, membership: Array) -> tuple[UnitModel, A
 
 
 def _tree(
-    stays: Stays, environment: Ids, hosts: Hosts, sites: Evidence, **options: Any
+    stays: Stays, environment: Ids, hosts: Hosts, sites: Evidence, ring: Ids, **options: Any
 ) -> pd.DataFrame:
     """Mergers of environments; for the options see :class:`Likeness`."""
-    cost = Likeness(stays, environment, hosts, sites, **options)
+    cost = Likeness(stays, environment, hosts, sites, ring, **options)
     return agglomerate(np.bincount(environment[stays.label]), cost)
 
 
@@ -252,7 +292,12 @@ def _unstable(model: UnitModel, groups: list[Ids]) -> NDArray[np.bool_]:
 
 
 def _repeated(
-    stays: Stays, hosts: Hosts, sites: Evidence, config: UnitConfig, rng: np.random.Generator
+    stays: Stays,
+    hosts: Hosts,
+    sites: Evidence,
+    ring: Ids,
+    config: UnitConfig,
+    rng: np.random.Generator,
 ) -> Ids:
     """Unit (N,) of each site by a search that saw a part of the places."""
     place = stays.first(sites.place)
@@ -260,13 +305,19 @@ def _repeated(
     seen = rng.choice(names, max(int(_RESEEN * len(names)), 1), replace=False)
     rows = np.flatnonzero(np.isin(place, seen))
     rows = rows[_sampled(len(rows), _MOST_REPEATED, rng)]
-    found = _environments(stays, rows, config.n_components)
+    found = _environments(stays, rows, ring, config)
     middle = np.stack(
         [stays.mean[rows[found == number]].mean(axis=0) for number in range(int(found.max()) + 1)]
     )
+    own_ring = ring[rows][np.unique(found, return_index=True)[1]]
     distance = np.sum(middle**2, axis=1) - 2 * stays.mean @ middle.T
-    environment = np.unique(distance.argmin(axis=1), return_inverse=True)[1].astype(np.int64)
-    tree = _tree(stays, environment, hosts, sites, min_places=config.min_places)
+    # of rings that the part does not show, any will do
+    strange = (ring[:, None] != own_ring) & np.isin(ring, own_ring)[:, None]
+    nearest = np.where(strange, np.inf, distance).argmin(axis=1)
+    used, environment = np.unique(nearest, return_inverse=True)
+    environment = environment.astype(np.int64)
+    options = {"min_places": config.min_places}
+    tree = _tree(stays, environment, hosts, sites, own_ring[used], **options)
     n_environments = int(environment.max()) + 1
     unit = np.zeros(n_environments, np.int64)
     n_units = _number_of_units(tree, n_environments)

@@ -1,0 +1,125 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_rvae import apply_units, find_units, link_sites, simulate_graphene
+from napari_rvae.analysis.units.rings import (
+    UNKNOWN,
+    USUAL,
+    RingGroups,
+    find_ring_classes,
+    find_ring_groups,
+    ring_words,
+)
+from napari_rvae.tables import make_sites
+
+
+@pytest.fixture(scope="module")
+def graphene():
+    """True atoms of a movie with two turned bonds; columns environment, lattice_track_id."""
+    sites = simulate_graphene(n_frames=3, size=512, seed=0).sites
+    return link_sites(sites[sites["kind"] == "atom"])
+
+
+def _classes(sites, **changes):
+    options = {"min_places": 4} | changes
+    rings = find_ring_groups(sites)
+    place = sites["lattice_track_id"].to_numpy()
+    return rings, find_ring_classes(rings, place, sites["frame"].to_numpy(), **options)
+
+
+def _vague(sites, rng):
+    """Features that tell silicon from all else, and nothing more."""
+    bright = (sites["species"] == "Si").to_numpy(float)[:, None]
+    values = pd.DataFrame(3 * bright + rng.normal(0, 0.3, (len(sites), 8)))
+    values.columns = [f"f{number}" for number in range(8)]
+    return values.assign(site_id=sites["site_id"].to_numpy())
+
+
+def test_turned_bonds_are_a_group_of_four_rings(graphene):
+    rings, classes = _classes(graphene)
+    words = np.array([ring_words(code) for code in rings.code.tolist()])
+    turned = (graphene["environment"] == "five_seven").to_numpy()
+    assert set(words[turned]) == {"5-5-7-7 rings"}
+    assert not (words[~turned] == "5-5-7-7 rings").any()
+    assert "5-5-7-7 rings" in [ring_words(code) for code in classes.code.tolist()]
+
+
+def test_units_tell_the_atoms_of_turned_bonds_and_another_table_keeps_them(graphene, rng):
+    features = _vague(graphene, rng)
+    units = find_units(graphene, features=features)
+    turned = (graphene["environment"] == "five_seven").to_numpy()
+    unit = units.table["unit"].to_numpy()
+    own = np.unique(unit[turned])
+    assert len(own) == 1
+    assert np.array_equal(unit == own[0], turned)
+    assert "5-5-7-7 rings" in units.names[int(own[0])]
+    later = (graphene["frame"] == 2).to_numpy()
+    again = apply_units(units, graphene[later], features=features[later])
+    assert np.array_equal(again.table["unit"].to_numpy() == own[0], turned[later])
+    blind = find_units(graphene, features=features, geometry=False)
+    assert not blind.model.ring.any()
+    assert len(blind) < len(units)
+
+
+def test_what_is_met_once_or_does_not_last_is_no_class():
+    code, place = np.full(12, USUAL), np.arange(12) % 6
+    frame, whole = np.arange(12) // 6, np.ones(12, bool)
+    group = np.full(12, -1)
+    code[:4] = code[6:10] = 1 << 8  # a pentagon at four places, twice seen
+    group[:4], group[6:10] = [0, 0, 1, 1], [2, 2, 3, 3]
+
+    def found(code, group, whole=whole):
+        rings = RingGroups(code.astype(np.int64), group, whole)
+        return find_ring_classes(rings, place, frame, 4).code.tolist()
+
+    assert found(code, group) == [USUAL, 1 << 8]
+    assert found(code, np.where(group >= 0, group // 2, -1)) == [USUAL]  # one group
+    fleeting = np.where(frame == 1, USUAL, code)
+    assert found(fleeting, group) == [USUAL]
+    assert found(code, group, whole & (code == USUAL)) == [USUAL]  # the edge cuts them all
+
+
+def test_sightings_vote_and_unknown_ones_do_not():
+    rings = RingGroups(np.array([0, 256, 256, 256]), np.array([-1, 0, 1, 2]), np.ones(4, bool))
+    classes = find_ring_classes(rings, np.arange(4), np.zeros(4, np.int64), 3)
+    assert classes.code.tolist() == [0, 256]
+    votes = classes.votes(np.array([0, 256, 256, UNKNOWN, 999]), np.array([0, 0, 0, 1, 2]), 3)
+    assert votes.tolist() == [[1, 2], [0, 0], [1, 0]]
+    shares = classes.shares(votes, np.array([0.5, 0.5]))
+    assert shares[0, 1] > 0.9
+    assert np.isnan(shares[1]).all()
+    assert shares[2, 0] > 0.9
+
+
+def test_a_lattice_and_no_lattice_have_no_classes(rng):
+    crystal = 10.0 * np.indices((20, 20)).reshape(2, -1)
+    for y, x in (rng.uniform(0, 200, (2, 400)), crystal):
+        frame = np.repeat([0, 1, 2], 400)
+        sites = make_sites(frame=frame, y=np.tile(y, 3), x=np.tile(x, 3))
+        sites = sites.assign(lattice_track_id=np.tile(np.arange(400), 3))
+        assert _classes(sites)[1].code.tolist() == [USUAL]
+    grid = make_sites(frame=0, y=crystal[0], x=crystal[1], kind="grid")
+    assert (find_ring_groups(grid).code == UNKNOWN).all()
+
+
+def test_atoms_beside_missing_ones_are_told_from_those_at_a_hole(honeycomb):
+    points = honeycomb(260, 10.0)
+    from_middle = np.hypot(*(points - 130).T)
+    lone = [np.argmin(np.hypot(*(points - place).T)) for place in ((50, 50), (60, 200))]
+    kept = np.setdiff1d(np.flatnonzero(from_middle > 45), lone)
+    sites = make_sites(frame=0, y=points[kept, 0], x=points[kept, 1])
+    words = np.array([ring_words(code) for code in find_ring_groups(sites).code.tolist()])
+    assert (words == "beside vacancy").sum() == 6
+    away = np.hypot(sites["y"] - 130, sites["x"] - 130).to_numpy()
+    inner = away < 75  # away from where the crystal ends
+    assert set(words[inner]) == {"", "edge"}
+    assert (words[inner] == "edge").sum() > 5
+    assert away[inner & (words == "edge")].max() < 60
+
+
+def test_words_of_rings():
+    assert ring_words(USUAL) == ring_words(UNKNOWN) == ring_words(1 << 24) == ""
+    assert ring_words(1 << 8) == "5 ring"
+    assert ring_words((1 << 8) | (1 << 16)) == "5-7 pair"
+    assert ring_words((2 << 8) | (2 << 16)) == "5-5-7-7 rings"
