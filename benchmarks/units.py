@@ -222,6 +222,8 @@ def made_rows(seed: int) -> list[Row]:
     place = np.arange(side**2)
     rare = np.zeros(side**2, np.int64)
     rare[random.choice(side**2, 6, replace=False)] = 1
+    rarer = np.zeros(45**2, np.int64)
+    rarer[random.choice(45**2, round(0.003 * 45**2), replace=False)] = 1
     many = np.where(random.random(side**2) < 0.2, random.integers(1, 9, side**2), 0)
     large = np.where(random.random(71**2) < 0.2, random.integers(1, 9, 71**2), 0)
     return [
@@ -229,6 +231,8 @@ def made_rows(seed: int) -> list[Row]:
         made_row("two phases", (place < side**2 / 2).astype(np.int64), seed),
         made_row("class of 0.6 % in a frame", rare, seed),
         made_row("class of 0.6 % in 10 frames", rare, seed, frames=10),
+        made_row("class of 0.3 % in a frame", rarer, seed),
+        made_row("class of 0.3 % in 10 frames", rarer, seed, frames=10),
         made_row("20,000 sites", many, seed, frames=20),
         made_row("100,000 sites", large, seed, frames=20),
     ]

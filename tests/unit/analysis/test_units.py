@@ -243,6 +243,41 @@ def test_as_many_units_are_found_as_there_are(honeycomb, rng):
         assert len(units) == count
 
 
+def test_what_occurs_at_too_few_places_is_no_unit(honeycomb, rng):
+    y, x = honeycomb(300, 10.0).T
+    label = np.zeros(y.size, int)
+    few = rng.choice(np.flatnonzero((np.abs([y - 150, x - 150]) < 100).all(0)), 6, replace=False)
+    label[few[:3]], label[few[3:]] = 1, 2  # three bright sites, three that look like the host
+    amplitude = np.where(label == 1, 3.0, 1.0) * rng.normal(1, 0.03, y.size)
+    sites = make_sites(frame=0, y=y, x=x, label=label, amplitude=amplitude)
+    features = _features(sites, sites["label"].to_numpy(), rng)
+    units = find_units(sites, features=features)
+    assert units.names == {0: "host"}
+    unit = units.table["unit"].to_numpy()
+    assert (unit[sites["label"] == 1] == -1).all()
+    assert (unit[sites["label"] != 1] == 0).all()
+    more = find_units(sites, features=features, min_places=3)
+    assert _recall(more, sites, 1) == 1
+    assert more.summary["n_places"].min() >= 3
+
+
+@pytest.mark.parametrize("n_frames", [1, 4])
+def test_a_class_of_three_in_a_thousand_is_kept(n_frames):
+    rng = np.random.default_rng(n_frames)
+    y, x = 10.0 * np.indices((45, 45)).reshape(2, -1)
+    label = np.zeros(y.size, int)
+    label[rng.choice(y.size, round(0.003 * y.size), replace=False)] = 1
+    frame, label = np.repeat(np.arange(n_frames), y.size), np.tile(label, n_frames)
+    sites = make_sites(
+        frame=frame, y=np.tile(y, n_frames), x=np.tile(x, n_frames), label=label,
+        lattice_track_id=np.tile(np.arange(y.size), n_frames),
+        amplitude=(1 + 0.6 * label) * rng.normal(1, 0.05, label.size),
+    )  # fmt: skip
+    units = find_units(sites, features=_features(sites, sites["label"].to_numpy(), rng))
+    assert len(units) == 2
+    assert _recall(units, sites, 1) == 1
+
+
 def test_vacancies_are_a_unit_of_their_own(crystal, rng):
     sites, _ = crystal
     gaps = sites[sites["label"] == 1].index

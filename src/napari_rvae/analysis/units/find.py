@@ -73,7 +73,8 @@ def find_units(
     -------
     Units
         Unit 0 is the host, the others follow by decreasing number of sites. A site without
-        features has unit -1. A perovskite has several hosts, one for each sublattice.
+        features has unit -1, and so has one that looks like no unit, and what it is occurs at
+        fewer than ``min_places`` places. A perovskite has several hosts, one for each sublattice.
 
     Raises
     ------

@@ -15,6 +15,7 @@ from napari_rvae.analysis.units.likeness import MOST_SIGHTINGS, Likeness
 from napari_rvae.analysis.units.model import UnitModel
 from napari_rvae.analysis.units.result import agreement
 from napari_rvae.analysis.units.rings import USUAL, RingClasses, find_ring_classes
+from napari_rvae.analysis.units.scraps import find_scraps, unlike_others, with_environments
 from napari_rvae.analysis.units.space import FeatureSpace, fit_space
 from napari_rvae.analysis.units.stays import Stays, find_stays, noise_covariance, whitening
 from napari_rvae.analysis.units.tree import agglomerate, groups_at
@@ -127,7 +128,38 @@ def search(
         options = {"min_places": config.min_places, "unstable": unstable}
         tree = _tree(stays, found, hosts, sites, model.ring, **options)
         n_units = _number_of_units(tree, model.n_environments)
-    return Found(model, membership[stays.label], tree, n_units)
+    whole = Found(model, membership[stays.label], tree, n_units)
+    return _without_scraps(whole, unstable, stays, hosts, sites, config)
+
+
+def _without_scraps(
+    found: Found,
+    unstable: NDArray[np.bool_],
+    stays: Stays,
+    hosts: Hosts,
+    sites: Evidence,
+    config: UnitConfig,
+) -> Found:
+    """Give what occurs at too few places to the next likely unit that looks like it, or to none."""
+    model, membership, tree, n_units = found.model, found.membership, found.tree, found.n_units
+    lost = np.zeros(len(membership), bool)
+    while model.n_environments:
+        environment = membership.argmax(axis=1)
+        groups = groups_at(tree, model.n_environments, n_units)
+        here = np.where(lost, -1, environment)
+        scraps = find_scraps(here, groups, model.host, sites.place, config.min_places)
+        if not scraps.any() or scraps.all():
+            break
+        new = np.flatnonzero(~scraps)[membership[:, ~scraps].argmax(axis=1)]
+        lost |= unlike_others(environment, new, scraps, sites)
+        model, membership = with_environments(model, membership, ~scraps)
+        unstable = unstable[~scraps]
+        # of the sightings of a stay, all are in one environment
+        own = stays.first(membership.argmax(axis=1))
+        options = {"min_places": config.min_places, "unstable": unstable}
+        tree = _tree(stays, own, hosts, sites, model.ring, **options)
+        n_units = _number_of_units(tree, model.n_environments)
+    return Found(model, np.where(lost[:, None], np.nan, membership), tree, n_units)
 
 
 class _Steps:
@@ -253,18 +285,7 @@ def _without_outshone(model: UnitModel, membership: Array) -> tuple[UnitModel, A
         used = np.bincount(membership.argmax(axis=1), minlength=membership.shape[1]) > 0
         if used.all():
             break
-        model = replace(
-            model,
-            mean=model.mean[used],
-            covariance=model.covariance[used],
-            weight=model.weight[used],
-            environment=np.arange(int(used.sum())),
-            starts=np.zeros((int(used.sum()), 0, 0)),
-            ring=model.ring[used],
-            ring_error=model.ring_error[used],
-        )
-        membership = membership[:, used]
-        membership = membership / membership.sum(axis=1, keepdims=True)
+        model, membership = with_environments(model, membership, used)
     return model, membership
 
 
