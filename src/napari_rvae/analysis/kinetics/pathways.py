@@ -353,7 +353,7 @@ def _together(
             tick=work.tick,
         )
         parts["rates"].append(_named(rates.atom_rates(histories, config.level), atoms, scene))
-        extra, more = _ways(scene, atoms, histories, rng)
+        extra, more = _ways(scene, atoms, histories, rng, work)
         notes = notes + more
     elif config.follow != "places":
         notes = [*notes, "There are no tracks of dopants: rates are those of places only."]
@@ -381,14 +381,18 @@ def _together(
 
 
 def _ways(
-    scene: _Scene, atoms: _Followed, histories: rates.Histories, rng: np.random.Generator
+    scene: _Scene,
+    atoms: _Followed,
+    histories: rates.Histories,
+    rng: np.random.Generator,
+    work: _Work,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Passages, routes and tests of atoms; equilibrium where the tests allow it."""
     names, level = atoms.states.names, scene.config.level
     middles = [(movie.first + movie.last + 1) / 2 for movie in scene.movies.values()]
     by_source = dict(zip(scene.movies, middles, strict=True))
     half = np.array([by_source[str(name)] for name in atoms.seen.source])
-    tests = kinetic_tests(atoms.seen, histories, half, rng)
+    tests = kinetic_tests(atoms.seen, histories, half, rng, tick=work.tick)
     out = {
         "passages": passages.first_passages(histories.transition, names, level),
         "routes": passages.observed_routes(histories.states, atoms.seen.length, names, level),

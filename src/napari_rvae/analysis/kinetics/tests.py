@@ -6,12 +6,14 @@ Both are asked of the drawn histories, and say what they could have seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, xlogy
+from scipy.special import xlogy
 
+from napari_rvae.analysis.kinetics.cycles import balance_test, find_cycles
 from napari_rvae.analysis.kinetics.rates import Histories, count_steps
 from napari_rvae.analysis.kinetics.sightings import Sightings
 
@@ -35,7 +37,12 @@ _LEAST = 5
 
 
 def kinetic_tests(
-    seen: Sightings, histories: Histories, half_frame: Array, rng: np.random.Generator
+    seen: Sightings,
+    histories: Histories,
+    half_frame: Array,
+    rng: np.random.Generator,
+    *,
+    tick: Callable[[], None] | None = None,
 ) -> pd.DataFrame:
     """Test whether rates stay the same, and whether they obey detailed balance.
 
@@ -49,6 +56,8 @@ def kinetic_tests(
         Frame (N,) at which the second half of each track's movie begins.
     rng
         Source of chance.
+    tick
+        Called now and then; it may raise.
 
     Returns
     -------
@@ -67,7 +76,7 @@ def kinetic_tests(
     rows = [
         {"test": "halves", **_halves(halves, rng, pooled=True)},
         {"test": "halves, each rate", **_halves(halves, rng, pooled=False)},
-        {"test": "cycles", **_cycles(halves.sum(axis=1), rng)},
+        {"test": "cycles", **_cycles(halves.sum(axis=1), rng, tick)},
     ]
     table = pd.DataFrame(rows)
     table["passed"] = (table["p_value"] >= ALARM) & (table["power"] >= 0.5)
@@ -123,95 +132,16 @@ def _outcome(
     }
 
 
-def _cycles(counts: Ids, rng: np.random.Generator) -> dict[str, object]:
-    """Kolmogorov's criterion on all cycles: log(k_ij / k_ji) is a difference of potentials.
-
-    Given the transitions between two states in either direction, those one way are binomial with
-    a chance that their exposures and potentials make: a Bradley-Terry model.
-    """
-    n_states = counts.shape[-1] - 1
-    one, two = np.triu_indices(n_states, 1)
-    values, powers, numbers = [], [], []
+def _cycles(
+    counts: Ids, rng: np.random.Generator, tick: Callable[[], None] | None
+) -> dict[str, object]:
+    """Kolmogorov's criterion on all cycles of the states that do not absorb."""
+    counts = counts[:, :-1, :-1]
     alternative = f"rates are {_FACTOR:g} times as large one way round"
-    cycle = _busiest_cycle(counts[:, :n_states, :n_states].mean(axis=0))
-    if cycle is None:
+    cycles = find_cycles(counts.sum(axis=0))
+    if not len(cycles):
         return {**_outcome([], [], [], alternative), "n_transitions": 0.0}
-    sense = cycle[one, two]
-    for history in counts:
-        there, back = history[one, two], history[two, one]
-        total = there + back
-        exposure = np.maximum(history.sum(axis=1).astype(float), 1)
-        offset = np.log(exposure[one] / exposure[two])
-        numbers.append(float(total.sum()))
-        ratio, _ = _balance(there[None], total, offset, (one, two))
-        # half a transition each way, so that chances of 0 and 1 do not narrow the null distribution
-        _, fitted = _balance(there[None] + 0.5, total + 1, offset, (one, two))
-        chance = expit(fitted[0])
-        null, _ = _balance(
-            rng.binomial(total, chance, (_SIMULATIONS, len(total))), total, offset, (one, two)
-        )
-        values.append(_exceeding(null, ratio[0]))
-        # along the cycle the rates of one sense are larger by the factor
-        other = expit(fitted[0] + sense * math.log(_FACTOR))
-        seen, _ = _balance(
-            rng.binomial(total, other, (_SIMULATIONS, len(total))), total, offset, (one, two)
-        )
-        powers.append(float((seen > np.quantile(null, 1 - ALARM)).mean()))
+    values, powers = balance_test(counts, cycles, rng, factor=_FACTOR, alarm=ALARM, tick=tick)
+    leaves = ~np.eye(counts.shape[1], dtype=bool)
+    numbers = counts[:, leaves].sum(axis=1).astype(float).tolist()
     return _outcome(values, powers, numbers, alternative)
-
-
-def _busiest_cycle(counts: Array) -> Array | None:
-    """Sense (K, K) of the edges of the cycle of three states with most transitions; None: none."""
-    flow = counts + counts.T
-    best, found = 0.0, None
-    for a in range(len(flow)):
-        for b in range(a + 1, len(flow)):
-            for c in range(b + 1, len(flow)):
-                least = min(flow[a, b], flow[b, c], flow[a, c])
-                if least > best:
-                    best, found = least, (a, b, c)
-    if found is None:
-        return None
-    sense = np.zeros_like(flow)
-    for here, there in zip(found, (*found[1:], found[0]), strict=True):
-        sense[here, there], sense[there, here] = 1.0, -1.0
-    return sense
-
-
-def _balance(there: Ids, total: Ids, offset: Array, pairs: tuple[Ids, Ids]) -> tuple[Array, Array]:
-    """Likelihood ratio (S,) against detailed balance, and its fitted logits (S, E).
-
-    Parameters
-    ----------
-    there
-        Transitions (S, E) of each pair in the first direction.
-    total
-        Transitions (E,) of each pair in both.
-    offset
-        Logit (E,) that exposures alone would make.
-    pairs
-        The states (E,), (E,) of the pairs.
-    """
-    one, two = pairs
-    n_states = int(two.max()) + 1
-    design = np.zeros((len(one), n_states))
-    design[np.arange(len(one)), one], design[np.arange(len(one)), two] = 1.0, -1.0
-    potential = np.zeros((len(there), n_states))
-    # half a transition each way to a mean of all potentials keeps everything finite
-    ridge = 1e-3 * np.eye(n_states)
-    logit = np.broadcast_to(offset, there.shape)
-    for _ in range(25):
-        logit = offset + potential @ design.T
-        chance = expit(logit)
-        slope = (there - total * chance) @ design - potential @ ridge
-        weight = total * chance * (1 - chance)
-        curve = np.einsum("se,ei,ej->sij", weight, design, design) + ridge
-        step = np.linalg.solve(curve, slope[..., None])[..., 0]
-        potential = potential + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-6:
-            break
-    chance = np.clip(expit(logit), 1e-12, 1 - 1e-12)
-    rest = total - there
-    share = there / np.maximum(total, 1)
-    ratio = xlogy(there, share / chance) + xlogy(rest, (1 - share) / (1 - chance))
-    return np.asarray(2 * ratio.sum(axis=1)), np.asarray(logit)

@@ -173,7 +173,7 @@ def test_a_sense_of_rotation_is_seen_and_none_is_no_alarm():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         for name, chain in (("calm", calm), ("driven", driven)):
-            found = _cycles(_steps(rng, chain, 20)[None], rng)
+            found = _cycles(_steps(rng, chain, 20)[None], rng, None)
             values[name].append(found["p_value"])
     assert (np.array(values["calm"]) < 0.05).mean() <= 0.15
     assert (np.array(values["driven"]) < 0.05).mean() > 0.9
@@ -195,7 +195,7 @@ def test_rates_that_double_are_seen_and_constant_ones_are_no_alarm():
 
 def test_too_few_transitions_are_no_test(rng):
     counts = np.diag([50, 50, 50, 0])
-    assert math.isnan(_cycles(counts[None], rng)["p_value"])
+    assert math.isnan(_cycles(counts[None], rng, None)["p_value"])
     found = _halves(np.stack([counts, counts])[None], rng, pooled=True)
     assert math.isnan(found["p_value"])
     assert found["power"] == 0
