@@ -49,7 +49,12 @@ DESCRIPTOR_COLUMNS = (
 _SOFTNESS = 0.045
 
 
-def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = None) -> pd.DataFrame:
+def site_descriptors(
+    table: pd.DataFrame,
+    neighbour_distance: float | None = None,
+    *,
+    progress: Callable[[int, int], bool | None] | None = None,
+) -> pd.DataFrame:
     """Describe each site by its neighbours in the same frame and by its brightness.
 
     Parameters
@@ -58,6 +63,8 @@ def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = Non
         Sites table; vacancies are described, but are no one's neighbours.
     neighbour_distance
         Nearest-neighbour distance in pixels, for all sources; measured for each when left out.
+    progress
+        Called as ``progress(done, total)`` after each frame; False stops.
 
     Returns
     -------
@@ -80,6 +87,8 @@ def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = Non
     ------
     InputError
         If the table is no sites table, or the distance is not positive.
+    Cancelled
+        If `progress` returned False.
 
     Examples
     --------
@@ -99,13 +108,16 @@ def site_descriptors(table: pd.DataFrame, neighbour_distance: float | None = Non
     values = np.full((len(table), len(DESCRIPTOR_COLUMNS)), np.nan)
     values[:, -1] = relative_amplitudes(table)
     distances = neighbour_distances(table, neighbour_distance)
-    for source, _, rows in tables.group_rows(table):
+    groups = tables.group_rows(table)
+    for done, (source, _, rows) in enumerate(groups, 1):
         known = np.isfinite(points[rows]).all(1)
         if math.isfinite(distances[source]):
             here = rows[known]
             values[here, :-1] = _surroundings(
                 points[here] / distances[source], is_atom[here], values[here, -1]
             )
+        if progress is not None and progress(done, len(groups)) is False:
+            raise Cancelled("The description of the sites was stopped: nothing was written.")
     described = pd.DataFrame(values, columns=list(DESCRIPTOR_COLUMNS))
     described.insert(0, "site_id", table["site_id"].to_numpy(np.int64))
     return described

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,18 +68,31 @@ class Gaussian:
         return density
 
 
-def robust_location(values: Array) -> tuple[Array, Array]:
+def robust_location(values: Array, tick: Callable[[], None] | None = None) -> tuple[Array, Array]:
     """Median and spread (P,) of each column of (N, P).
 
     The spread is the median absolute deviation, scaled to a normal distribution's standard
     deviation; where it vanishes, because most values are equal, the standard deviation.
+
+    Parameters
+    ----------
+    values
+        The values.
+    tick
+        Called now and then; it may raise.
     """
     if not len(values):
         return np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    centre: Array = np.median(values, axis=0)
-    centred = values - centre
-    spread = 1.4826 * np.median(np.abs(centred), axis=0)
-    return centre, np.where(spread > 0, spread, centred.std(axis=0))
+    centre, spread = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for number, column in enumerate(values.T):
+        if tick is not None:
+            tick()
+        centred = np.array(column)  # by itself, as medians of strided columns are slow
+        centre[number] = np.median(centred)
+        centred -= centre[number]
+        width = 1.4826 * np.median(np.abs(centred))
+        spread[number] = width if width > 0 else centred.std()
+    return centre, spread
 
 
 def principal_axes(values: Array, n_axes: int) -> Array:

@@ -22,10 +22,12 @@ from napari_rvae.figures.page import (
     shorten,
     theme_of,
 )
+from napari_rvae.figures.placing import Board
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     from napari_rvae.analysis.cards import UnitCard
 
@@ -41,6 +43,9 @@ __all__ = [
 ThemeName = Literal["light", "dark"]
 
 _Place = np.ndarray[Any, Any]
+
+#: Both ends of an arrow, its middle, and the side that it bends to.
+_Way = tuple[_Place, _Place, _Place, _Place]
 
 
 class _Style(NamedTuple):
@@ -77,8 +82,8 @@ _NARROW = 4.5
 #: Bend of the arrows, so that there and back are two.
 _BEND = 0.16
 
-#: Words stand beside an arrow that leads up or down, and on one that leads across.
-_ASIDE = 0.6
+#: Most letters of a name, and what remains of it where there is less room.
+_NAME_LENGTHS = (34, 22, 14)
 
 #: Colour of states that no unit has.
 _NO_UNIT = "#868d98"
@@ -156,17 +161,27 @@ def draw_network(axes: Axes, network: Network, cards: Sequence[UnitCard], look: 
     }
     fastest = float(network.edges["rate"].max()) if len(network.edges) else 1.0
     style = _Style(look, radius, font, fastest)
+    rates = []
     for edge in network.edges.to_dict("records"):
         ends = places[int(edge["from_state"])], places[int(edge["to_state"])]
-        _draw_arrow(axes, ends, edge, style)
+        way = _way(*ends, radius)
+        if way is not None:  # a hop that keeps the state has none
+            rates.append((edge, way, _draw_arrow(axes, way, edge, style)))
     first: dict[int, float] = {}  # angle of the first state of each unit
+    names = []
     for node in nodes.to_dict("records"):
         turn = 0.0
         if math.isfinite(node["angle"]):
             turn = node["angle"] - first.setdefault(int(node["unit"]), node["angle"])
         node["y"] *= stretch
-        _draw_node(axes, node, by_unit.get(int(node["unit"])), turn, style)
-    _draw_notes(axes, network, style)
+        names.append((node, _draw_node(axes, node, by_unit.get(int(node["unit"])), turn, style)))
+    board = Board(axes, np.array(list(places.values())).reshape(-1, 2), radius)
+    for number, (node, text) in enumerate(names):
+        board.put_name(text, number, _wordings(node), below=node["y"] < 0.3)
+    # the most seen first: there may not be room for all
+    rates.sort(key=lambda rate: -float(rate[0]["n_transitions"]))
+    homeless = sum(not board.put_beside(text, _along(way), way[3]) for _, way, text in rates)
+    _draw_notes(axes, network, style, homeless)
 
 
 def _layout(axes: Axes, radius: float) -> tuple[_Place, float, float]:
@@ -189,8 +204,8 @@ def _draw_node(
     card: UnitCard | None,
     turn: float,
     style: _Style,
-) -> None:
-    """Draw a picture in a ring of its unit's colour, the name outside."""
+) -> Text:
+    """Draw a picture in a ring of its unit's colour; the name outside is still to be placed."""
     from matplotlib.patches import Circle
 
     look, radius = style.look, style.radius
@@ -219,19 +234,23 @@ def _draw_node(
         axes.text(
             x, y, "∅", color=look.faint, fontsize=3 * style.font, ha="center", va="center", zorder=5
         )
-    share = f"\n{100 * node['share']:.2g} %" if node["share"] > 0 else ""
-    below = y < 0.3
-    axes.text(
+    return axes.text(
         x,
-        y - 1.12 * radius if below else y + 1.12 * radius,
-        f"{_two_lines(shorten(str(node['name']), 34))}{share}",
+        y,
+        "",
         color=look.ink,
         fontsize=style.points(1.15, 8.5),
-        ha="center",
-        va="top" if below else "bottom",
         linespacing=1.05,
+        multialignment="center",
         zorder=7,
     )
+
+
+def _wordings(node: Mapping[Any, Any]) -> list[str]:
+    """Name of a state with its share, longer and shorter."""
+    share = f"\n{100 * node['share']:.2g} %" if node["share"] > 0 else ""
+    name = str(node["name"])
+    return [f"{_two_lines(shorten(name, most))}{share}" for most in _NAME_LENGTHS]
 
 
 def _two_lines(text: str) -> str:
@@ -243,19 +262,12 @@ def _two_lines(text: str) -> str:
     return f"{text[:cut]}\n{text[cut + 1 :]}"
 
 
-def _draw_arrow(
-    axes: Axes,
-    ends: tuple[_Place, _Place],
-    edge: Mapping[Any, Any],
-    style: _Style,
-) -> None:
+def _draw_arrow(axes: Axes, way: _Way, edge: Mapping[Any, Any], style: _Style) -> Text:
+    """Draw an arrow; its rate is still to be placed."""
     from matplotlib.patches import FancyArrowPatch
 
-    look, radius, font = style.look, style.radius, style.font
-    way = _way(*ends, radius)
-    if way is None:  # a hop that keeps the state
-        return
-    one, other, middle, side = way
+    look, font = style.look, style.font
+    one, other, middle, _ = way
     speed = math.sqrt(max(float(edge["rate"]), 0.0) / style.fastest) if style.fastest > 0 else 0.0
     color = look.faint if edge["verdict"] == "upper limit" else look.accent
     arrow = FancyArrowPatch(
@@ -272,20 +284,26 @@ def _draw_arrow(
         zorder=2,
     )
     axes.add_patch(arrow)
-    axes.text(
+    return axes.text(
         middle[0],
         middle[1],
         str(edge["text"]).partition(" (")[0] if font < _NARROW else str(edge["text"]),
         color=look.ink,
         fontsize=style.points(0.95, 7.5),
-        ha="left" if side[0] > _ASIDE else "right" if side[0] < -_ASIDE else "center",
-        va="center",
         bbox={"facecolor": look.paper, "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
         zorder=6,
     )
 
 
-def _way(start: _Place, end: _Place, radius: float) -> tuple[_Place, _Place, _Place, _Place] | None:
+def _along(way: _Way, n: int = 9) -> _Place:
+    """Points (N, 2) along an arrow."""
+    one, other, middle, _ = way
+    control = 2 * middle - (one + other) / 2
+    t = np.linspace(0.1, 0.9, n)[:, None]
+    return np.asarray((1 - t) ** 2 * one + 2 * t * (1 - t) * control + t**2 * other)
+
+
+def _way(start: _Place, end: _Place, radius: float) -> _Way | None:
     """Both ends of an arrow between nodes, its middle, and the side that it bends to."""
     along = end - start
     length = float(np.hypot(*along))
@@ -339,11 +357,7 @@ def network_targets(figure: Figure, network: Network) -> pd.DataFrame:
     for one, two in zip(network.edges["from_state"], network.edges["to_state"], strict=True):
         way = _way(places[one], places[two], radius)
         if way is not None:
-            start, end, middle, _ = way
-            control = 2 * middle - (start + end) / 2
-            for t in np.linspace(0.1, 0.9, 9):
-                at = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
-                rows.append((-1, one, two, float(at[0]), float(at[1])))
+            rows.extend((-1, one, two, float(x), float(y)) for x, y in _along(way))
     table = pd.DataFrame(rows, columns=["state", "from_state", "to_state", "x", "y"])
     (axes,) = figure.axes
     axes.apply_aspect()
@@ -355,9 +369,12 @@ def network_targets(figure: Figure, network: Network) -> pd.DataFrame:
     return table.assign(radius=np.where(table["state"] >= 0, ends[1, 0] - ends[0, 0], 0) / wide)
 
 
-def _draw_notes(axes: Axes, network: Network, style: _Style) -> None:
+def _draw_notes(axes: Axes, network: Network, style: _Style, homeless: int) -> None:
     interval = "" if style.font < _NARROW else ", 95 % intervals"
     lines = [f"rates {network.per}{interval}; dashed: an upper limit"]
+    if homeless:
+        words = "rate has" if homeless == 1 else "rates have"
+        lines.append(f"{homeless} {words} no room here: see the table of rates")
     if network.left_out:
         lines.append(f"{network.left_out} more with transitions: see the table of rates")
     if network.alone:

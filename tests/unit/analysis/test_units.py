@@ -340,9 +340,13 @@ def test_progress_counts_steps_and_stops(crystal):
     sites, features = crystal
     seen = []
     find_units(sites, features=features, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 8) for done in range(1, 9)]
+    assert list(dict.fromkeys(seen)) == [(done, 8) for done in range(9)]
+    assert seen == sorted(seen)
+    assert len(seen) > 100  # within the steps, too
     with pytest.raises(Cancelled):
         find_units(sites, features=features, progress=lambda done, _: done < 2)
+    with pytest.raises(Cancelled):
+        find_units(sites, features=features, progress=lambda _done, _total: False)
 
 
 def test_wrong_input_is_named(crystal):

@@ -13,7 +13,7 @@ from napari_rvae import tables
 from napari_rvae.analysis.units.match import recognised
 from napari_rvae.analysis.units.result import Units, assemble, identities
 from napari_rvae.analysis.units.rings import find_ring_groups
-from napari_rvae.analysis.units.search import search
+from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
 from napari_rvae.analysis.units.tree import groups_at
@@ -65,7 +65,7 @@ def find_units(
         Units of an earlier search, on these sites or others: a unit that is recognisably the same
         keeps its number, name and colour.
     progress
-        Called as ``progress(done, total)`` after each step; False stops.
+        Called as ``progress(done, total)`` after each step, and within; False stops.
     **overrides
         Single options of :class:`~napari_rvae.UnitConfig`.
 
@@ -119,9 +119,10 @@ def find_units(
     ordered = table.iloc[order]
     values, columns = feature_values(ordered, features)
     known = np.flatnonzero(np.isfinite(values).all(1))
-    evidence = describe_sites(ordered)
+    step = Steps(progress, config.n_starts)
+    evidence = describe_sites(ordered, lambda _done, _total: step.tick())
     rings = find_ring_groups(ordered).of(known) if config.geometry else None
-    found = search(values[known], columns, evidence.of(known), rings, config, progress)
+    found = search(values[known], columns, evidence.of(known), rings, config, step)
     membership = np.full((len(table), found.model.n_environments), np.nan)
     membership[known] = found.membership
     back = np.argsort(order)

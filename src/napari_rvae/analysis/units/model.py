@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +124,18 @@ class UnitModel:
         known = (total > 0) & votes.any(axis=1, keepdims=True)
         return np.where(known, joined / np.where(known, total, 1.0), share)
 
-    def shares(self, scores: Array, count: Ids) -> Array:
-        """Probability (N, E) of each environment for means (N, D) of `count` (N,) sightings."""
+    def shares(self, scores: Array, count: Ids, tick: Callable[[], None] | None = None) -> Array:
+        """Probability (N, E) of each environment for means (N, D) of `count` (N,) sightings.
+
+        `tick` is called now and then; it may raise.
+        """
         joint = np.zeros((len(scores), self.n_environments))
         if not len(self.weight):
             return joint
         noise = self.noise * np.eye(scores.shape[1])
         for number in np.unique(count):
+            if tick is not None:
+                tick()
             rows = count == number
             density = np.stack(
                 [

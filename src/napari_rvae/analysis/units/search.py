@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["Found", "search"]
+__all__ = ["Found", "Steps", "search"]
 
 #: An axis of the space needs this many sites to be estimated, an environment this many stays.
 _SITES_PER_AXIS, _STAYS_PER_ENVIRONMENT = 20, 20
@@ -74,7 +74,7 @@ def search(
     sites: Evidence,
     rings: RingGroups | None,
     config: UnitConfig,
-    progress: Callable[[int, int], bool | None] | None = None,
+    step: Steps,
 ) -> Found:
     """Find environments and units.
 
@@ -90,46 +90,47 @@ def search(
         Group of unusual rings that each site is at; None where they are not to be looked at.
     config
         Options.
-    progress
-        Called after each step; False stops.
+    step
+        Told of every step, and asked now and then whether to stop.
     """
-    step = _Steps(progress, total=3 + config.n_starts)
     rng = np.random.default_rng(config.seed)
-    space, scores, host, noisy = _white_space(values, columns, sites, config, rng)
-    stays = find_stays(scores, sites.place, noisy=noisy)
+    space, scores, host, noisy = _white_space(values, columns, sites, config, rng, step)
+    stays = find_stays(scores, sites.place, noisy=noisy, tick=step.tick)
     step.done()
     classes, ring = _ring_classes(rings, stays, sites, config)
     sample = _sampled(len(stays.count), _MOST_STAYS, rng)
     environment = _environments(stays, sample, ring, config)
+    step.tick()
     model = _model(space, stays, sample, environment, noisy=noisy)
     own_ring = ring[sample][np.unique(environment, return_index=True)[1]]
     error = classes.error[np.searchsorted(classes.code, own_ring)]
     model = replace(model, ring=own_ring, ring_error=error)
-    membership = model.shares(stays.mean, stays.count)
+    membership = model.shares(stays.mean, stays.count, step.tick)
     if rings is not None and model.ring.any():
         votes = model.ring_classes.votes(rings.code, stays.label, len(stays.count))
         membership = model.with_rings(membership, votes)
     model, membership = _without_outshone(model, membership)
     found = membership.argmax(axis=1) if membership.size else np.zeros(len(stays.count), np.int64)
+    step.tick()
     hosts = fit_hosts(stays.mean, stays.first(host))
     model = replace(model, host=hosts.middles(found, model.ring == USUAL))
     step.done()
-    tree = _tree(stays, found, hosts, sites, model.ring, min_places=config.min_places)
+    tree = _tree(stays, found, hosts, sites, model.ring, step=step, min_places=config.min_places)
     n_units = _number_of_units(tree, model.n_environments)
     step.done()
     starts = []
     for start in range(config.n_starts if len(stays.count) else 0):
         other = np.random.default_rng([config.seed, start + 1])
-        starts.append(_repeated(stays, hosts, sites, ring, config, other))
+        starts.append(_repeated(stays, hosts, sites, ring, config, other, step=step))
         step.done()
     model = replace(model, starts=_counted(found[stays.label], starts, model.n_environments))
     unstable = _unstable(model, groups_at(tree, model.n_environments, n_units))
     if unstable.any():
         options = {"min_places": config.min_places, "unstable": unstable}
-        tree = _tree(stays, found, hosts, sites, model.ring, **options)
+        tree = _tree(stays, found, hosts, sites, model.ring, step=step, **options)
         n_units = _number_of_units(tree, model.n_environments)
     whole = Found(model, membership[stays.label], tree, n_units)
-    return _without_scraps(whole, unstable, stays, hosts, sites, config)
+    return _without_scraps(whole, unstable, stays, hosts, sites, config, step=step)
 
 
 def _without_scraps(
@@ -139,6 +140,8 @@ def _without_scraps(
     hosts: Hosts,
     sites: Evidence,
     config: UnitConfig,
+    *,
+    step: Steps,
 ) -> Found:
     """Give what occurs at too few places to the next likely unit that looks like it, or to none."""
     model, membership, tree, n_units = found.model, found.membership, found.tree, found.n_units
@@ -157,19 +160,32 @@ def _without_scraps(
         # of the sightings of a stay, all are in one environment
         own = stays.first(membership.argmax(axis=1))
         options = {"min_places": config.min_places, "unstable": unstable}
-        tree = _tree(stays, own, hosts, sites, model.ring, **options)
+        tree = _tree(stays, own, hosts, sites, model.ring, step=step, **options)
         n_units = _number_of_units(tree, model.n_environments)
     return Found(model, np.where(lost[:, None], np.nan, membership), tree, n_units)
 
 
-class _Steps:
-    """Counts the steps of the work and stops it when asked to."""
+class Steps:
+    """Counts the steps of a search and stops it when asked to.
 
-    def __init__(self, progress: Callable[[int, int], bool | None] | None, total: int) -> None:
-        self._progress, self._done, self._total = progress, 0, total
+    Parameters
+    ----------
+    progress
+        Called as ``progress(done, total)``, within a step too; False stops.
+    n_starts
+        Option of the search: each start is a step.
+    """
+
+    def __init__(self, progress: Callable[[int, int], bool | None] | None, n_starts: int) -> None:
+        self._progress, self._done, self._total = progress, 0, 3 + n_starts
 
     def done(self) -> None:
+        """Count a step."""
         self._done += 1
+        self.tick()
+
+    def tick(self) -> None:
+        """Ask whether to stop, in the middle of a step."""
         if self._progress is not None and self._progress(self._done, self._total) is False:
             raise Cancelled("The search for units was stopped: no unit was written.")
 
@@ -180,17 +196,21 @@ def _white_space(
     sites: Evidence,
     config: UnitConfig,
     rng: np.random.Generator,
+    step: Steps,
 ) -> tuple[FeatureSpace, Array, Ids, bool]:
     """Axes in which the noise is the identity, scores (N, D), hosts (N,), whether it was known.
 
     Where no place was seen twice, the host's own distribution is the identity.
     """
     n_axes = max(1, min(config.n_features, len(values) // _SITES_PER_AXIS))
-    space, values = fit_space(values, columns, n_axes, mirror=config.mirror)
+    space, values = fit_space(values, columns, n_axes, mirror=config.mirror, tick=step.tick)
+    step.tick()
     scores = space.transform(values)
+    step.tick()
     host = host_labels(scores, sites.central, rng)
     if not scores.size:
         return space, scores, host, False
+    step.tick()
     covariance = noise_covariance(scores, sites.place, sites.frame)
     noisy = covariance is not None
     if covariance is None:
@@ -290,11 +310,24 @@ def _without_outshone(model: UnitModel, membership: Array) -> tuple[UnitModel, A
 
 
 def _tree(
-    stays: Stays, environment: Ids, hosts: Hosts, sites: Evidence, ring: Ids, **options: Any
+    stays: Stays,
+    environment: Ids,
+    hosts: Hosts,
+    sites: Evidence,
+    ring: Ids,
+    *,
+    step: Steps,
+    **options: Any,
 ) -> pd.DataFrame:
     """Mergers of environments; for the options see :class:`Likeness`."""
     cost = Likeness(stays, environment, hosts, sites, ring, **options)
-    return agglomerate(np.bincount(environment[stays.label]), cost)
+    step.tick()
+
+    def asked(one: list[int], other: list[int]) -> float:
+        step.tick()
+        return cost(one, other)
+
+    return agglomerate(np.bincount(environment[stays.label]), asked)
 
 
 def _number_of_units(tree: pd.DataFrame, n_environments: int) -> int:
@@ -319,6 +352,8 @@ def _repeated(
     ring: Ids,
     config: UnitConfig,
     rng: np.random.Generator,
+    *,
+    step: Steps,
 ) -> Ids:
     """Unit (N,) of each site by a search that saw a part of the places."""
     place = stays.first(sites.place)
@@ -327,6 +362,7 @@ def _repeated(
     rows = np.flatnonzero(np.isin(place, seen))
     rows = rows[_sampled(len(rows), _MOST_REPEATED, rng)]
     found = _environments(stays, rows, ring, config)
+    step.tick()
     middle = np.stack(
         [stays.mean[rows[found == number]].mean(axis=0) for number in range(int(found.max()) + 1)]
     )
@@ -338,7 +374,7 @@ def _repeated(
     used, environment = np.unique(nearest, return_inverse=True)
     environment = environment.astype(np.int64)
     options = {"min_places": config.min_places}
-    tree = _tree(stays, environment, hosts, sites, own_ring[used], **options)
+    tree = _tree(stays, environment, hosts, sites, own_ring[used], step=step, **options)
     n_environments = int(environment.max()) + 1
     unit = np.zeros(n_environments, np.int64)
     n_units = _number_of_units(tree, n_environments)

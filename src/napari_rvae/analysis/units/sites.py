@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +89,17 @@ class Evidence:
         )
 
 
-def describe_sites(table: pd.DataFrame) -> Evidence:
-    """Gather what a table tells of its sites; they have no memberships yet."""
+def describe_sites(
+    table: pd.DataFrame, progress: Callable[[int, int], bool | None] | None = None
+) -> Evidence:
+    """Gather what a table tells of its sites; they have no memberships yet.
+
+    `progress` is called after each frame; False stops.
+    """
     kind = np.select([table["kind"] == "vacancy", table["kind"] == "atom"], [_VACANCY, _ATOM], 0)
+    central = site_descriptors(table, progress=progress)[list(DESCRIPTOR_COLUMNS)]
     return Evidence(
-        central=site_descriptors(table)[list(DESCRIPTOR_COLUMNS)].to_numpy(float),
+        central=central.to_numpy(float),
         place=_places(table),
         frame=table.groupby(["source", "frame"], sort=True).ngroup().to_numpy().astype(np.int64),
         kind=kind.astype(np.int64),

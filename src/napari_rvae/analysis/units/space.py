@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,17 @@ class FeatureSpace:
 
 
 def fit_space(
-    values: Array, columns: tuple[str, ...], n_axes: int, *, mirror: bool = True
+    values: Array,
+    columns: tuple[str, ...],
+    n_axes: int,
+    *,
+    mirror: bool = True,
+    tick: Callable[[], None] | None = None,
 ) -> tuple[FeatureSpace, Array]:
     """Scale features robustly and find their principal axes; what does not vary is dropped.
 
-    With `mirror` the features that change sign in a mirror count by their size alone.
+    With `mirror` the features that change sign in a mirror count by their size alone; `tick` is
+    called now and then.
 
     Returns
     -------
@@ -77,7 +84,7 @@ def fit_space(
     """
     mirrored = np.array([mirror and name.endswith(_ODD) for name in columns], bool)
     folded = np.where(mirrored, np.abs(values), values)
-    centre, spread = gaussians.robust_location(folded)
+    centre, spread = gaussians.robust_location(folded, tick)
     varies = spread > 1e-9 * np.maximum(np.abs(folded).max(axis=0, initial=0.0), 1e-300)
     kept = tuple(name for name, is_kept in zip(columns, varies, strict=True) if is_kept)
     centre, spread = centre[varies], spread[varies]

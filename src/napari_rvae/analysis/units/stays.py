@@ -8,6 +8,7 @@ begins. The noise is measured from successive sightings, so nothing is assumed a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,9 @@ def whitening(covariance: Array) -> Array:
     return inverse
 
 
-def find_stays(scores: Array, place: Ids, *, noisy: bool) -> Stays:
+def find_stays(
+    scores: Array, place: Ids, *, noisy: bool, tick: Callable[[], None] | None = None
+) -> Stays:
     """Average the sightings of each place that look the same.
 
     Parameters
@@ -99,6 +102,8 @@ def find_stays(scores: Array, place: Ids, *, noisy: bool) -> Stays:
         Lattice site (N,); below 0: not linked, a stay of its own.
     noisy
         Whether the noise is known; else every sighting is a stay.
+    tick
+        Called for each place; it may raise.
     """
     label = np.arange(len(scores), dtype=np.int64)
     if noisy and len(scores):
@@ -107,6 +112,8 @@ def find_stays(scores: Array, place: Ids, *, noisy: bool) -> Stays:
         starts = np.flatnonzero(np.diff(place[order], prepend=place[order[0]] - 1))
         number = 0
         for rows in np.split(order, starts[1:]):
+            if tick is not None:
+                tick()
             if place[rows[0]] < 0 or len(rows) == 1:
                 label[rows] = number + np.arange(len(rows))
                 number += len(rows)
