@@ -30,6 +30,7 @@ from .analysis.landscape import (
 from .analysis.maps import latent_map
 from .analysis.meaning import LatentDirection, LatentMeaning, correlate_latents
 from .analysis.order import order_parameters
+from .analysis.plane import LatentPlane, latent_plane
 from .analysis.selection import count_classes, label_sites, select_sites
 from .analysis.track_quality import track_quality
 from .analysis.tracks import link_sites
@@ -170,6 +171,7 @@ __all__ = [
     "LatentDirection",
     "LatentMeaning",
     "LatentPath",
+    "LatentPlane",
     "LatticeDistortion",
     "ModelChecks",
     "ModelFileError",
@@ -235,6 +237,7 @@ __all__ = [
     "latent_landscape",
     "latent_map",
     "latent_path",
+    "latent_plane",
     "lattice_distortion",
     "level_height",
     "line_profiles",

@@ -33,6 +33,9 @@ from napari_rvae.runs import load_run
 
 WIDGETS = ("Detect", "Train", "Latents", "Units", "Pathways")
 
+#: What there is to look at below the canvas, by the name of its class.
+LOOKS = {"Latent plot": "PlotWidget"}
+
 
 @pytest.fixture
 def viewer(plugin, make_napari_viewer):
@@ -88,11 +91,18 @@ def test_menus_lead_to_every_widget_and_command(viewer):
         return [title for title in found if PLUGIN in title or menu.endswith(PLUGIN)]
 
     detect, train, latents, units, pathways = (f"{name} ({PLUGIN})" for name in WIDGETS)
-    assert titles(f"napari/plugins/{PLUGIN}") == [detect, train, latents, units, pathways]
+    assert titles(f"napari/plugins/{PLUGIN}") == [
+        *(detect, train, latents, units, pathways),
+        *(f"{name} ({PLUGIN})" for name in LOOKS),
+    ]
     assert titles("napari/layers/segment") == [detect]
     assert titles("napari/layers/classify") == [train, units]
     assert titles("napari/layers/track") == [pathways]
-    assert set(titles("napari/layers/visualize")) == {latents, f"Open rVAE workspace ({PLUGIN})"}
+    assert set(titles("napari/layers/visualize")) == {
+        latents,
+        *(f"{name} ({PLUGIN})" for name in LOOKS),
+        f"Open rVAE workspace ({PLUGIN})",
+    }
     assert titles("napari/file/io_utilities") == [f"Open rVAE run... ({PLUGIN})"]
     assert titles(f"napari/file/samples/{PLUGIN}") == [
         "Graphene movie with silicon",
@@ -104,14 +114,14 @@ def test_menus_lead_to_every_widget_and_command(viewer):
 # ---------------------------------------------------------------- widgets
 
 
-@pytest.mark.parametrize("name", WIDGETS)
+@pytest.mark.parametrize("name", [*WIDGETS, *LOOKS])
 def test_each_widget_opens(viewer, name):
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
-    assert type(widget).__name__ == f"{name}Widget"
+    assert type(widget).__name__ == LOOKS.get(name, f"{name}Widget")
 
 
 def test_the_workspace_is_three_tabs_however_it_was_opened(viewer):
-    names = sorted(f"{name} ({PLUGIN})" for name in WIDGETS)
+    names = sorted(f"{name} ({PLUGIN})" for name in (*WIDGETS, *LOOKS))
     viewer.window.add_plugin_dock_widget(PLUGIN, "Train")
     get_app_model().commands.execute_command(f"{PLUGIN}.open_workspace")
     assert sorted(viewer.window.dock_widgets) == names
@@ -328,7 +338,7 @@ def test_a_viewer_with_everything_laid_out(
     viewer = open_viewer(run_layers(run, movie), run, model=model)
     kinds = [layer.metadata[METADATA_KEY]["kind"] for layer in viewer.layers]
     assert kinds[:2] == ["image", "sites"]
-    assert set(viewer.window.dock_widgets) == {f"{name} ({PLUGIN})" for name in WIDGETS}
+    assert set(viewer.window.dock_widgets) == {f"{name} ({PLUGIN})" for name in (*WIDGETS, *LOOKS)}
     assert Workspace.of(viewer).model.rvae is model
 
 

@@ -14,7 +14,15 @@ from qtpy.QtWidgets import QComboBox
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PLAIN", "Column", "ColumnChoice", "angle_columns", "list_columns", "usual_symmetry"]
+__all__ = [
+    "PLAIN",
+    "Column",
+    "ColumnChoice",
+    "angle_columns",
+    "list_columns",
+    "number_columns",
+    "usual_symmetry",
+]
 
 #: Text of the choice of no column.
 PLAIN = "plain"
@@ -93,6 +101,15 @@ def list_columns(features: pd.DataFrame) -> list[list[Column]]:
     return list(groups.values())
 
 
+def number_columns(features: pd.DataFrame) -> list[list[Column]]:
+    """List the columns that can be an axis of a plot, in groups: latents first."""
+    groups = (
+        [column for column in group if features[column.name].dtype.kind in "fiub"]
+        for group in list_columns(features)
+    )
+    return [group for group in groups if group]
+
+
 def _place(name: str) -> tuple[int, int]:
     """Group of a column, and place in the group; z10 comes after z9."""
     latent = re.fullmatch(r"z(\d+)(_sd)?", name)
@@ -138,12 +155,19 @@ def usual_symmetry(features: pd.DataFrame, column: str) -> int:
 
 
 class ColumnChoice(QComboBox):
-    """A choice among columns; the first one is none."""
+    """A choice among columns; the first one is none.
+
+    Parameters
+    ----------
+    none
+        Text of the choice of no column; None where there has to be one.
+    """
 
     chosen = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, none: str | None = PLAIN) -> None:
         super().__init__()
+        self._none = none
         self._groups: list[list[Column]] | None = None
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
@@ -161,13 +185,15 @@ class ColumnChoice(QComboBox):
         if groups != self._groups:
             self._groups = groups
             self.clear()
-            self.addItem(PLAIN)
+            if self._none is not None:
+                self.addItem(self._none)
             for group in groups:
-                self.insertSeparator(self.count())
+                if self.count():
+                    self.insertSeparator(self.count())
                 for item in group:
                     self.addItem(item.label, item.name)
                     self.setItemData(self.count() - 1, item.tip, Qt.ItemDataRole.ToolTipRole)
-        self.setCurrentIndex(0 if column is None else self.findData(column))
+        self._set(column)
         self.blockSignals(False)  # noqa: FBT003
 
     def column(self) -> str | None:
@@ -181,7 +207,11 @@ class ColumnChoice(QComboBox):
 
     def choose(self, column: str | None) -> None:
         """Choose a column that is in the list, or none, as the user would."""
-        self.setCurrentIndex(0 if column is None else self.findData(column))
+        self._set(column)
+
+    def _set(self, column: str | None) -> None:
+        none = -1 if self._none is None else 0
+        self.setCurrentIndex(none if column is None else self.findData(column))
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
         """Scroll the dock, not the choice: each step would colour the points anew."""

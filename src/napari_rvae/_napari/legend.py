@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from napari_rvae.layers import LegendEntry
 
-__all__ = ["Legend"]
+__all__ = ["Legend", "chip", "number_item"]
 
 #: Rows that are shown without scrolling.
 _ROWS = 20
@@ -107,12 +107,12 @@ class Legend(QWidget):
         self.table.blockSignals(True)  # noqa: FBT003 - nobody has switched anything
         self.table.setRowCount(len(entries))
         for row, entry in enumerate(entries):
-            name = QTableWidgetItem(_chip(entry.colour), entry.name)
+            name = QTableWidgetItem(chip(entry.colour), entry.name)
             name.setToolTip(f"{entry.name}\nThe box shows or hides these sites")
             name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             name.setCheckState(Qt.CheckState.Checked)
             self.table.setItem(row, 0, name)
-            self.table.setItem(row, 2, _number(entry.count))
+            self.table.setItem(row, 2, number_item(entry.count))
         self.table.blockSignals(False)  # noqa: FBT003
         rows = min(len(entries), _ROWS) * self.table.verticalHeader().defaultSectionSize()
         header = self.table.horizontalHeader().sizeHint().height()
@@ -152,7 +152,7 @@ class Legend(QWidget):
         """Show the counts of the frame."""
         counts = {entry.value: entry.count for entry in here}
         for row, entry in enumerate(self._entries):
-            self.table.setItem(row, 1, _number(counts.get(entry.value, 0)))
+            self.table.setItem(row, 1, number_item(counts.get(entry.value, 0)))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, count in this frame and count in all, as shown."""
@@ -166,13 +166,13 @@ class Legend(QWidget):
         return "" if item is None else item.text()
 
 
-def _number(count: int) -> QTableWidgetItem:
+def number_item(count: int) -> QTableWidgetItem:
     item = QTableWidgetItem(f"{count:,}")
     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     return item
 
 
-def _chip(colour: str) -> QIcon:
+def chip(colour: str) -> QIcon:
     """Disc of a colour, like the sites themselves."""
     pixmap = QPixmap(2 * _CHIP, 2 * _CHIP)  # sharp where a pixel of Qt's is two of the screen's
     pixmap.fill(Qt.GlobalColor.transparent)

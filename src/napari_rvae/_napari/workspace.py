@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Status", "Step", "Workspace"]
 
 #: The steps that have a widget each.
-Step = Literal["detect", "train", "latents", "units", "pathways"]
+Step = Literal["detect", "train", "latents", "units", "pathways", "plot", "inspect", "time"]
 
 
 @dataclass(frozen=True)
