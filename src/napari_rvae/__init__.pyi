@@ -15,6 +15,7 @@ from .analysis.explain import (
 )
 from .analysis.fragments import Fragments, find_fragments
 from .analysis.halves import HalfVerdict, SplitHalf, split_half
+from .analysis.inspection import SiteInspection, inspect_site, site_track
 from .analysis.kinetics.pathways import find_pathways
 from .analysis.kinetics.results import Pathways
 from .analysis.landscape import (
@@ -185,6 +186,7 @@ __all__ = [
     "ReadError",
     "Run",
     "Simulation",
+    "SiteInspection",
     "SiteViews",
     "SpeciesConfig",
     "SplitHalf",
@@ -229,6 +231,7 @@ __all__ = [
     "frames_from_layers",
     "hide_categories",
     "image_layer",
+    "inspect_site",
     "iter_detect_atoms",
     "join_latents",
     "label_sites",
@@ -281,6 +284,7 @@ __all__ = [
     "simulate_hopping",
     "simulate_perovskite",
     "simulate_walls",
+    "site_track",
     "sites_from_layer",
     "split_crops",
     "split_half",

@@ -34,7 +34,11 @@ from napari_rvae.runs import load_run
 WIDGETS = ("Detect", "Train", "Latents", "Units", "Pathways")
 
 #: What there is to look at below the canvas, by the name of its class.
-LOOKS = {"Latent plot": "PlotWidget"}
+LOOKS = {
+    "Latent plot": "PlotWidget",
+    "Site inspector": "InspectWidget",
+    "Time strip": "TimeWidget",
+}
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class FigureView(QWidget):
     Parameters
     ----------
     shape
-        Height over width.
+        Height over width; None fills whatever room there is.
     text
         What stands there while there is no figure.
     """
@@ -89,9 +89,10 @@ class FigureView(QWidget):
     drawn = Signal()
     failed = Signal(str)
 
-    def __init__(self, shape: float, text: str = "") -> None:
+    def __init__(self, shape: float | None, text: str = "") -> None:
         super().__init__()
-        self._shape, self._text = shape, text
+        self._fills = shape is None
+        self._shape, self._text = shape or 0.3, text
         self._make: Callable[[float, float, str], Drawing] | None = None
         self._image: QImage | None = None
         self.drawing: Drawing | None = None
@@ -106,7 +107,8 @@ class FigureView(QWidget):
         self._soon.timeout.connect(self._draw)
         self._messenger = _messenger()
         self._messenger.done.connect(self._finish)  # Qt disconnects it when this widget goes
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        across, up = QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed
+        self.setSizePolicy(across, across if self._fills else up)
         self.setMinimumWidth(200)
 
     # ------------------------------------------------------------------ what is shown
@@ -156,7 +158,8 @@ class FigureView(QWidget):
         if self._token is not None:
             self._again = True
             return
-        size = self.width() / _DPI, self.width() * self._shape / _DPI
+        height = self.height() if self._fills else self.width() * self._shape
+        size = self.width() / _DPI, height / _DPI
         self._theme = self.theme()
         self._token = token = object()
         work = partial(_drawn, self._make, size, self._theme, self.devicePixelRatioF())
@@ -194,7 +197,9 @@ class FigureView(QWidget):
         """Draw anew in the new width."""
         super().resizeEvent(event)
         self._fit_height()
-        if event.size().width() != event.oldSize().width() and self._make is not None:
+        old, new = event.oldSize(), event.size()
+        changed = new != old if self._fills else new.width() != old.width()
+        if changed and self._make is not None:
             self._soon.start(_SOON)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
@@ -205,7 +210,8 @@ class FigureView(QWidget):
             self._soon.start(_SOON)
 
     def _fit_height(self) -> None:
-        self.setFixedHeight(max(40, round(self.width() * self._shape)))
+        if not self._fills:
+            self.setFixedHeight(max(40, round(self.width() * self._shape)))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw the figure and the marker."""

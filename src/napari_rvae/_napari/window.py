@@ -62,7 +62,9 @@ def announce_task(viewer: Any, title: str, abandon: Callable[[], Any]) -> Callab
 
 
 def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
-    """Put docks side by side below the canvas; the docks on the right keep their whole height.
+    """Put docks below the canvas, the first on the left and all others as tabs beside it.
+
+    The docks on the right keep their whole height.
 
     Parameters
     ----------
@@ -74,7 +76,13 @@ def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
     window: Any = viewer.window._qt_window  # noqa: SLF001
     right, below = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
     window.setCorner(Qt.Corner.BottomRightCorner, right)
+    placed: list[Any] = []
     for dock in docks:
         if window.dockWidgetArea(dock) == right and not dock.isFloating():
             window.addDockWidget(below, dock)
             dock.show()
+            placed.append(dock)
+    for dock in placed[2:]:
+        window.tabifyDockWidget(placed[1], dock)
+    if len(placed) > 2:
+        placed[1].raise_()

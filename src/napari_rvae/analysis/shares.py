@@ -13,7 +13,7 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from napari_rvae.analysis.units import Units
 
-__all__ = ["count_units", "join_units"]
+__all__ = ["count_units", "group_shares", "join_units"]
 
 
 def join_units(units: Units, table: pd.DataFrame) -> pd.DataFrame:
@@ -84,3 +84,41 @@ def count_units(
         extra = [name for name in ("time", "dose") if name in frames_table]
         found = found.merge(frames_table[["frame", *extra]], on="frame", how="left")
     return found
+
+
+def group_shares(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Share of each group of sites in every frame, by a column that the table has.
+
+    Parameters
+    ----------
+    table
+        Sites table of one movie.
+    column
+        Whole numbers or words, such as "unit" or "class"; -1 and "" stand for none.
+
+    Returns
+    -------
+    DataFrame
+        One row for each frame (its index), one column for each group: shares, 0 to 1, of the
+        frame's sites. Whole numbers: of those that have a group, as in :func:`count_units`, since
+        -1 is not known; words: of all, since "" belongs to none.
+
+    Raises
+    ------
+    InputError
+        If the column is missing.
+
+    Examples
+    --------
+    >>> from napari_rvae.analysis.shares import group_shares
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=[0, 0, 1, 1], y=[1.0] * 4, x=[1.0, 2.0] * 2, unit=[0, 0, 0, 1])
+    >>> group_shares(sites, "unit").to_numpy().tolist()
+    [[1.0, 0.0], [0.5, 0.5]]
+    """
+    if column not in table:
+        raise InputError(f"The sites table lacks the column {column}.")
+    known = table[table[column].notna() & ~table[column].isin([-1, ""])]
+    counts = pd.crosstab(known["frame"], known[column]).reindex(np.unique(table["frame"]))
+    of = known if table[column].dtype.kind in "iu" else table
+    return counts.div(of.groupby("frame").size(), axis=0).fillna(0.0)

@@ -10,6 +10,8 @@ from napari_rvae.figures.networks import network_figure, order_figure
 from napari_rvae.figures.pathway_files import export_pathways
 from napari_rvae.figures.pathway_page import pathways_figure
 from napari_rvae.figures.report import report_figure, save_figure
+from napari_rvae.figures.sites import site_figure
+from napari_rvae.figures.time import time_figure
 from napari_rvae.figures.trees import tree_figure
 from napari_rvae.figures.units import card_figure, cards_figure, shares_figure
 from napari_rvae.figures.windows import windows_figure
@@ -27,6 +29,8 @@ __all__ = [
     "report_figure",
     "save_figure",
     "shares_figure",
+    "site_figure",
+    "time_figure",
     "tree_figure",
     "windows_figure",
 ]

@@ -132,6 +132,9 @@ class Trained(Protocol):
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """Rotation-invariant features (n, F) of crops."""
 
+    def angle_shares(self, images: NDArray[np.float32], parts: int) -> NDArray[np.float64]:
+        """Share (n, parts) of the posterior of the angle in equal parts of the circle."""
+
     def feature_names(self) -> list[str]:
         """Names (F,) of the features; those that change sign in a mirror end in _odd."""
 

@@ -36,6 +36,9 @@ _ENGINES = {
 #: Options that may differ when a training goes on.
 _MAY_CHANGE = ("epochs", "learning_rate", "beta")
 
+#: Crops whose posterior is in memory at a time.
+_FEW = 64
+
 
 class RVAE:
     """Rotationally invariant variational autoencoder.
@@ -400,6 +403,50 @@ class RVAE:
         parts = [trained.encode(part) for part in crops.pieces(CHUNK)]
         codes = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
         return latents_table(crops, codes, trained, self.config.n_latents)
+
+    def angle_posterior(self, crops: Crops, *, parts: int = 180) -> NDArray[np.float64]:
+        """How sure the angle of every crop is: its whole posterior, not the one best value.
+
+        Parameters
+        ----------
+        crops
+            A few crops on the grid and with the channels of the training.
+        parts
+            Equal parts of the circle; part k is centred at -pi + 2 pi k / parts.
+
+        Returns
+        -------
+        ndarray of shape (N, parts)
+            Share of the posterior in each part; they sum to 1. A crop that looks the same when it
+            is turned has several peaks. NaN for crops with NaN.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        InputError
+            If the crops do not fit the model, or `parts` is not positive.
+
+        Notes
+        -----
+        The steerable engine's posterior is exact for the most likely latents (see
+        ``docs/concepts/method``); the published engine's is the normal one of its encoder.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from napari_rvae import RVAE, Crops
+        >>> images = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+        >>> crops = Crops(images=images, site_id=np.arange(64))
+        >>> RVAE(epochs=1).fit(crops).angle_posterior(crops.select([3]), parts=36).shape
+        (1, 36)
+        """
+        if parts < 1:
+            raise InputError(f"parts = {parts}: divide the circle into one part or more.")
+        trained = self._finish()
+        trained.check(crops)
+        found = [trained.angle_shares(part, parts) for part in crops.pieces(_FEW)]
+        return np.concatenate(found) if found else np.zeros((0, parts))
 
     def invariants(self, crops: Crops) -> pd.DataFrame:
         """Rotation-invariant features of every crop: of the basis alone, not of the network.

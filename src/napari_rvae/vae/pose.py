@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["AngleGrid", "Pose", "derotate", "rotate", "tangent"]
+__all__ = ["AngleGrid", "Pose", "circle_shares", "derotate", "fine_circle", "rotate", "tangent"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,12 @@ class AngleGrid:
         sd = (-curvature).clamp_min(1e-6).rsqrt().clamp_max(math.pi / math.sqrt(3))
         return Pose(_wrap(best), sd, moments, evidence)
 
+    def fit_at(self, match: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+        """Log likelihood S(t) / s2 (N, G), up to a constant, at angles (N, G)."""
+        u, v = match[:, None, : self.order.numel()], match[:, None, self.order.numel() :]
+        phase = angle[:, :, None] * self.order
+        return (u * torch.cos(phase) + v * torch.sin(phase)).sum(2)
+
     def upright(self, data: torch.Tensor, template: torch.Tensor, s2: float) -> Pose:
         """Pose of crops that are not allowed to turn: the angle is 0, and known."""
         count = self.order.numel()
@@ -133,6 +139,24 @@ class AngleGrid:
             safe = torch.where(curvature < 0, curvature, torch.full_like(curvature, -1e9))
             angle = angle - (slope / safe).clamp(-limit, limit)
         return angle, curvature
+
+
+def circle_shares(log_density: torch.Tensor, parts: int) -> torch.Tensor:
+    """Share (N, parts) of a density on a fine circle (N, parts * k) in each of equal parts."""
+    fine = torch.softmax(log_density, 1)
+    shares: torch.Tensor = fine.unflatten(1, (parts, -1)).sum(2)
+    return shares
+
+
+def fine_circle(parts: int, *, least: int = 7200) -> torch.Tensor:
+    """Angles (parts * k,) in the middle of equal steps round the circle.
+
+    The first part is centred at -pi; narrow posteriors (0.1 degrees) keep their shape.
+    """
+    k = -(-least // parts)
+    step = 2 * math.pi / (parts * k)
+    start = -math.pi - math.pi / parts
+    return start + step * (torch.arange(parts * k) + 0.5)
 
 
 def _wrap(angle: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from napari_rvae.device import limit_threads
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
 from napari_rvae.vae.model import SteerableVAE
-from napari_rvae.vae.pose import rotate
+from napari_rvae.vae.pose import circle_shares, fine_circle, rotate
 from napari_rvae.vae.posterior import LatentPosterior, infer_posterior
 from napari_rvae.vae.shifts import ShiftSearch, move_decoded
 
@@ -50,13 +50,7 @@ class TrainedModel(TrainedOnCrops):
     @torch.no_grad()
     def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Codes of crops (n, C, S, S); NaN where they hold NaN."""
-        self.model.eval()
-        tensor, good = self.load(images)
-        shift = torch.zeros(len(tensor), 2, device=self.device)
-        if self.search is not None and len(tensor):
-            shift, latents, angle = self.search.search(self.model, tensor)
-            tensor = self.search.see(self.model, tensor, shift, latents, angle)
-        data = self.basis.project(tensor)
+        data, shift, good = self._seen(images)
         # its steps are small, like those of the training: see Trainer.threads
         with limit_threads(1 if self.device.type == "cpu" else None):
             found = self.posterior(data)
@@ -76,6 +70,32 @@ class TrainedModel(TrainedOnCrops):
             "shift": shift.cpu().numpy(),
         }
         return {name: spread_out(value, good) for name, value in codes.items()}
+
+    def _seen(
+        self, images: NDArray[np.float32]
+    ) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.bool_]]:
+        """Coefficients and shifts of crops without NaN, and which these are."""
+        self.model.eval()
+        tensor, good = self.load(images)
+        shift = torch.zeros(len(tensor), 2, device=self.device)
+        if self.search is not None and len(tensor):
+            shift, latents, angle = self.search.search(self.model, tensor)
+            tensor = self.search.see(self.model, tensor, shift, latents, angle)
+        return self.basis.project(tensor), shift, good
+
+    @torch.no_grad()
+    def angle_shares(self, images: NDArray[np.float32], parts: int) -> NDArray[np.float64]:
+        """Share (n, parts) of the posterior of the angle in equal parts of the circle."""
+        data, _, good = self._seen(images)
+        found = self.posterior(data)
+        circle = fine_circle(parts).to(self.device)
+        if self.model.rotation:
+            match = self.model.grid.match(data, found.template, self.model.s2)
+            turned = circle[None, :] - self.offset(found.mean, found.template)[:, None]
+            shares = circle_shares(self.model.grid.fit_at(match, turned), parts)
+        else:
+            shares = circle_shares(-(circle**2)[None, :] * 1e9, parts).expand(len(data), -1)
+        return spread_out(shares.cpu().numpy(), good)
 
     def posterior(self, data: torch.Tensor) -> LatentPosterior:
         """Posterior of the latents of coefficients (n, M, 2, K)."""

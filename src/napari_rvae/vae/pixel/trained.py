@@ -20,7 +20,7 @@ from napari_rvae.tables import fold_angle
 from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
 from napari_rvae.vae.pixel.model import Code, PixelVAE
-from napari_rvae.vae.pose import AngleGrid
+from napari_rvae.vae.pose import AngleGrid, circle_shares, fine_circle
 from napari_rvae.vae.shifts import turn_offsets
 
 __all__ = ["PixelTrained", "network"]
@@ -83,6 +83,17 @@ class PixelTrained(TrainedOnCrops):
             "z_sd": log_sd[:, -self.model.n_latents :].exp(),
             "shift": -turn_offsets(code.offset, code.angle) * self._half,
         }
+
+    @torch.no_grad()
+    def angle_shares(self, images: NDArray[np.float32], parts: int) -> NDArray[np.float64]:
+        """Share (n, parts) of the posterior of the angle, a normal one, in parts of the circle."""
+        codes = self.encode(images)
+        good = np.isfinite(codes["angle"])
+        mean, sd = (torch.from_numpy(codes[name][good])[:, None] for name in ("angle", "angle_sd"))
+        away = torch.remainder(fine_circle(parts) - mean + math.pi, 2 * math.pi) - math.pi
+        # no narrower than the circle is fine
+        shares = circle_shares(-0.5 * (away / sd.clamp_min(2e-3)) ** 2, parts)
+        return spread_out(shares.numpy(), good)
 
     @property
     def _half(self) -> float:
