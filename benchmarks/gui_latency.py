@@ -3,8 +3,9 @@
 A timer asks for a turn of the event loop every 10 ms; a turn that comes late is a stall. It is
 measured with the viewer idle, while atoms are detected, and while a model is trained on 10,000
 crops with its loss and manifold shown live; then, with 100,000 points, a frame step and other
-colours; and each widget is opened in a napari that has just started. Wall times, with the load of
-the machine beside them. Needs napari and a screen (or xvfb-run).
+colours; and each widget is opened in a napari that has just started. Beside wall times, which other
+programs on the machine lengthen, stands the CPU time of the viewer's thread, which is what is left
+of them on an idle machine; and the load of the machine. Needs napari and a screen (or xvfb-run).
 
     OMP_NUM_THREADS=2 xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/gui_latency.py
 """
@@ -53,7 +54,9 @@ class Turns:
     """Gaps between turns of the event loop, in milliseconds, while something goes on."""
 
     gaps: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
     _last: float = 0.0
+    _worked: float = 0.0
 
     def __post_init__(self) -> None:
         """Make the timer; it starts with :meth:`watch`."""
@@ -63,9 +66,10 @@ class Turns:
         self._timer.timeout.connect(self._turn)
 
     def _turn(self) -> None:
-        now = time.perf_counter()
+        now, worked = time.perf_counter(), time.thread_time()
         self.gaps.append(1000 * (now - self._last))
-        self._last = now
+        self.busy.append(1000 * (worked - self._worked))
+        self._last, self._worked = now, worked
 
     def watch(self, going_on: Callable[[], bool], limit: float = 600.0) -> Row:
         """Run the event loop as long as something goes on, and tell how late the turns came."""
@@ -78,7 +82,7 @@ class Turns:
                 loop.quit()
 
         check.timeout.connect(look)
-        self._last = time.perf_counter()
+        self._last, self._worked = time.perf_counter(), time.thread_time()
         self._timer.start()
         check.start()
         loop.exec()
@@ -89,6 +93,8 @@ class Turns:
             p95_ms=float(np.percentile(late, 95)),
             p99_ms=float(np.percentile(late, 99)),
             longest_ms=float(late.max()),
+            busy_p95_ms=float(np.percentile(self.busy, 95)),
+            busy_longest_ms=float(np.max(self.busy)),
             frozen_share=float(late[late > 100].sum() / np.sum(self.gaps)),
             turns=len(late),
             seconds=time.perf_counter() - start,
@@ -104,6 +110,8 @@ class Row:
     p95_ms: float
     p99_ms: float
     longest_ms: float
+    busy_p95_ms: float
+    busy_longest_ms: float
     frozen_share: float
     turns: int
     seconds: float
@@ -118,24 +126,25 @@ from qtpy.QtTest import QTest
 viewer = napari.Viewer(show=False)
 viewer.window.show()
 QTest.qWait(1000)
-start = time.perf_counter()
+start, worked = time.perf_counter(), time.thread_time()
 viewer.window.add_plugin_dock_widget(sys.argv[1], sys.argv[2])
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.thread_time() - worked)
 QTest.qWait(1000)
 viewer.close()
 """
 
 
-def cold_opening(name: str) -> float:
-    """Seconds to open a widget, the first of this plugin in a napari that has just started."""
+def cold_opening(name: str) -> tuple[float, float]:
+    """Wall and CPU seconds to open a widget, the first of this plugin in a napari that has just started."""
     done = subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-c", _COLD, PLUGIN, name], capture_output=True, text=True, check=True
     )
-    return float(done.stdout.splitlines()[-1])
+    wall, worked = done.stdout.splitlines()[-1].split()
+    return float(wall), float(worked)
 
 
-def many_points() -> dict[str, float]:
-    """Median seconds of a frame step, and of other colours, with many points in a viewer."""
+def many_points() -> dict[str, tuple[float, float]]:
+    """Median wall and CPU seconds of a frame step, and of other colours, with many points."""
     import pandas as pd
     from qtpy.QtWidgets import QApplication
 
@@ -159,15 +168,16 @@ def many_points() -> dict[str, float]:
     viewer.window.add_plugin_dock_widget(PLUGIN, "Latents")
     Turns().watch(_for(2.0))
 
-    def timed(action: Callable[[int], object]) -> float:
+    def timed(action: Callable[[int], object]) -> tuple[float, float]:
         seconds = []
         for number in range(REPEATS):
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.thread_time()
             action(number)
             QApplication.processEvents()
-            seconds.append(time.perf_counter() - start)
+            seconds.append((time.perf_counter() - start, time.thread_time() - worked))
             Turns().watch(_for(0.3))
-        return float(np.median(seconds))
+        wall, cpu = np.median(seconds, axis=0)
+        return float(wall), float(cpu)
 
     found = {
         "frame step": timed(lambda n: viewer.dims.set_current_step(0, n + 1)),
@@ -211,14 +221,21 @@ def main() -> None:
     rows["training"] = Turns().watch(lambda: workspace.job("train") is not None)
     print(f"{n_sites:,} sites; {workspace.status('train').text}\n")
 
-    print(f"{'':<12}{'p50':>8}{'p95':>8}{'p99':>8}{'longest':>9}  stalls in ms; seconds, CPU")
+    print(
+        f"{'':<12}{'p50':>8}{'p95':>8}{'p99':>8}{'longest':>9}{'busy p95':>10}{'longest':>9}"
+        "  ms late, ms of CPU in a turn; seconds, CPU"
+    )
     for name, row in rows.items():
         print(
             f"{name:<12}{row.p50_ms:>8.1f}{row.p95_ms:>8.1f}{row.p99_ms:>8.1f}"
-            f"{row.longest_ms:>9.0f}{row.seconds:>12.1f}{row.cpu_seconds:>8.1f}"
+            f"{row.longest_ms:>9.0f}{row.busy_p95_ms:>10.1f}{row.busy_longest_ms:>9.0f}"
+            f"{row.seconds:>12.1f}{row.cpu_seconds:>8.1f}"
         )
-    print("\nopening, first time: " + ", ".join(f"{n} {s:.2f} s" for n, s in opening.items()))
-    listed = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in many.items())
+    print(
+        "\nopening, first time: "
+        + ", ".join(f"{n} {s:.2f} s (CPU {c:.2f})" for n, (s, c) in opening.items())
+    )
+    listed = ", ".join(f"{n} {1000 * s:.0f} ms (CPU {1000 * c:.0f})" for n, (s, c) in many.items())
     print(f"with {MANY:,} points: {listed}")
     print(f"load of the machine (1 min): {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     training = rows["training"]
@@ -226,11 +243,16 @@ def main() -> None:
         f"stalls while training, p95 <= {MOST_STALL_MS:g} ms": training.p95_ms <= MOST_STALL_MS,
         f"longest stall while training <= {MOST_LONGEST_MS:g} ms": training.longest_ms
         <= MOST_LONGEST_MS,
-        f"a frame step <= {MOST_STEP_S:g} s": many["frame step"] <= MOST_STEP_S,
-        f"other colours <= {MOST_COLOURING_S:g} s": max(many["numbers"], many["units"])
-        <= MOST_COLOURING_S,
-        f"every widget opens in < {MOST_OPENING_S:g} s": max(opening.values()) < MOST_OPENING_S,
+        f"longest work in a turn while training <= {MOST_LONGEST_MS:g} ms": training.busy_longest_ms
+        <= MOST_LONGEST_MS,
     }
+    for number, clock in enumerate(("wall", "CPU")):
+        colouring = max(many[name][number] for name in ("numbers", "units"))
+        slowest = max(seconds[number] for seconds in opening.values())
+        step = many["frame step"][number]
+        bars[f"a frame step <= {MOST_STEP_S:g} s ({clock})"] = step <= MOST_STEP_S
+        bars[f"other colours <= {MOST_COLOURING_S:g} s ({clock})"] = colouring <= MOST_COLOURING_S
+        bars[f"every widget opens in < {MOST_OPENING_S:g} s ({clock})"] = slowest < MOST_OPENING_S
     for bar, holds in bars.items():
         print(f"{'holds' if holds else 'DOES NOT HOLD'}: {bar}")
     if options.out is not None:

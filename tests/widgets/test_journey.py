@@ -1,4 +1,4 @@
-"""The whole way of a user with mouse and keyboard, from the sample movie to a script that agrees."""
+"""The whole way with mouse and keyboard, from the sample movie to a script that agrees."""
 
 import os
 import subprocess
