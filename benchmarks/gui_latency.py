@@ -135,7 +135,7 @@ viewer.close()
 
 
 def cold_opening(name: str) -> tuple[float, float]:
-    """Wall and CPU seconds to open a widget, the first of this plugin in a napari that has just started."""
+    """Wall and CPU seconds to open a widget, the first one in a napari that has just started."""
     done = subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-c", _COLD, PLUGIN, name], capture_output=True, text=True, check=True
     )
