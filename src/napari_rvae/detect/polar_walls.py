@@ -34,9 +34,9 @@ _SIDES = (2.0, 3.5, 5.0, 7.0)
 _HYSTERESIS = 0.5
 #: A wall's sides stand so many standard deviations of the smoothed noise above zero.
 _SNR = 3.0
-#: Directions are those of the field smoothed by so many px more, bends also averaged along the
-#: wall over so many px.
-_DIRECTION, _ALONG = 2.0, 9
+#: Directions are those of the field smoothed by so many px more; they and bends are averaged
+#: along the wall over so many px.
+_DIRECTION, _ALONG = 2.0, (5, 9)
 
 
 class Scan(NamedTuple):
@@ -161,8 +161,12 @@ def _sampled(curve: Array, scan: Scan, spacing: float) -> Wall:
     steps = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(curve, axis=0).T))])
     at = (np.arange(len(points)) + 0.5) * steps[-1] / len(points)
     sine, cosine, curvature = (
-        np.interp(at, steps, ndimage.uniform_filter1d(values, _ALONG, mode=ends))
-        for values in (np.sin(angle), np.cos(angle), bend)
+        np.interp(at, steps, ndimage.uniform_filter1d(values, length, mode=ends))
+        for values, length in (
+            (np.sin(angle), _ALONG[0]),
+            (np.cos(angle), _ALONG[0]),
+            (bend, _ALONG[1]),
+        )
     )
     angle = np.arctan2(sine, cosine)
     sides = _sides(scan.smooth, points, angle)
