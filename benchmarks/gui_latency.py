@@ -2,10 +2,12 @@
 
 A timer asks for a turn of the event loop every 10 ms; a turn that comes late is a stall. It is
 measured with the viewer idle, while atoms are detected, and while a model is trained on 10,000
-crops with its loss and manifold shown live; then, with 100,000 points, a frame step and other
-colours; and each widget is opened in a napari that has just started. Beside wall times, which other
-programs on the machine lengthen, stands the CPU time of the viewer's thread, which is what is left
-of them on an idle machine; and the load of the machine. Needs napari and a screen (or xvfb-run).
+crops with its loss and manifold shown live (``--parts training``); while the units and the pathways
+of 100,000 sites in 100 frames are found (``pathways``); then, with 100,000 points, a frame step and
+other colours (``points``); and each widget is opened in a napari that has just started
+(``opening``). Beside wall times, which other programs on the machine lengthen, stands the CPU time
+of the viewer's thread, which is what is left of them on an idle machine; and the load of the
+machine. Needs napari and a screen (or xvfb-run).
 
     OMP_NUM_THREADS=2 xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/gui_latency.py
 """
@@ -22,12 +24,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 
-from napari_rvae import add_layers, image_layer, simulate_graphene
+from napari_rvae import add_layers, image_layer, points_layer, simulate_graphene
+from napari_rvae.tables import make_sites
 
 #: Time between two turns that are asked for, in milliseconds.
 EVERY = 10
@@ -40,6 +45,7 @@ MOST_STEP_S = 0.15
 MOST_COLOURING_S = 0.3
 
 PLUGIN = "napari-rvae"
+PARTS = ("training", "pathways", "points", "opening")
 WIDGETS = ("Detect", "Train", "Latents", "Units", "Pathways")
 
 #: Points of the second part, and how many frames they lie in.
@@ -191,25 +197,115 @@ def many_points() -> dict[str, tuple[float, float]]:
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--frames", type=int, default=13, help="512 px each (default: 13)")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument(
+        "--sites", type=int, default=MANY, help=f"of units and pathways (default: {MANY:,})"
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
 
     load = os.getloadavg()[0]
-    many = many_points()
-    opening = {name: cold_opening(name) for name in WIDGETS}
+    many = many_points() if "points" in options.parts else {}
+    opening = {name: cold_opening(name) for name in WIDGETS} if "opening" in options.parts else {}
+    rows = _stalls(options)
+    _print_results(rows, opening, many)
+    print(f"load of the machine (1 min): {load:.1f} before, {os.getloadavg()[0]:.1f} after")
+    bars = _stall_bars(rows) | _time_bars(opening, many)
+    for bar, holds in bars.items():
+        print(f"{'holds' if holds else 'DOES NOT HOLD'}: {bar}")
+    if options.out is not None:
+        result = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "threads": os.environ.get("OMP_NUM_THREADS", ""),
+            "rows": {name: asdict(row) for name, row in rows.items()},
+            "opening_seconds": opening,
+            "many_points_seconds": many,
+            "load": [load, os.getloadavg()[0]],
+            "bars": bars,
+        }
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _stalls(options: argparse.Namespace) -> dict[str, Row]:
+    """Stalls of the event loop in each part that was asked for."""
+    rows: dict[str, Row] = {}
+    if not {"training", "pathways"} & set(options.parts):
+        return rows
     viewer = napari.Viewer(show=False)
     viewer.window.resize(1400, 1000)
     viewer.window.show()
+    Turns().watch(_for(1.0))  # the window is drawn for the first time
+    if "training" in options.parts:
+        rows |= _detecting_and_training(viewer, options)
+    if "pathways" in options.parts:
+        rows |= _units_and_pathways(viewer, options.sites)
+    viewer.close()
+    return rows
+
+
+def _print_results(rows: dict[str, Row], opening: dict[str, Any], many: dict[str, Any]) -> None:
+    if rows:
+        print(
+            f"{'':<16}{'p50':>8}{'p95':>8}{'p99':>8}{'longest':>9}{'busy p95':>10}{'longest':>9}"
+            "  ms late, ms of CPU in a turn; seconds, CPU"
+        )
+    for name, row in rows.items():
+        print(
+            f"{name:<16}{row.p50_ms:>8.1f}{row.p95_ms:>8.1f}{row.p99_ms:>8.1f}"
+            f"{row.longest_ms:>9.0f}{row.busy_p95_ms:>10.1f}{row.busy_longest_ms:>9.0f}"
+            f"{row.seconds:>12.1f}{row.cpu_seconds:>8.1f}"
+        )
+    if opening:
+        listed = ", ".join(f"{n} {s:.2f} s (CPU {c:.2f})" for n, (s, c) in opening.items())
+        print(f"\nopening, first time: {listed}")
+    if many:
+        listed = [f"{n} {1000 * s:.0f} ms (CPU {1000 * c:.0f})" for n, (s, c) in many.items()]
+        print(f"with {MANY:,} points: {', '.join(listed)}")
+
+
+def _stall_bars(rows: dict[str, Row]) -> dict[str, bool]:
+    bars = {}
+    for name in ("training", "units", "pathways"):
+        if name in rows:
+            row = rows[name]
+            bars |= {
+                f"{name}: stalls, p95 <= {MOST_STALL_MS:g} ms": row.p95_ms <= MOST_STALL_MS,
+                f"{name}: longest stall <= {MOST_LONGEST_MS:g} ms": row.longest_ms
+                <= MOST_LONGEST_MS,
+                f"{name}: longest work in a turn <= {MOST_LONGEST_MS:g} ms": row.busy_longest_ms
+                <= MOST_LONGEST_MS,
+            }
+    return bars
+
+
+def _time_bars(opening: dict[str, Any], many: dict[str, Any]) -> dict[str, bool]:
+    bars = {}
+    for number, clock in enumerate(("wall", "CPU")):
+        if many:
+            colouring = max(many[name][number] for name in ("numbers", "units"))
+            step = many["frame step"][number]
+            bars[f"a frame step <= {MOST_STEP_S:g} s ({clock})"] = step <= MOST_STEP_S
+            bars[f"other colours <= {MOST_COLOURING_S:g} s ({clock})"] = (
+                colouring <= MOST_COLOURING_S
+            )
+        if opening:
+            slowest = max(seconds[number] for seconds in opening.values())
+            bars[f"every widget opens in < {MOST_OPENING_S:g} s ({clock})"] = (
+                slowest < MOST_OPENING_S
+            )
+    return bars
+
+
+def _detecting_and_training(viewer: napari.Viewer, options: argparse.Namespace) -> dict[str, Row]:
+    """Detect atoms and train a model in the viewer."""
     frames = simulate_graphene(n_frames=options.frames, size=512, seed=0).frames
     add_layers(viewer, image_layer(frames))
-    Turns().watch(_for(1.0))  # the window is drawn for the first time
     widgets = {
         name: viewer.window.add_plugin_dock_widget(PLUGIN, name)[1] for name in ("Detect", "Train")
     }
     Turns().watch(_for(1.0))
-
     rows = {"idle": Turns().watch(_for(5.0))}
     workspace = widgets["Detect"].workspace
     widgets["Detect"].detect.click()
@@ -220,54 +316,47 @@ def main() -> None:
     train.train_button.click()
     rows["training"] = Turns().watch(lambda: workspace.job("train") is not None)
     print(f"{n_sites:,} sites; {workspace.status('train').text}\n")
+    return rows
 
-    print(
-        f"{'':<12}{'p50':>8}{'p95':>8}{'p99':>8}{'longest':>9}{'busy p95':>10}{'longest':>9}"
-        "  ms late, ms of CPU in a turn; seconds, CPU"
+
+def _units_and_pathways(viewer: napari.Viewer, n_sites: int) -> dict[str, Row]:
+    """Find units and pathways of sites with latents, dopants that hop among them."""
+    viewer.layers.clear()
+    add_layers(viewer, points_layer(_changing_sites(n_sites), name="sites"))
+    units, pathways = (
+        viewer.window.add_plugin_dock_widget(PLUGIN, name)[1] for name in ("Units", "Pathways")
     )
-    for name, row in rows.items():
-        print(
-            f"{name:<12}{row.p50_ms:>8.1f}{row.p95_ms:>8.1f}{row.p99_ms:>8.1f}"
-            f"{row.longest_ms:>9.0f}{row.busy_p95_ms:>10.1f}{row.busy_longest_ms:>9.0f}"
-            f"{row.seconds:>12.1f}{row.cpu_seconds:>8.1f}"
-        )
-    print(
-        "\nopening, first time: "
-        + ", ".join(f"{n} {s:.2f} s (CPU {c:.2f})" for n, (s, c) in opening.items())
+    workspace = units.workspace
+    Turns().watch(_for(3.0))
+    rows = {"with sites": Turns().watch(_for(5.0))}
+    for name, button in (("units", units.find_button), ("pathways", pathways.find_button)):
+        button.click()
+        rows[name] = Turns().watch(lambda name=name: workspace.job(name) is not None)
+        rows[f"{name} shown"] = Turns().watch(_for(3.0))
+        print(workspace.status(name).text)
+    return rows
+
+
+def _changing_sites(n_sites: int, n_frames: int = 100) -> pd.DataFrame:
+    """Sites of a square lattice with four latents; one in a hundred changes now and then."""
+    rng = np.random.default_rng(0)
+    side = int(np.ceil(np.sqrt(n_sites / n_frames)))
+    y, x = 12.0 * np.indices((side, side)).reshape(2, -1)[:, : n_sites // n_frames]
+    state = np.zeros((n_frames, y.size), np.int64)
+    few = rng.permutation(y.size)[: y.size // 50]
+    turns = rng.random((n_frames, few.size)) < 0.05
+    state[:, few] = 1 + np.cumsum(turns, axis=0) % 2
+    flat = state.ravel()
+    middle = np.array([[0, 0, 0, 0], [6, 0, 0, 0], [0, 6, 0, 0]], float)
+    latent = middle[flat] + rng.normal(0, 1, (flat.size, 4))
+    return make_sites(
+        frame=np.repeat(np.arange(n_frames), y.size),
+        y=np.tile(y, n_frames) + rng.normal(0, 0.3, flat.size) + 30,
+        x=np.tile(x, n_frames) + rng.normal(0, 0.3, flat.size) + 30,
+        amplitude=np.where(flat > 0, 3.0, 1.0) * rng.normal(1, 0.05, flat.size),
+        **{f"z{k}": latent[:, k] for k in range(4)},
+        **{f"z{k}_sd": np.ones(flat.size) for k in range(4)},
     )
-    listed = ", ".join(f"{n} {1000 * s:.0f} ms (CPU {1000 * c:.0f})" for n, (s, c) in many.items())
-    print(f"with {MANY:,} points: {listed}")
-    print(f"load of the machine (1 min): {load:.1f} before, {os.getloadavg()[0]:.1f} after")
-    training = rows["training"]
-    bars = {
-        f"stalls while training, p95 <= {MOST_STALL_MS:g} ms": training.p95_ms <= MOST_STALL_MS,
-        f"longest stall while training <= {MOST_LONGEST_MS:g} ms": training.longest_ms
-        <= MOST_LONGEST_MS,
-        f"longest work in a turn while training <= {MOST_LONGEST_MS:g} ms": training.busy_longest_ms
-        <= MOST_LONGEST_MS,
-    }
-    for number, clock in enumerate(("wall", "CPU")):
-        colouring = max(many[name][number] for name in ("numbers", "units"))
-        slowest = max(seconds[number] for seconds in opening.values())
-        step = many["frame step"][number]
-        bars[f"a frame step <= {MOST_STEP_S:g} s ({clock})"] = step <= MOST_STEP_S
-        bars[f"other colours <= {MOST_COLOURING_S:g} s ({clock})"] = colouring <= MOST_COLOURING_S
-        bars[f"every widget opens in < {MOST_OPENING_S:g} s ({clock})"] = slowest < MOST_OPENING_S
-    for bar, holds in bars.items():
-        print(f"{'holds' if holds else 'DOES NOT HOLD'}: {bar}")
-    if options.out is not None:
-        result = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "threads": os.environ.get("OMP_NUM_THREADS", ""),
-            "sites": n_sites,
-            "rows": {name: asdict(row) for name, row in rows.items()},
-            "opening_seconds": opening,
-            "many_points_seconds": many,
-            "load": [load, os.getloadavg()[0]],
-            "bars": bars,
-        }
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    viewer.close()
 
 
 def _for(seconds: float) -> Callable[[], bool]:
