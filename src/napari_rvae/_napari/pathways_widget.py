@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["PathwaysWidget"]
 
 BUSY = "This widget is at work: wait until it has finished."
-READY = "Press Find pathways: it takes about a minute for 100,000 sites."
+READY = "Press Find pathways: it takes some seconds for 100,000 sites."
 
 #: Selecting more points than this makes the viewer slow.
 _MOST_SELECTED = 20_000
