@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["first_passages", "observed_routes", "stationary_quantities"]
+__all__ = ["first_passages", "joined_groups", "observed_routes", "stationary_quantities"]
 
 #: At most so many of the drawn transition matrices are looked at.
 _MATRICES = 200
@@ -31,6 +32,31 @@ _LEAST_SHARE = 0.02
 def _few(transition: Array) -> Array:
     chosen = np.linspace(0, len(transition) - 1, min(_MATRICES, len(transition))).astype(np.int64)
     return np.asarray(transition[chosen])
+
+
+def joined_groups(counts: Ids) -> list[list[int]]:
+    """Groups of states that transitions join, the last state not counted.
+
+    Parameters
+    ----------
+    counts
+        Steps (H, K, K) in drawn histories: what half of them show was seen.
+
+    Returns
+    -------
+    list of list
+        Numbers of the states of each group.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.analysis.kinetics.passages import joined_groups
+    >>> joined_groups(np.array([[[9, 1, 0, 1], [0, 9, 0, 0], [0, 0, 9, 1], [0, 0, 0, 9]]]))
+    [[0, 1], [2]]
+    """
+    seen = (counts[:, :-1, :-1] > 0).mean(axis=0) >= 0.5
+    count, label = connected_components(seen, directed=False)
+    return [np.flatnonzero(label == group).tolist() for group in range(count)]
 
 
 def first_passages(transition: Array, names: dict[int, str], level: float) -> pd.DataFrame:

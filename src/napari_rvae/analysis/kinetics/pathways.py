@@ -33,7 +33,7 @@ from napari_rvae.analysis.kinetics.states import (
     merge_states,
     unit_probabilities,
 )
-from napari_rvae.analysis.kinetics.tests import kinetic_tests
+from napari_rvae.analysis.kinetics.tests import ALARM, kinetic_tests
 from napari_rvae.analysis.track_quality import movie_drift
 from napari_rvae.config import PathwayConfig
 from napari_rvae.errors import Cancelled, InputError
@@ -398,15 +398,22 @@ def _ways(
         "routes": passages.observed_routes(histories.states, atoms.seen.length, names, level),
         "tests": tests,
     }
+    groups = passages.joined_groups(histories.counts)
     halves = tests[tests["test"].str.startswith("halves")]
-    if tests["passed"].iloc[0] and not (halves["p_value"] < 0.05).any():
+    if len(groups) > 1:
+        said = " and ".join(", ".join(names[state] for state in group) for group in groups)
+        why = f"no transition joins the states {said}"
+        rest = "chances and times from one to the other say only what that leaves open"
+    elif (halves["p_value"] < ALARM).any():
+        why, rest = "the rates of the two halves of the movie differ", ""
+    elif not tests["passed"].iloc[0]:
+        why = "there are too few transitions to see whether the rates stay the same"
+        rest = ""
+    else:
         out["stationary"] = passages.stationary_quantities(histories.transition, names, level)
         return out, []
-    if (halves["p_value"] < 0.05).any():
-        why = "the rates of the two halves of the movie differ"
-    else:
-        why = "there are too few transitions to see whether the rates stay the same"
-    return out, [f"No shares in equilibrium, committors or fluxes: {why}."]
+    note = f"No shares in equilibrium, committors or fluxes: {why}"
+    return out, [f"{note}; {rest}." if rest else f"{note}."]
 
 
 def _events(

@@ -134,6 +134,18 @@ def test_equilibrium_where_the_test_allows_it():
     assert share.loc[0, "value_low"] < 2 / 3 < share.loc[0, "value_high"]
 
 
+def test_states_that_nothing_joins_have_no_common_equilibrium():
+    chain = np.eye(5)
+    chain[:2, :2] = chain[2:4, 2:4] = [[0.9, 0.1], [0.1, 0.9]]
+    made = simulate_readings(chain, error=0.002, missed=0.0, late=0.0, seed=3)
+    found = find_pathways(
+        made.sites, probabilities=made.probabilities, split="off", follow="atoms", n_samples=100
+    )
+    assert not len(found.stationary)
+    (note,) = [note for note in found.notes["note"] if "joins" in note]
+    assert "unit 0, unit 1 and unit 2, unit 3" in note
+
+
 def test_the_order_of_the_rows_does_not_matter(made):
     mixed = made.sites.sample(frac=1, random_state=0)
     options = {"split": "off", "follow": "atoms", "n_samples": 100}
