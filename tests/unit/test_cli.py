@@ -15,7 +15,7 @@ import pytest
 import napari_rvae
 from napari_rvae import config, errors, runs
 from napari_rvae.analysis.halves import HalfVerdict
-from napari_rvae.analysis.units import Units
+from napari_rvae.analysis.units import Units, find_units
 from napari_rvae.cli import main, pipeline, viewer
 from napari_rvae.cli.demo import METRICS, print_metrics
 from napari_rvae.cli.options import STEPS, Options, normalise_flags, read_options
@@ -752,6 +752,35 @@ def test_units_of_a_run_are_told_and_drawn(run_with_units, tmp_path, capsys):
     assert {"units.svg", "units.csv"} <= {path.name for path in folder.iterdir()}
     assert main(["units", str(run_with_units), "--out", str(folder), "--format", "svg"]) == 1
     assert "there already" in capsys.readouterr().err
+
+
+def test_units_are_edited_and_saved_if_asked_to(tmp_path, capsys):
+    y, x = 10.0 * np.indices((30, 30)).reshape(2, -1)
+    z = np.random.default_rng(0).normal(size=900) + 20 * (y < 140)
+    sites = make_sites(frame=0, y=y, x=x, z0=z)
+    units = find_units(sites)
+    folder = runs.save_run(
+        tmp_path / "run",
+        sites=napari_rvae.join_latents(sites, units.table),
+        units=units,
+        configs=[config.UnitConfig()],
+    )
+    edits = ["units", str(folder), "--merge", "0,1", "--rename", "0 = all of it"]
+    assert main(edits) == 0
+    assert "all of it" in capsys.readouterr().out
+    assert len(runs.load_run(folder).units) == 2
+    assert main([*edits, "--save"]) == 0
+    assert "units written to" in capsys.readouterr().out
+    again = runs.load_run(folder)
+    assert again.units.names == {0: "all of it"}
+    assert again.sites["unit"].eq(0).all()
+    assert again.configs["UnitConfig"] == config.UnitConfig()
+    assert main(["units", str(folder), "--split", "0", "--save"]) == 0
+    assert len(runs.load_run(folder).units) == 2
+    for edit in (["--merge", "a"], ["--rename", "0"], ["--merge", "0,7"], ["--split", "9"]):
+        capsys.readouterr()
+        assert main(["units", str(folder), *edit]) == 1
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_what_is_wrong_with_units_is_one_line(run_with_units, tmp_path, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_rvae import tables
+from napari_rvae.analysis.order import order_parameters
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def count_units(
     DataFrame
         One row for each unit and frame (of each source), also where there is none of it:
         ``unit``, ``source``, ``frame``, ``count``, ``share`` of the frame's sites that have a
-        unit, and ``share_sd``, its binomial standard error (with half a site more on each side,
-        so that it is never 0).
+        unit, ``low`` and ``high``, the 95 % band of its change against the mean over the movie
+        (:func:`~napari_rvae.order_parameters`; sites near each other share most of their windows,
+        so a binomial error is too small; NaN where it is not known), and ``share_sd``, a quarter of
+        the width of this band, half a site at least; the binomial one where there is no band.
 
     Raises
     ------
@@ -79,7 +82,14 @@ def count_units(
     all_sites = found.groupby(["source", "frame"])["count"].transform("sum").to_numpy(float)
     found["share"] = found["count"] / all_sites
     smooth = (found["count"] + 0.5) / (all_sites + 1)
-    found["share_sd"] = np.sqrt(smooth * (1 - smooth) / np.maximum(all_sites, 1))
+    binomial = np.sqrt(smooth * (1 - smooth) / np.maximum(all_sites, 1))
+    if len(known):
+        keys = ["source", "frame", "unit"]
+        found = found.merge(_bands(units, table), on=keys, how="left", validate="one_to_one")
+    else:
+        found = found.assign(low=np.nan, high=np.nan)
+    band = (found["high"] - found["low"]) / 4
+    found["share_sd"] = np.maximum(band.fillna(binomial), 0.5 / np.maximum(all_sites, 1))
     if frames_table is not None:
         extra = [name for name in ("time", "dose") if name in frames_table]
         found = found.merge(frames_table[["frame", *extra]], on="frame", how="left")
@@ -122,3 +132,11 @@ def group_shares(table: pd.DataFrame, column: str) -> pd.DataFrame:
     counts = pd.crosstab(known["frame"], known[column]).reindex(np.unique(table["frame"]))
     of = known if table[column].dtype.kind in "iu" else table
     return counts.div(of.groupby("frame").size(), axis=0).fillna(0.0)
+
+
+def _bands(units: Units, table: pd.DataFrame) -> pd.DataFrame:
+    """95 % band of the share of each unit in each frame."""
+    found = order_parameters(table, [], units=units)
+    found = found[found["name"].str.fullmatch(r"unit \d+")]
+    unit = found["name"].str.removeprefix("unit ").astype("int64")
+    return found[["source", "frame", "low", "high"]].assign(unit=unit)

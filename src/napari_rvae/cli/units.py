@@ -13,15 +13,16 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_rvae import Frames, Run, UnitCard
+    from napari_rvae import Frames, Run, UnitCard, Units
 
 __all__ = ["add_units_command", "tell_units"]
 
 _UNITS = """\
 Tell what the structural units of an earlier result are, in words, and write their cards.
 
-RUN is the folder that --out named, or its run.json; it stays as it is. MOVIE, what the run was made
-from, adds the mean crops.
+RUN is the folder that --out named, or its run.json; it stays as it is unless you add --save. MOVIE,
+what the run was made from, adds the mean crops. Units are cut, split, merged and renamed in this
+order, and keep the numbers that are printed.
 """
 
 _EXAMPLES = """\
@@ -29,6 +30,7 @@ examples:
   napari-rvae units results
   napari-rvae units results movie.tif --elements "A = C, A+ = Si" --out units
   napari-rvae units results --cut 6 --format svg --out units
+  napari-rvae units results --merge 2,5 --rename "2 = edge" --save
 
 """
 
@@ -48,6 +50,16 @@ def add_units_command(commands: Any, epilog: str) -> argparse.ArgumentParser:
     units.add_argument("movie", metavar="MOVIE", nargs="?", help="file or folder")
     units.add_argument("--cut", metavar="N", type=int, help="go along the tree to so many units")
     units.add_argument(
+        "--split", metavar="N", type=int, action="append", default=[], help="split a unit in two"
+    )
+    units.add_argument(
+        "--merge", metavar="N,M", action="append", default=[], help="make one unit of several"
+    )
+    units.add_argument(
+        "--rename", metavar="NAME", action="append", default=[], help='name a unit: "3 = edge"'
+    )
+    units.add_argument("--save", action="store_true", help="write the changed units to RUN")
+    units.add_argument(
         "--elements", metavar="NAMES", default="", help='what the atoms are: "A = C, A+ = Si"'
     )
     units.add_argument("--out", metavar="DIR", type=Path, help="folder for figures and tables")
@@ -59,12 +71,12 @@ def add_units_command(commands: Any, epilog: str) -> argparse.ArgumentParser:
 
 
 def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
-    """Print the units of a run and, if asked to, write their cards.
+    """Print the units of a run and, if asked to, change them and write their cards.
 
     Raises
     ------
     InputError
-        If the run has no sites or units, or the movie is another one.
+        If the run has no sites or units, the movie is another one, or an edit makes no sense.
     """
     import napari_rvae as nr
     from napari_rvae.analysis.motif import parse_elements
@@ -74,8 +86,7 @@ def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
     units = run.units
     if run.sites is None or units is None:
         raise InputError(f"{run.folder} holds no units: find them with napari-rvae run.")
-    if arguments.cut is not None:
-        units = nr.cut_units(units, arguments.cut)
+    units = _edited(units, arguments)
     progress = Progress()
     model = run.load_model("cpu") if run.has_model else None
     crops = None
@@ -93,12 +104,58 @@ def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
             elements=parse_elements(arguments.elements),
         )
     _print(cards)
+    if arguments.save:
+        _save(run, units, model)
     if arguments.out is not None:
         suffix: Any = f".{arguments.format}"
         paths = export_units(
             arguments.out, units, cards, suffix=suffix, overwrite=arguments.overwrite
         )
         say(f"written to {arguments.out}: {', '.join(path.name for path in paths)}")
+
+
+def _edited(units: Units, arguments: argparse.Namespace) -> Units:
+    """Units cut, split, merged and renamed as asked for."""
+    import napari_rvae as nr
+
+    if arguments.cut is not None:
+        units = nr.cut_units(units, arguments.cut)
+    for number in arguments.split:
+        units = nr.split_unit(units, number)
+    for text in arguments.merge:
+        parts = text.split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            raise InputError(f"--merge {text!r}: give numbers of units, such as 2,5.")
+        units = nr.merge_units(units, [int(part) for part in parts])
+    for text in arguments.rename:
+        number, _, name = text.partition("=")
+        if not number.strip().isdecimal() or not name.strip():
+            raise InputError(f'--rename {text!r}: give a number and a name, such as "3 = edge".')
+        units = nr.rename_unit(units, int(number), name)
+    return units
+
+
+def _save(run: Run, units: Units, model: Any) -> None:
+    """Write the run anew with other units; what was told of the old ones is left out."""
+    import napari_rvae as nr
+
+    assert run.sites is not None and run.units is not None  # noqa: S101, PT018 - it has units
+    old = [name for name in units.table if name != "site_id" and name in run.sites]
+    sites = nr.join_latents(run.sites.drop(columns=old), units.table)
+    same = units.table["unit"].equals(run.units.table["unit"])
+    nr.save_run(
+        run.folder,
+        frames=run.frames,
+        sites=sites,
+        model=model,
+        units=units,
+        pathways=run.pathways if same else None,
+        configs=run.configs.values(),
+        overwrite=True,
+    )
+    say(f"units written to {run.folder}")
+    if run.pathways is not None and not same:
+        say("pathways were those of other units and are left out: find them again")
 
 
 def _crop_config(run: Run, model: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from napari_rvae import Crops, InputError, Units, simulate_graphene, unit_cards
 from napari_rvae.analysis.baselines import CropPCA
+from napari_rvae.analysis.order import order_parameters
 from napari_rvae.analysis.poses import align_crops, find_turns, place_pictures
 from napari_rvae.analysis.shares import count_units
 from napari_rvae.analysis.stands import site_rings
@@ -146,6 +147,10 @@ def test_shares_over_the_frames_are_right_and_the_trend_is_said(material, cards)
     assert shares["time"].tolist() == [0.0, 0.5, 1.0, 1.5] * 3
     assert (shares.groupby("frame")["share"].sum() == 1).all()
     assert (shares["share_sd"] > 0).all()
+    bands = order_parameters(sites, [], units=units)
+    mine = bands[(bands["name"] == "unit 2") & (bands["frame"] == 2)]
+    row = shares[(shares["unit"] == 2) & (shares["frame"] == 2)]
+    assert row[["low", "high"]].to_numpy().tolist() == mine[["low", "high"]].to_numpy().tolist()
 
 
 def test_examples_are_of_different_places_and_the_unsure_one_is_found(material, cards):

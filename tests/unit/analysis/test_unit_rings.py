@@ -123,3 +123,21 @@ def test_words_of_rings():
     assert ring_words(1 << 8) == "5 ring"
     assert ring_words((1 << 8) | (1 << 16)) == "5-7 pair"
     assert ring_words((2 << 8) | (2 << 16)) == "5-5-7-7 rings"
+
+
+def test_environments_are_named_by_what_stands_beside_them(rng):
+    y, x = 10.0 * np.indices((20, 20)).reshape(2, -1)
+    middle = rng.choice(np.flatnonzero((y > 15) & (y < 175) & (x > 15) & (x < 175)), 12)
+    is_bright = np.isin(np.arange(400), middle)
+    near = np.zeros(400, bool)
+    near[(np.flatnonzero(is_bright)[:, None] + [-20, 20, -1, 1]).ravel()] = True
+    label = np.select([is_bright, near], [2, 1], 0)
+    values = pd.DataFrame(6.0 * label[:, None] + rng.normal(0, 0.5, (400, 6)))
+    values.columns = [f"f{number}" for number in range(6)]
+    sites = make_sites(frame=0, y=y, x=x, amplitude=1.0 + is_bright)
+    features = values.assign(site_id=sites["site_id"])
+    plain = find_units(sites, features=features)
+    assert "host, next to" in " ".join(plain.environments["name"])
+    assert plain.environments["name"].is_unique
+    named = find_units(sites.assign(species=np.where(is_bright, "Si", "C")), features=features)
+    assert any("C beside Si" in name for name in named.environments["name"])

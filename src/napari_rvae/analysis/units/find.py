@@ -16,6 +16,7 @@ from napari_rvae.analysis.units.rings import find_ring_groups
 from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
+from napari_rvae.analysis.units.surroundings import environment_names
 from napari_rvae.analysis.units.tree import groups_at
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
@@ -135,6 +136,9 @@ def find_units(
     )
     if like is not None:
         units = _called_like(units, like)
+    if len(units):
+        finer = units.environments.assign(name=environment_names(units, table))
+        units = dataclasses.replace(units, environments=finer)
     if model is not None:
         symmetry = _symmetry(table, units.table["unit"].to_numpy(), model, pixel_pm)
         summary = units.summary.merge(symmetry, on="unit", how="left")

@@ -171,6 +171,8 @@ class Likeness:
         by_valley = _valley_cost(separated, _VALLEY)
         if self._ring[one[0]] != USUAL and self._same_species(one[0], other[0]):
             return _BY_RINGS
+        if self._ring.any() and self._look_alike(one, other):
+            return _BY_LOOKS
         irregular = [all(self._once[number] for number in group) for group in (one, other)]
         unstable = [all(self._unstable[number] for number in group) for group in (one, other)]
         if all(irregular) and self._same_brightness(one[0], other[0]):
@@ -217,6 +219,16 @@ class Likeness:
             return 0.0
         distance = self._bodies[host].squared_distance(points)
         return float(np.median(distance) / chi2.ppf(_INSIDE, points.shape[1]))
+
+    def _look_alike(self, one: list[int], other: list[int]) -> bool:
+        """Whether the central atoms of all environments of two groups look alike."""
+        tolerance = _TOLERATED * appearance.TOLERANCE
+        return all(
+            self._kind[a] == self._kind[b]
+            and appearance.difference(self._typical[a], self._typical[b], tolerance) < 1
+            for a in one
+            for b in other
+        )
 
     def _same_species(self, one: int, other: int) -> bool:
         """Whether atoms have the same kind, number and brightness, and neighbours of the same."""

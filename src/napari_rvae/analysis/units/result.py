@@ -62,7 +62,8 @@ class Units:
         :func:`~napari_rvae.decoded_symmetry`).
     environments
         One row for each environment, the finer level: ``environment``, ``unit`` it belongs to,
-        ``name``, ``count``, ``share``, ``n_places``, ``stability``.
+        ``name`` (of its unit, and what its atoms stand beside: "C beside Si", "host, next to
+        edge"), ``count``, ``share``, ``n_places``, ``stability``.
     tree
         Successive mergers, the cheapest first, from the environments up to one unit for each host:
         ``node`` (number of the new group; the environments come before), ``first`` and ``second``

@@ -4,7 +4,7 @@ A ring says exactly what the features of a crop say vaguely: which atoms a turne
 dislocation owns. The rings of a lattice are of one size, or of a few; unusual ones that touch are a
 group, such as the 5-5-7-7 of a turned bond. A group that is met again elsewhere is a building
 block; what is met once, and what never holds from frame to frame, is none. An atom that lacks a
-bond is told by the gap that it lacks it to: that of a missing atom, a larger one, or an edge.
+bond is told by the gap that it lacks it to: that of a missing atom, another, or an edge.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ __all__ = [
 #: Codes of sites on usual rings only, of those whose rings nobody knows (the frame's edge cuts
 #: them), and of those on rings that have no name of their own: at a gap, or of a large group.
 USUAL, UNKNOWN, _OTHER = 0, -1, 1 << 24
-#: Codes of atoms that lack a bond: to a missing atom, to an edge, to a gap of so many bonds more.
-_VACANCY, _EDGE, _GAP = 1 << 25, (1 << 25) + 1, 1 << 26
+#: Codes of atoms that lack a bond: to a missing atom, to an edge, to another small gap.
+_VACANCY, _EDGE, _GAP = 1 << 25, (1 << 25) + 1, (1 << 25) + 2
 #: A gap of more than so many times the usual ring's bonds has an edge.
 _LARGEST_GAP = 3
 #: Bits of a code for the number of rings of each size, and the most rings that have a name.
@@ -197,8 +197,8 @@ def _gap_codes(faces: Faces, usual: tuple[int, ...], sites: Ids) -> Ids:
     np.maximum.at(size, faces.site, faces.size[faces.face])
     is_open[faces.site[faces.is_open[faces.face]]] = True
     size, is_open = size[sites], is_open[sites]
-    kinds = [is_open, size > largest, size == missing, size > min(missing - 1, RING_SIZES[-1])]
-    return np.select(kinds, [UNKNOWN, _EDGE, _VACANCY, _GAP + size], _OTHER).astype(np.int64)
+    kinds = [is_open, size > largest, size == missing, size > RING_SIZES[-1]]
+    return np.select(kinds, [UNKNOWN, _EDGE, _VACANCY, _GAP], _OTHER).astype(np.int64)
 
 
 def _frame_groups(faces: Faces, usual: tuple[int, ...], n_sites: int) -> tuple[Ids, Ids, Mask]:
@@ -238,8 +238,7 @@ def _frame_groups(faces: Faces, usual: tuple[int, ...], n_sites: int) -> tuple[I
 def ring_words(code: int) -> str:
     """What a group is made of in words: "5-5-7-7 rings"; "" for usual or unknown ones."""
     if code >= _VACANCY:
-        words = {_VACANCY: "beside vacancy", _EDGE: "edge"}
-        return words.get(code, f"beside gap of {code - _GAP}")
+        return {_VACANCY: "beside vacancy", _EDGE: "edge"}.get(code, "beside gap")
     if code <= USUAL or code >= _OTHER:
         return ""
     mask = (1 << _BITS) - 1

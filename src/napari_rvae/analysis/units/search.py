@@ -36,6 +36,8 @@ __all__ = ["Found", "Steps", "search"]
 
 #: An axis of the space needs this many sites to be estimated, an environment this many stays.
 _SITES_PER_AXIS, _STAYS_PER_ENVIRONMENT = 20, 20
+#: A class of unusual rings has this part of the environments of all others at most.
+_RING_ENVIRONMENTS = 10
 #: Stays that are clustered, at most, and from other starts: memory and time go with the square.
 _MOST_STAYS, _MOST_REPEATED = 5000, 2500
 #: Share of the places that a search from another start sees.
@@ -247,8 +249,10 @@ def _environments(stays: Stays, sample: Ids, ring: Ids, config: UnitConfig) -> I
     n_found = 0
     for code in np.unique(own):
         rows = np.flatnonzero(own == code)
-        per_environment = _STAYS_PER_ENVIRONMENT if code == USUAL else 2 * config.min_places
-        n_clusters = min(config.n_components, len(rows) // per_environment)
+        n_clusters = min(config.n_components, len(rows) // _STAYS_PER_ENVIRONMENT)
+        if code != USUAL:  # few, but perhaps of several species
+            most = max(config.n_components // _RING_ENVIRONMENTS, 1)
+            n_clusters = min(most, len(rows) // (2 * config.min_places))
         if n_clusters > 1 and stays.mean.shape[1]:
             mine = sample[rows]
             weight = np.minimum(stays.count[mine], MOST_SIGHTINGS).astype(float)
