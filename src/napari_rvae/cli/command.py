@@ -22,7 +22,9 @@ from napari_rvae.cli.options import (
 )
 from napari_rvae.cli.progress import Progress, say, warn
 from napari_rvae.cli.units import add_units_command, tell_units
-from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning
+from napari_rvae.cli.walls import add_walls_command, find_walls
+from napari_rvae.config import WallConfig
+from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning, NoWallsWarning
 
 if TYPE_CHECKING:
     from napari_rvae import Frames
@@ -41,6 +43,7 @@ latent variables and units of every atom.
   napari-rvae view RUN        an earlier result in napari
   napari-rvae check RUN MOVIE what the model of an earlier result has learned, and what not
   napari-rvae units RUN       what the units of an earlier result are, in words and pictures
+  napari-rvae walls SCAN      the domain walls in scans of a piezoresponse force microscope
   napari-rvae pathways RUN    which unit turned into which in an earlier result, and how fast
 """
 
@@ -193,7 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # help, version, wrong usage
         return int(stop.code or 0)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NoLatticeWarning)
+        for kind in (NoLatticeWarning, NoWallsWarning):
+            warnings.simplefilter("always", kind)
         # joblib, below scikit-learn, on systems that do not tell; nothing here depends on it
         warnings.filterwarnings("ignore", "Could not find the number of physical cores")
         code = _guarded(arguments.command, arguments)
@@ -297,6 +301,12 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
     _add_debug(units)
     units.set_defaults(command=_units, name="units")
     _add_pathways(commands, advanced=advanced)
+    walls = add_walls_command(commands, _EXIT_CODES)
+    _add_device(walls)
+    _add_debug(walls)
+    walls.add_argument("--help-all", action="help", help="show the rarely needed options too")
+    add_option_flags(walls, advanced=advanced, only=("walls", "crop", "rvae", "units"))
+    walls.set_defaults(command=_walls, name="walls", config=None, view=False)
     parser.set_defaults(scene=None)
     return parser
 
@@ -511,6 +521,21 @@ def _pathways(arguments: argparse.Namespace) -> None:
     frames = None if arguments.movie is None else _read_movie(arguments)
     found = renew_pathways(run, frames, options, Progress())
     print_pathways(found, whole=True)
+
+
+def _walls(arguments: argparse.Namespace) -> None:
+    options = _options(arguments)
+    given = {
+        name.partition(".")[2]: value
+        for name, value in vars(arguments).items()
+        if name.startswith("walls.")
+    }
+    try:
+        config = WallConfig.from_dict(given)
+    except InputError as error:
+        raise _UsageError(str(error)) from None
+    _check_target(arguments)
+    find_walls(arguments, config, options)
 
 
 def _scene_of(result: Result, folder: Path | None) -> Scene:

@@ -19,6 +19,7 @@ from napari_rvae.config import (
     RVAEConfig,
     TrackConfig,
     UnitConfig,
+    WallConfig,
 )
 from napari_rvae.errors import InputError
 
@@ -59,6 +60,10 @@ STEPS: Mapping[str, type[Config]] = {
 }
 
 
+#: Steps of other commands than the whole way.
+OTHER_STEPS: Mapping[str, type[Config]] = {"walls": WallConfig}
+
+
 def add_option_flags(
     parser: argparse.ArgumentParser, *, advanced: bool, only: tuple[str, ...] = ()
 ) -> None:
@@ -71,10 +76,10 @@ def add_option_flags(
     advanced
         Show the options in the help that hardly anyone needs; they work all the same.
     only
-        The steps whose options there are; none means all.
+        The steps whose options there are; none means all of the whole way.
     """
-    for step, config in STEPS.items():
-        if only and step not in only:
+    for step, config in {**STEPS, **OTHER_STEPS}.items():
+        if step not in (only or STEPS):
             continue
         group = parser.add_argument_group(f"step {step!r}")
         hints = get_type_hints(config)
@@ -152,7 +157,8 @@ def normalise_flags(arguments: list[str]) -> list[str]:
     for number, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         step, dot, option = name.removeprefix("--").removeprefix("no-").partition(".")
-        if not (name.startswith("--") and dot and step in STEPS):
+        known = step in STEPS or step in OTHER_STEPS
+        if not (name.startswith("--") and dot and known):
             result.append(argument)
             continue
         flag = f"--{step}.{option.replace('-', '_')}"

@@ -1,0 +1,178 @@
+"""The command that finds domain walls in scans of a force microscope."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_rvae.cli.progress import Progress, say
+from napari_rvae.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_rvae import RVAE, Frames, Units, WallConfig
+    from napari_rvae.cli.options import Options
+
+__all__ = ["add_walls_command", "find_walls"]
+
+_WALLS = """\
+Find the domain walls in scans of a piezoresponse force microscope and, with --window, train on
+windows around them and find their structural units.
+
+SCAN is a file with amplitude and phase (ibw, pyNSID HDF5, tif, ...); several files of one place are
+laid on one grid and are the frames of a movie.
+
+"""
+
+_EXAMPLES = """\
+examples:
+  napari-rvae walls scan.ibw
+  napari-rvae walls scan.h5 --channels AmplitudeRetrace,PhaseRetrace --walls.spacing 2 --out walls
+  napari-rvae walls first.h5 second.h5 --walls.ferroelastic off --window 24 --out walls
+
+With --out, DIR holds run.json with the table of sites (and the model and units), walls.csv with
+lengths in nm and angles in degrees, and junctions.csv, in pixels.
+
+"""
+
+
+def add_walls_command(commands: Any, epilog: str) -> argparse.ArgumentParser:
+    """Add the command's flags; the caller adds those that several commands share."""
+    walls: argparse.ArgumentParser = commands.add_parser(
+        "walls",
+        help="find the domain walls in scans of a force microscope",
+        usage="napari-rvae walls SCAN [SCAN ...] [--out DIR] [options]",
+        description=_WALLS,
+        epilog=_EXAMPLES + epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    walls.add_argument("scans", metavar="SCAN", nargs="+", help="file of a scan or a movie")
+    walls.add_argument(
+        "--channels",
+        metavar="A,P[,H]",
+        help="names or numbers of amplitude, phase and height (default: by their names)",
+    )
+    walls.add_argument(
+        "--window", metavar="PX", type=float, help="train on windows of this side, in pixels"
+    )
+    walls.add_argument("--out", metavar="DIR", type=Path, help="folder to write the run to")
+    walls.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    return walls
+
+
+def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Options) -> None:
+    """Find walls, say what was found, train on them if asked to, and write it.
+
+    Raises
+    ------
+    InputError
+        If the channels are not there, or no wall has a whole window inside its frame.
+    """
+    import napari_rvae as nr
+    from napari_rvae.io import write_atomic
+
+    progress = Progress()
+    channels = _channels(arguments.channels)
+    frames = _read(arguments.scans)
+    pair = None if channels is None else channels[:2]
+    with progress.step("signed response"):
+        response = nr.signed_response(
+            frames, channels=pair, modality=config.modality, phase_unit=config.phase_unit
+        )
+    with progress.step("finding walls") as tick:
+        sites = nr.detect_walls(frames, config, channels=channels, progress=tick)
+    junctions = nr.find_junctions(sites)
+    _tell(response, sites, junctions)
+    configs: list[Any] = [config]
+    model, units = None, None
+    if arguments.window is not None:
+        crop = dataclasses.replace(options.crop, window=arguments.window)
+        options = dataclasses.replace(options, crop=crop)
+        sites, model, units = _trained(response, sites, options, progress, arguments.device)
+        configs += [options.crop, options.rvae, options.units]
+    if arguments.out is None:
+        say("nothing was written; --out DIR writes the tables")
+        return
+    nr.save_run(
+        arguments.out,
+        frames=response,
+        sites=sites,
+        model=model,
+        units=units,
+        configs=configs,
+        overwrite=arguments.overwrite,
+    )
+    nr.export_table(sites, arguments.out / "walls.csv", frames=response)
+    write_atomic(arguments.out / "junctions.csv", junctions.to_csv(index=False).encode())
+    say(f"written to {arguments.out}")
+
+
+def _channels(text: str | None) -> list[str | int] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    return [int(part) if part.isdigit() else part for part in parts]
+
+
+def _read(paths: list[str]) -> Frames:
+    """One file as it is; several, registered."""
+    import napari_rvae as nr
+
+    scans = [nr.read_frames(path) for path in paths]
+    if len(scans) == 1:
+        return scans[0]
+    both = nr.register_scans(scans)
+    for number, row in enumerate(both.table.itertuples()):
+        say(
+            f"{scans[number].name}: moved by ({row.shift_y:.1f}, {row.shift_x:.1f}) px, "
+            f"match {row.match:.2f}"
+        )
+    return both
+
+
+def _tell(response: Frames, sites: pd.DataFrame, junctions: pd.DataFrame) -> None:
+    """Print what there is in each frame."""
+    say("")
+    say("frame  domains  180-degree walls  ferroelastic walls  junctions")
+    domains = response.table["domains"]
+    for frame in range(response.n_frames):
+        here = sites[sites["frame"] == frame]
+        number = {
+            kind: here.loc[here["wall_type"] == kind, "wall_id"].nunique()
+            for kind in ("180", "ferroelastic")
+        }
+        say(
+            f"{frame:5d}  {domains.iloc[frame]:7d}  {number['180']:16d}  "
+            f"{number['ferroelastic']:18d}  {(junctions['frame'] == frame).sum():9d}"
+        )
+    say(f"{len(sites)} sites along the walls")
+
+
+def _trained(
+    response: Frames, sites: pd.DataFrame, options: Options, progress: Progress, device: str
+) -> tuple[pd.DataFrame, RVAE, Units]:
+    """Sites with latents and units, the model, and the units."""
+    import napari_rvae as nr
+
+    with progress.step("cutting crops") as tick:
+        picture = response.select_channel("response")
+        crops = nr.extract_crops(picture, sites, options.crop, progress=tick)
+    if not len(crops):
+        raise InputError(
+            f"No wall has a whole window of {options.crop.window:g} px inside its frame: choose a "
+            "smaller --window, or there are no walls."
+        )
+    with progress.step("training") as tick:
+        model = nr.RVAE(options.rvae, device=device)
+        model.fit(crops, callback=lambda record: tick(record.epoch, options.rvae.epochs))
+    sites = nr.join_latents(sites, model.transform(crops))
+    with progress.step("finding units") as tick:
+        features = model.invariants(crops)
+        units = nr.find_units(sites, options.units, features=features, progress=tick)
+    for row in units.summary.itertuples():
+        say(f"unit {row.unit}: {row.name}, {row.count} sites")
+    return nr.join_latents(sites, units.table), model, units

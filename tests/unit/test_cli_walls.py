@@ -1,0 +1,70 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_rvae import detect_walls, load_run, simulate_walls
+from napari_rvae.cli import main
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A movie of two scans, amplitude and phase."""
+    movie = simulate_walls(n_frames=2, size=112, seed=1)
+    path = tmp_path_factory.mktemp("scan") / "scan.npy"
+    np.save(path, np.asarray(movie.frames.data)[:, :2])
+    return path
+
+
+def test_walls_are_told_and_written(scan, tmp_path, capsys):
+    out = tmp_path / "walls"
+    assert main(["walls", str(scan), "--walls.spacing", "3", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "domains" in said
+    run = load_run(out)
+    assert run.configs["WallConfig"].spacing == 3.0
+    direct = detect_walls(np.load(scan), spacing=3.0)
+    assert len(run.sites) == len(direct)
+    assert set(run.sites["wall_type"]) == {"180", "ferroelastic"}
+    assert {"normal_angle_deg", "wall_type"} & set(pd.read_csv(out / "walls.csv"))
+    assert (out / "junctions.csv").is_file()
+    assert main(["walls", str(scan), "--out", str(out)]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_windows_around_walls_are_trained_on(scan, tmp_path, capsys):
+    out = tmp_path / "walls"
+    flags = ["--window", "20", "--rvae.epochs", "2", "--device", "cpu", "--out", str(out)]
+    assert main(["walls", str(scan), *flags]) == 0
+    run = load_run(out)
+    assert run.has_model
+    assert np.isfinite(run.sites["z0"]).mean() > 0.5
+    assert "unit 0" in capsys.readouterr().out
+
+
+def test_several_scans_are_registered(scan, tmp_path, capsys):
+    data = np.load(scan)
+    paths = [tmp_path / f"{k}.npy" for k in range(2)]
+    for k, path in enumerate(paths):
+        np.save(path, data[:1, :, k : 100 + k, 2 * k : 100 + 2 * k])
+    assert main(["walls", *map(str, paths)]) == 0
+    assert "1.npy: moved by (" in capsys.readouterr().out
+
+
+def test_wrong_channels_and_options_are_one_line(scan, tmp_path, capsys):
+    assert main(["walls", str(scan), "--channels", "amplitude,phase"]) == 1
+    assert "no channel 'amplitude'" in capsys.readouterr().err
+    assert main(["walls", str(scan), "--walls.spacing", "0"]) == 2
+    assert "WallConfig.spacing" in capsys.readouterr().err
+    plain = tmp_path / "plain.npy"
+    np.save(plain, np.random.default_rng(0).normal(size=(3, 64, 64)))
+    assert main(["walls", str(plain)]) == 1
+    assert "no amplitude or phase" in capsys.readouterr().err
+
+
+def test_one_domain_is_said(tmp_path, capsys):
+    movie = simulate_walls(n_frames=1, size=96, seed=4, domains=0, nucleations=0, stripes=0)
+    np.save(tmp_path / "one.npy", np.asarray(movie.frames.data)[:, :2])
+    assert main(["walls", str(tmp_path / "one.npy")]) == 0
+    said = capsys.readouterr()
+    assert "No 180-degree walls here: every scan has one domain only" in said.err
+    assert "0 sites" in said.out
