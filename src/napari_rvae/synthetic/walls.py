@@ -44,8 +44,8 @@ def simulate_walls(
     """Simulate a movie of piezoresponse force microscopy of ferroelectric domains that grow.
 
     Positive domains grow on negative ground under a bias, are born during the movie, merge, and
-    are held by pinning centres. A wall moves along its normal at the speed sign(F) max(|F| - p, 0)
-    with F = drive + tension x curvature and the pinning p there. Ferroelastic stripes cross the
+    are held by pinning centres. A wall moves along its normal at the speed by which the force,
+    drive + tension x curvature, exceeds the pinning there in size, and not at all where it does not. Ferroelastic stripes cross the
     frame: the response is weaker in them and the surface slopes, but the sign does not change. The
     microscope adds a complex background, turns the phase of every scan by an offset of its own,
     and adds noise, offsets of rows, lost rows and drift.
