@@ -45,10 +45,10 @@ def simulate_walls(
 
     Positive domains grow on negative ground under a bias, are born during the movie, merge, and
     are held by pinning centres. A wall moves along its normal at the speed by which the force,
-    drive + tension x curvature, exceeds the pinning there in size, and not at all where it does not. Ferroelastic stripes cross the
-    frame: the response is weaker in them and the surface slopes, but the sign does not change. The
-    microscope adds a complex background, turns the phase of every scan by an offset of its own,
-    and adds noise, offsets of rows, lost rows and drift.
+    drive + tension x curvature, exceeds the pinning there in size, and not at all where it does
+    not. Ferroelastic stripes cross the frame: the response is weaker in them and the surface
+    slopes, but the sign does not change. The microscope adds a complex background, turns the phase
+    of every scan by an offset of its own, and adds noise, offsets of rows, lost rows and drift.
 
     Parameters
     ----------
