@@ -47,11 +47,13 @@ from .analysis.units import (
 )
 from .analysis.walls import (
     DisplacementPrediction,
+    add_wall_channel,
     nucleation_sites,
     pinning_centres,
     predict_displacement,
     residence_map,
     switched_area,
+    wall_mask,
     wall_motion,
 )
 from .analysis.windows import WindowComparison, compare_windows
@@ -199,6 +201,7 @@ __all__ = [
     "WallConfig",
     "WindowComparison",
     "add_layers",
+    "add_wall_channel",
     "analyse_frames",
     "analysis_script",
     "apply_units",
@@ -298,6 +301,7 @@ __all__ = [
     "units_from_layer",
     "vectors_layer",
     "view_sites",
+    "wall_mask",
     "wall_motion",
     "walls_layer",
 ]

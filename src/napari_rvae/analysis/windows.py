@@ -61,7 +61,8 @@ class WindowComparison:
         of the latents that those of all smaller windows do not predict; 1 for the smallest) and
         ``noise`` (share that is the posterior's own variance, which nothing could predict).
     correlations
-        One row for each two windows: ``window_nd``, ``other_nd``, ``mean``, mean canonical
+        One row for each two windows: ``window_nd``, ``other_nd`` (px where the windows are in
+        pixels), ``mean``, mean canonical
         correlation of the latents in use, and ``largest``.
     models
         The model of each window.
@@ -85,6 +86,8 @@ class WindowComparison:
             more = max(row["new"] - row["noise"], 0.0)
             verb = "adds little to" if more < 0.15 else f"has {more:.0%} of its own beyond"
             side = f"{row['window_nd']:.1f} neighbour distances"
+            if math.isnan(row["window_nd"]):
+                side = f"{row['window_px']:g} px"
             said.append(f"A window of {side} {verb} smaller ones.")
         return said
 
@@ -96,6 +99,7 @@ def compare_windows(
     *,
     config: RVAEConfig | None = None,
     crop_config: CropConfig | None = None,
+    in_pixels: bool = False,
     max_crops: int = 4000,
     n_pictures: int = 5,
     device: str = "auto",
@@ -111,12 +115,16 @@ def compare_windows(
     sites
         Sites table.
     windows
-        Sides of the windows in neighbour distances, two or more: from an atom and its neighbours
-        (2.3) to rings and what surrounds them.
+        Sides of the windows in neighbour distances (or pixels), two or more: from an atom and its
+        neighbours (2.3) to rings and what surrounds them.
     config
         Options of the trainings; those by default with 15 epochs, when left out.
     crop_config
         Options of the crops; window and pixels are set for each window.
+    in_pixels
+        Windows are sides in frame pixels, as for sites along walls or on grids, whose distance
+        from each other says nothing; ``window_nd`` is then NaN, and areas that are left out are as
+        wide as the largest window.
     max_crops
         Train on so many crops at most, evenly taken.
     n_pictures
@@ -159,9 +167,10 @@ def compare_windows(
 
     sides = sorted({float(side) for side in windows})
     if len(sides) < 2 or not all(math.isfinite(side) and side > 0 for side in sides):
-        raise InputError(f"windows = {tuple(windows)}: give two or more, in neighbour distances.")
+        raise InputError(f"windows = {tuple(windows)}: give two or more, in {_unit(in_pixels)}.")
     options = dataclasses.replace(config or RVAEConfig(epochs=_EPOCHS), **overrides)
-    crops = _common_crops(frames, sites, sides, crop_config or CropConfig(), max_crops)
+    cut = crop_config or CropConfig()
+    crops = _common_crops(frames, sites, sides, cut, max_crops, in_pixels=in_pixels)
     models = []
     for number, part in enumerate(crops):
         model = RVAE(options, device=device)
@@ -172,13 +181,16 @@ def compare_windows(
         if told.at(options.epochs) is False:  # also where the training ended early
             raise Cancelled("The comparison of windows was stopped: there is none.")
     latents = tuple(model.transform(part) for model, part in zip(models, crops, strict=True))
-    block = _blocks(tables.validate_sites(sites), crops[0].site_id)
+    block = _blocks(
+        tables.validate_sites(sites), crops[0].site_id, sides[-1] if in_pixels else None
+    )
     values = [_used(table) for table in latents]
     rows, pictures = [], []
     for number, part in enumerate(crops):
         rest, new, noise = _news(values[: number + 1], block)
         in_use = values[number][0].shape[1]
-        rows.append((sides[number], part.window_px, len(part), in_use, new, noise))
+        side = math.nan if in_pixels else sides[number]
+        rows.append((side, part.window_px, len(part), in_use, new, noise))
         near = _along_newest(latents[number], values[number], rest, n_pictures)
         pictures.append(models[number].inverse_transform(near))
     names = ["window_nd", "window_px", "n_crops", "in_use", "new", "noise"]
@@ -219,14 +231,24 @@ class _Epochs:
 
 
 def _common_crops(
-    frames: Any, sites: pd.DataFrame, sides: list[float], config: CropConfig, max_crops: int
+    frames: Any,
+    sites: pd.DataFrame,
+    sides: list[float],
+    config: CropConfig,
+    max_crops: int,
+    *,
+    in_pixels: bool,
 ) -> list[Crops]:
     """Crops of each window, of the same sites in the same order."""
     table = tables.validate_sites(sites)
     found: list[Crops] = []
     for side in reversed(sides):  # the largest first: what fits it, fits all
-        pixels = int(np.clip(round(_PIXELS_ND * side), *_PIXELS))
-        own = dataclasses.replace(config, window_nd=side, window=None, pixels=pixels)
+        if in_pixels:
+            pixels = int(np.clip(round(side), *_PIXELS))
+            own = dataclasses.replace(config, window=side, pixels=pixels)
+        else:
+            pixels = int(np.clip(round(_PIXELS_ND * side), *_PIXELS))
+            own = dataclasses.replace(config, window_nd=side, window=None, pixels=pixels)
         # all sites are needed for the neighbour distance, so they are chosen afterwards
         crops = extract_crops(frames, table, own)
         rows = np.arange(len(crops))
@@ -236,7 +258,7 @@ def _common_crops(
             rows = np.unique(np.linspace(0, len(crops) - 1, max_crops).astype(np.int64))
         if len(rows) < _FEWEST:
             raise InputError(
-                f"{len(rows)} sites have a whole window of {side:g} neighbour distances inside "
+                f"{len(rows)} sites have a whole window of {side:g} {_unit(in_pixels)} inside "
                 f"the frame: {_FEWEST} are the least; leave the largest windows out."
             )
         found.append(crops.select(rows))
@@ -246,8 +268,14 @@ def _common_crops(
     ]
 
 
-def _blocks(table: pd.DataFrame, ids: Ids) -> Ids:
-    """Area (N,) that each common site lies in."""
+def _unit(in_pixels: bool) -> str:  # noqa: FBT001 - the unit of a side
+    return "px" if in_pixels else "neighbour distances"
+
+
+def _blocks(table: pd.DataFrame, ids: Ids, side: float | None) -> Ids:
+    """Area (N,) that each common site lies in, of a side in px if it is given."""
+    if side is not None:
+        return spatial_blocks(table.set_index("site_id").loc[ids].reset_index(), side)
     distance = float(np.nanmedian(list(neighbour_distances(table, None).values())))
     return spatial_blocks(table.set_index("site_id").loc[ids].reset_index(), _BLOCK_ND * distance)
 

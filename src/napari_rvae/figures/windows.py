@@ -74,15 +74,18 @@ def _draw_matrix(figure: Figure, comparison: WindowComparison, look: Theme) -> N
     count = len(summary)
     left = figure.add_axes((0.06, 0.14, 0.24, 0.72), facecolor=look.paper)
     dress(left, "Mean canonical correlation", look)
-    sides = [f"{side:.1f}" for side in summary["window_nd"]]
+    known = summary["window_nd"].notna().all()
+    widths = summary["window_nd" if known else "window_px"]
+    sides = [f"{side:.1f}" if known else f"{side:g}" for side in widths]
     matrix = np.eye(count)
-    place = {side: number for number, side in enumerate(summary["window_nd"])}
+    place = {side: number for number, side in enumerate(widths)}
     for row in comparison.correlations.to_dict("records"):
         i, j = place[row["window_nd"]], place[row["other_nd"]]
         matrix[i, j] = matrix[j, i] = row["mean"]
     left.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
     left.set(xticks=range(count), xticklabels=sides, yticks=range(count), yticklabels=sides)
-    left.set_xlabel("window (neighbour distances)", color=look.ink, fontsize=8.5)
+    unit = "neighbour distances" if known else "px"
+    left.set_xlabel(f"window ({unit})", color=look.ink, fontsize=8.5)
     for (i, j), value in np.ndenumerate(matrix):
         ink = "black" if value > 0.6 else "white"
         left.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
@@ -101,13 +104,16 @@ def _draw_row(
     middle = 0.92 - (number + 0.55) * tall
     shape = figure.get_figheight() / figure.get_figwidth()
     largest = min(0.9 * tall, 0.95 * _PICTURES / len(pictures) / shape)
-    high = largest * row["window_nd"] / float(comparison.summary["window_nd"].max())
+    high = largest * row["window_px"] / float(comparison.summary["window_px"].max())
     wide = high * shape
     limits = percentile_limits(pictures[:, 0], 0.5)
     for column, picture in enumerate(pictures):
         centre = 0.52 + (column + 0.5) * _PICTURES / len(pictures)
         axes = figure.add_axes((centre - wide / 2, middle - high / 2, wide, high))
         picture_panel(axes, np.asarray(picture[0], float), limits)
-    words = f"{row['window_nd']:.1f} neighbour distances\n{row['in_use']} latents in use\n"
+    side = f"{row['window_nd']:.1f} neighbour distances"
+    if np.isnan(row["window_nd"]):
+        side = f"{row['window_px']:g} px"
+    words = f"{side}\n{row['in_use']} latents in use\n"
     words += f"{row['new']:.0%} new, {row['noise']:.0%} noise"
     figure.text(0.34, middle, words, color=look.ink, fontsize=9, va="center")

@@ -1,0 +1,138 @@
+"""Walls drawn as a picture, to be a layer of crops."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from napari_rvae import tables
+from napari_rvae.errors import InputError
+from napari_rvae.frames import Frames, as_frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["add_wall_channel", "wall_mask"]
+
+#: Points that are drawn for each site along its wall, over so many spacings.
+_POINTS, _SPAN = 9, 1.2
+
+
+def wall_mask(sites: pd.DataFrame, frames: Any, *, width: float = 1.5) -> NDArray[np.float32]:
+    """Draw walls as lines over the frames.
+
+    Parameters
+    ----------
+    sites
+        Sites along walls with ``normal_angle``, of one source; those of one ``wall_type`` only, to
+        draw the others not.
+    frames
+        What they lie over.
+    width
+        Standard deviation of a line across the wall in px.
+
+    Returns
+    -------
+    ndarray of shape (T, Y, X), float32
+        1 on a wall, falling to 0 beside it.
+
+    Raises
+    ------
+    InputError
+        If the sites have no normals, or the width is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import wall_mask
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=0, y=[4.0, 8.0], x=[8.0, 8.0], normal_angle=np.zeros(2))
+    >>> wall_mask(sites, np.zeros((16, 16)))[0, 6, [0, 8]].round(2).tolist()
+    [0.0, 1.0]
+    """
+    table = tables.validate_sites(sites, need=["normal_angle"])
+    movie = as_frames(frames)
+    if not width > 0:
+        raise InputError(f"width = {width}: give pixels, more than 0.")
+    drawn = np.zeros((movie.n_frames, *movie.frame_shape), np.float32)
+    pixels = np.moveaxis(np.indices(movie.frame_shape), 0, -1).reshape(-1, 2)
+    for _, frame, rows in tables.group_rows(table):
+        points = table[["y", "x"]].to_numpy(float)[rows]
+        angle = table["normal_angle"].to_numpy(float)[rows]
+        good = np.isfinite(points).all(1) & np.isfinite(angle)
+        if not good.any() or not 0 <= frame < movie.n_frames:
+            continue
+        points, angle = points[good], angle[good]
+        near = np.asarray(cKDTree(points).query(points, min(2, len(points)))[0]).reshape(
+            len(points), -1
+        )
+        along = np.stack([np.cos(angle), np.sin(angle)], 1)[:, None]
+        steps = np.linspace(-0.5, 0.5, _POINTS) * _SPAN * float(np.median(near[:, -1]))
+        line = (points[:, None] + steps[:, None] * along).reshape(-1, 2)
+        distance = cKDTree(line).query(pixels, distance_upper_bound=5 * width)[0]
+        value = np.exp(-0.5 * (np.minimum(distance, 5 * width) / width) ** 2)
+        value[~np.isfinite(distance)] = 0
+        drawn[frame] = value.reshape(movie.frame_shape)
+    return drawn
+
+
+def add_wall_channel(
+    frames: Any, sites: pd.DataFrame, *, name: str = "walls", width: float = 1.5
+) -> Frames:
+    """Add the walls, drawn as lines, to the frames as a further channel.
+
+    Parameters
+    ----------
+    frames
+        Frames (T, C, Y, X), or array-like.
+    sites, width
+        As of :func:`wall_mask`.
+    name
+        Name of the channel.
+
+    Returns
+    -------
+    Frames
+        The same frames with one channel more.
+
+    Raises
+    ------
+    InputError
+        If there is such a channel, or :func:`wall_mask` finds something wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import add_wall_channel
+    >>> from napari_rvae.tables import make_sites
+    >>> sites = make_sites(frame=0, y=[4.0, 8.0], x=[8.0, 8.0], normal_angle=np.zeros(2))
+    >>> add_wall_channel(np.zeros((1, 16, 16)), sites).channels
+    ('intensity', 'walls')
+    """
+    import dask.array as da
+
+    movie = as_frames(frames)
+    if name in movie.channels:
+        raise InputError(f"There is a channel {name!r} already: give another name.")
+    mask = da.from_array(wall_mask(sites, movie, width=width), chunks=(1, *movie.frame_shape))
+    stack = movie.data if hasattr(movie.data, "dask") else da.from_array(movie.data, chunks="auto")
+    if "t" not in movie.axis_labels:
+        mask = mask[0]
+    axis = 1 if "t" in movie.axis_labels else 0
+    if "c" not in movie.axis_labels:
+        stack = da.expand_dims(stack, axis)
+    labels = tuple(a for a in ("t", "c", "y", "x") if a == "c" or a in movie.axis_labels)
+    scale = dict(zip(movie.axis_labels, movie.scale, strict=True))
+    units = dict(zip(movie.axis_labels, movie.units, strict=True))
+    return dataclasses.replace(
+        movie,
+        data=da.concatenate([stack.astype(np.float32), da.expand_dims(mask, axis)], axis=axis),
+        axis_labels=labels,
+        scale=tuple(scale.get(a, 1.0) for a in labels),
+        units=tuple(units.get(a, "pixel") for a in labels),
+        channels=(*movie.channels, name),
+    )
