@@ -386,8 +386,10 @@ def _way_text(path: LatentPath | None) -> str:
         return "Choose two different units for a way between them."
     text = f"The way over {count(len(path.z), 'node')} is {path.length:.0f} long (noise = 1)"
     if path.bridged:
-        return f"{text}; it leads over a gap of {path.largest_step:.0f} where no site is."
-    return f"{text}, its longest step {path.largest_step:.0f}."
+        text += f"; it leads over a gap of {path.largest_step:.0f} where no site is."
+    else:
+        text += f", its longest step {path.largest_step:.0f}."
+    return f"{text} Between rare units another training may lead it by other pictures."
 
 
 def _landscape_drawing(

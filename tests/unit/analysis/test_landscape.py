@@ -249,8 +249,12 @@ def test_other_ways_do_not_agree(landscape, model, table):
     below["z1"] = -below["z1"]
     other = latent_path(latent_landscape(model, below, n_nodes=60), 0, 1)
     same = latent_path(latent_landscape(model, dumbbell(model, seed=2), n_nodes=60), 0, 1)
-    assert path_agreement(model, path, model, same).attrs["agreement"] > 0.8
-    assert path_agreement(model, path, model, other).attrs["agreement"] < 0.3
+    found = path_agreement(model, path, model, same)
+    assert found.attrs["agreement"] > 0.8
+    assert found.attrs["verdict"].startswith("agrees:")
+    found = path_agreement(model, path, model, other)
+    assert found.attrs["agreement"] < 0.3
+    assert found.attrs["verdict"].startswith("does not agree")
     strange = dataclasses.replace(other, start=3)
     with pytest.raises(InputError, match="same units"):
         path_agreement(model, path, model, strange)

@@ -252,3 +252,15 @@ def test_any_table_is_linked_one_to_one(table):
         known = linked[linked[column] >= 0]
         assert not known.duplicated(["source", "frame", column]).any()
         assert known.groupby(column)["source"].nunique().le(1).all()
+
+
+def test_places_of_two_grains_are_followed_over_their_boundary(rng):
+    movie = simulate_graphene(n_frames=6, size=220, seed=0, grains=2, misorientation=0.4, si3=0.0)
+    sites = movie.sites[movie.sites["kind"] == "atom"].reset_index(drop=True)
+    assert sites["grain"].nunique() == 2
+    table = sites.assign(
+        y=sites["y"] + rng.normal(0, 0.3, len(sites)), x=sites["x"] + rng.normal(0, 0.3, len(sites))
+    )
+    linked = link_sites(table.drop(columns="track_id"))
+    places = linked.assign(true=sites["track_id"]).groupby("true")["lattice_track_id"].nunique()
+    assert (places == 1).mean() > 0.995

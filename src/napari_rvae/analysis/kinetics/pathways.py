@@ -56,6 +56,8 @@ _STICKY = 0.3
 #: A unit of places that stays with less than this chance per frame is a reading of another one;
 #: they are merged, and the model fitted again, at most so often.
 _LEAST_STAY, _MERGE_ROUNDS = 0.5, 3
+#: An atom that comes into the frames is first seen so near to their rim, in neighbour distances.
+_ENTRY_ND = 1.5
 #: Steps that `progress` counts.
 _STEPS = 6
 
@@ -354,7 +356,9 @@ def _together(
         )
         parts["rates"].append(_named(rates.atom_rates(histories, config.level), atoms, scene))
         extra, more = _ways(scene, atoms, histories, rng, work)
-        notes = notes + more
+        broken, doubts = _broken(atoms, scene, histories.counts)
+        parts["summary"].append(broken)
+        notes = notes + more + doubts
     elif config.follow != "places":
         notes = [*notes, "There are no tracks of dopants: rates are those of places only."]
     work.done()
@@ -518,6 +522,36 @@ def _summary(item: _Followed) -> pd.DataFrame:
     return pd.DataFrame(
         {"tracked": item.tracked, "quantity": list(values), "value": list(values.values())}
     )
+
+
+def _broken(atoms: _Followed, scene: _Scene, counts: Ids) -> tuple[pd.DataFrame, list[str]]:
+    """Rate of loss if every track that begins inside the frames goes on with one that broke.
+
+    Dopants are not born: where one appears away from the rim after the first frame, another track
+    has most likely ended too early.
+    """
+    seen, begun = atoms.seen, 0
+    for track, source in enumerate(seen.source):
+        movie = scene.movies[str(source)]
+        frame = int(seen.first_frame[track])
+        here = seen.place[track, 0] + movie.drift[frame - movie.first]
+        border = scene.config.border_nd + _ENTRY_ND
+        inside = ((here > movie.low + border) & (here < movie.high - border)).all()
+        begun += bool(inside) and frame > movie.first + 1
+    lost = counts[:, :-1, -1].sum(axis=1).mean()
+    exposure = counts[:, :-1].sum(axis=(1, 2)).mean()
+    rate = max(lost - begun, 0.0) / max(exposure, 1.0)
+    values = {"begun inside the frames": begun, "loss without breaks": rate}
+    table = pd.DataFrame(
+        {"tracked": "atom", "quantity": list(values), "value": list(map(float, values.values()))}
+    )
+    if not begun:
+        return table, []
+    note = (
+        f"{begun} tracks of dopants begin inside the frames, perhaps the rest of broken ones: then "
+        f"of {lost:.1f} losses {max(lost - begun, 0):.1f} are real ({rate:.2g} per frame)."
+    )
+    return table, [note]
 
 
 def _warnings(item: _Followed) -> list[str]:

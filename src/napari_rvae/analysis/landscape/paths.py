@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LatentPath", "along_pictures", "latent_path", "path_agreement"]
 
+#: Agreements of ways from which on two trainings agree, and agree in part.
+_AGREES, _IN_PART = 0.8, 0.5
 #: Pieces that every step of a path is cut into, to measure its length.
 _PIECES = 4
 
@@ -227,7 +229,9 @@ def path_agreement(
         ``nearest``, distance of its picture to the nearest one on the other way, all turns tried;
         ``to_ends``, that to the nearer end of the other way. ``attrs["agreement"]`` is ``1 -
         sum(nearest) / sum(to_ends)``: 1 if the other model goes the same way, 0 if its way is no
-        nearer than its ends, which any way shares.
+        nearer than its ends, which any way shares. ``attrs["verdict"]`` says in words what that
+        means: "agrees" from 0.8 on, "agrees in part" from 0.5 on, else "does not agree". Ways
+        between rare units, of which a training sees few crops, mostly do not.
 
     Raises
     ------
@@ -258,7 +262,24 @@ def path_agreement(
     to_ends = _to_nearest(model, z, other_model, other_z[[0, -1]], sigma)
     table = pd.DataFrame({"distance": distance, "nearest": nearest, "to_ends": to_ends})
     reach = float(to_ends.sum())
-    table.attrs["agreement"] = 1 - float(nearest.sum()) / reach if reach > 0 else float("nan")
+    agreement = 1 - float(nearest.sum()) / reach if reach > 0 else float("nan")
+    return _with_verdict(table, agreement)
+
+
+def _with_verdict(table: pd.DataFrame, agreement: float) -> pd.DataFrame:
+    """Say in plain words what an agreement of two ways means."""
+    if not np.isfinite(agreement):
+        verdict = "cannot tell: the pictures on the way are all the same"
+    elif agreement >= _AGREES:
+        verdict = "agrees: another training goes by the same pictures"
+    elif agreement >= _IN_PART:
+        verdict = "agrees in part: another training goes by similar pictures"
+    else:
+        verdict = (
+            "does not agree: another training goes by other pictures, so this way says nothing of "
+            "the sites; look at observed passages"
+        )
+    table.attrs.update(agreement=agreement, verdict=verdict)
     return table
 
 

@@ -277,3 +277,20 @@ def test_probabilities_of_every_unit_say_more_than_the_best_one(made, found):
     twice = made.probabilities.assign(site_id=0)
     with pytest.raises(InputError, match="'site_id' without duplicates"):
         find_pathways(made.sites, probabilities=twice, **options)
+
+
+def test_tracks_that_begin_inside_may_be_the_rest_of_broken_ones(made):
+    whole = made.sites
+    dopant = whole["species"] == "Si"
+    few = np.unique(whole.loc[dopant, "track_id"])[:4]
+    late = dopant & whole["track_id"].isin(few) & (whole["frame"] >= 20)
+    fresh = int(whole["track_id"].max()) + 1
+    broken = whole.assign(track_id=np.where(late, whole["track_id"] + fresh, whole["track_id"]))
+    options = {"probabilities": made.probabilities, "split": "off", "follow": "atoms"}
+    before, after = (
+        find_pathways(table, n_samples=100, **options).summary.set_index("quantity")["value"]
+        for table in (whole, broken)
+    )
+    begun = after["begun inside the frames"] - before["begun inside the frames"]
+    assert 1 <= begun <= 4
+    assert after["loss without breaks"] <= before["loss without breaks"] + 0.003
