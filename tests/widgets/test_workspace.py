@@ -5,7 +5,10 @@ import pytest
 pytest.importorskip("napari")
 
 import numpy as np
+from napari._app_model import get_app_model
 from napari.components import ViewerModel
+from napari.utils.key_bindings import coerce_keybinding
+from napari.utils.shortcuts import default_shortcuts
 from npe2 import plugin_manager
 from qtpy.QtCore import Qt
 
@@ -126,6 +129,26 @@ def test_keys_show_the_steps(viewer, qtbot):
     keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
     qtbot.keyClick(viewer.window._qt_window, Qt.Key.Key_4, keys)
     qtbot.waitUntil(lambda: not _steps(viewer)["units"].visibleRegion().isEmpty())
+
+
+def test_the_keys_are_nobody_elses(viewer):
+    taken = {str(coerce_keybinding(key)) for keys in default_shortcuts.values() for key in keys}
+    app = get_app_model()
+    taken |= {str(binding.keybinding) for binding in app.keybindings}
+    before = {str(key) for key in viewer.keymap}
+    open_workspace(viewer)
+    ours = {str(key) for key in viewer.keymap} - before
+    assert len(ours) == len(STEP_NAMES)
+    assert not ours & taken
+
+
+def test_the_whole_image_is_in_view_with_a_scale_bar(viewer, movie, qtbot):
+    add_layers(viewer, image_layer(movie))
+    viewer.scene.camera.zoom *= 20
+    far = viewer.scene.camera.zoom
+    open_workspace(viewer)
+    qtbot.waitUntil(lambda: viewer.scene.camera.zoom < far / 2)
+    assert viewer.canvas.overlays.scale_bar.visible
 
 
 # ---------------------------------------------------------------- nothing is lost

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari.utils.key_bindings import KeyCode, KeyMod, coerce_keybinding
 from npe2 import plugin_manager
+from qtpy.QtCore import QTimer
 
 from napari_rvae._napari.settings import PLUGIN
-from napari_rvae._napari.window import dock_below, is_closed
+from napari_rvae._napari.window import dock_below, is_closed, show_scale_bar
 from napari_rvae._napari.workspace import Step
 
 __all__ = ["STEP_NAMES", "bind_steps", "open_docks", "show_step"]
@@ -22,6 +24,9 @@ STEP_NAMES: dict[Step, str] = {
     "units": "Units",
     "pathways": "Pathways",
 }
+
+#: Time after which the docks have taken their room, in milliseconds.
+_SETTLED = 100
 
 #: With Ctrl and Alt (on a Mac: Command and Option) they bring the tab of a step to the front.
 _DIGITS = (KeyCode.Digit1, KeyCode.Digit2, KeyCode.Digit3, KeyCode.Digit4, KeyCode.Digit5)
@@ -38,7 +43,7 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
         Number of the step to show.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
-    steps = list(STEP_NAMES.values())
+    steps, before = list(STEP_NAMES.values()), set(viewer.window.dock_widgets)
     contributed = plugin_manager.get_manifest(PLUGIN).contributions.widgets or ()
     names = [widget.display_name for widget in contributed]
     docks = [_open(viewer, name, tabify=name != steps[0]) for name in steps]
@@ -46,6 +51,14 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
     dock_below(viewer, below)
     docks[front].raise_()
     bind_steps(viewer)
+    show_scale_bar(viewer)
+    if set(viewer.window.dock_widgets) != before:  # they have taken room from the canvas
+        QTimer.singleShot(_SETTLED, partial(_fit, viewer))
+
+
+def _fit(viewer: Any) -> None:
+    if not is_closed(viewer) and viewer.layers:
+        viewer.reset_view()
 
 
 def _open(viewer: Any, name: str, *, tabify: bool) -> Any:

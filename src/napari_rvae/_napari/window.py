@@ -8,7 +8,7 @@ from typing import Any
 from napari.utils.task_status import Status
 from qtpy.QtCore import Qt
 
-__all__ = ["announce_task", "dock_below", "is_closed", "on_destroyed"]
+__all__ = ["announce_task", "dock_below", "is_closed", "on_destroyed", "show_scale_bar"]
 
 
 def is_closed(viewer: Any) -> bool:
@@ -86,3 +86,12 @@ def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
         window.tabifyDockWidget(placed[1], dock)
     if len(placed) > 2:
         placed[1].raise_()
+
+
+def show_scale_bar(viewer: Any) -> None:
+    """Show napari's scale bar, where a layer knows the size of its pixels."""
+    overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
+    bar = getattr(overlays, "scale_bar", None)
+    known = any(layer.ndim > 1 and f"{layer.units[-1]}" != "pixel" for layer in viewer.layers)
+    if bar is not None and known:
+        bar.visible = True

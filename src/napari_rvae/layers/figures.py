@@ -33,8 +33,11 @@ _MOVIES = (".gif", ".tif", ".tiff", ".png")
 
 _MM = 25.4
 
-#: Height below the frame for a colour bar or a legend, as a share of the width.
-_BELOW = 0.17
+#: Height below the frame for a colour bar, in mm.
+_BAR_MM = 14.0
+
+#: Size of the letters of a legend, height of its lines and width of a letter, in points.
+_LETTERS, _LINE, _LETTER = 6.0, 9.0, 3.4
 
 #: A legend has at most so many names.
 _MOST_NAMES = 12
@@ -90,11 +93,13 @@ def frame_figure(layer: Any, image: Any, *, frame: int = 0, width_mm: float = 85
     if not (math.isfinite(width_mm) and 10 <= width_mm <= 1000):
         raise InputError(f"width_mm = {width_mm}: give 10 to 1000.")
     height, width = frames.frame_shape
-    share = height / width * frames.pixel_aspect
     inches = width_mm / _MM
-    figure = Figure(figsize=(inches, inches * (share + _BELOW)), facecolor="white")
+    high = inches * height / width * frames.pixel_aspect
+    names = _names(layer, rows)
+    below = _room(layer, names, inches)
+    figure = Figure(figsize=(inches, high + below), facecolor="white")
     FigureCanvasAgg(figure)
-    top = share / (share + _BELOW)
+    top = high / (high + below)
     axes = figure.add_axes((0.0, 1 - top, 1.0, top))
     low, high = image.contrast_limits
     axes.imshow(frames.frame(frame), cmap="gray", vmin=low, vmax=high, aspect=frames.pixel_aspect)
@@ -102,7 +107,10 @@ def frame_figure(layer: Any, image: Any, *, frame: int = 0, width_mm: float = 85
     axes.axis("off")
     _dots(axes, layer, image, rows, inches)
     _scale_bar(axes, frames)
-    _explain(figure, layer, rows, 1 - top)
+    if names:
+        _name(figure, names, 1 - top)
+    elif record_of(layer).get("column") is not None:
+        _add_bar(figure, layer, 1 - top)
     return figure
 
 
@@ -143,45 +151,66 @@ def _scale_bar(axes: Axes, frames: Frames) -> None:
     text.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
 
 
-def _explain(figure: Figure, layer: Any, rows: Any, below: float) -> None:
-    """Say below the frame what the colours mean."""
+def _names(layer: Any, rows: Any) -> list[tuple[str, str]]:
+    """Categories of a frame that are shown, as (name with its count, colour)."""
     record = record_of(layer)
-    column = record.get("column")
-    if column is None:
-        return
-    bar = None if record.get("colours") == "categorical" else colour_bar(layer, column)
+    if record.get("colours") != "categorical":
+        return []
+    values = layer.features[record["column"]].iloc[rows]
+    hidden = record.get("hidden", ())
+    known = [e for e in legend(layer) if e.value is not None and e.value not in hidden]
+    return [
+        (f"{entry.name} ({int((values == entry.value).sum()):,})", entry.colour)
+        for entry in known[:_MOST_NAMES]
+    ]
+
+
+def _room(layer: Any, names: list[tuple[str, str]], inches: float) -> float:
+    """Height below the frame, in inches, for what the colours mean."""
+    if names:
+        lines = math.ceil(len(names) / _columns(names, inches))
+        return (lines + 1) * _LINE / 72
+    return 0.0 if record_of(layer).get("column") is None else _BAR_MM / _MM
+
+
+def _columns(names: list[tuple[str, str]], inches: float) -> int:
+    """How many names fit beside one another."""
+    widest = max(len(name) for name, _ in names) + 4
+    return min(len(names), max(1, int(72 * inches / (widest * _LETTER))))
+
+
+def _add_bar(figure: Figure, layer: Any, below: float) -> None:
+    """Draw the colour bar of numbers below the frame."""
+    record = record_of(layer)
+    bar = colour_bar(layer, record["column"])
     if bar is None:
-        _name(figure, layer, column, rows, below)
         return
     table, (low, high) = bar
     axes = figure.add_axes((0.2, 0.62 * below, 0.6, 0.22 * below))
     axes.imshow(table[None], aspect="auto", extent=(low, high, 0, 1))
     axes.set(yticks=[])
     axes.tick_params(labelsize=6, length=2, width=0.5, pad=1)
-    axes.set_xlabel(str(record.get("feature", column)), fontsize=7, labelpad=1)
+    axes.set_xlabel(str(record.get("feature", record["column"])), fontsize=7, labelpad=1)
 
 
-def _name(figure: Figure, layer: Any, column: str, rows: Any, below: float) -> None:
-    """Name the colours, and count the sites of each in the frame."""
+def _name(figure: Figure, names: list[tuple[str, str]], below: float) -> None:
+    """Name the colours below the frame."""
     from matplotlib.lines import Line2D
 
-    values = layer.features[column].iloc[rows]
-    known = [entry for entry in legend(layer) if entry.value is not None][:_MOST_NAMES]
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=entry.colour)
-        for entry in known
+    discs = [
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=colour) for _, colour in names
     ]
-    names = [f"{entry.name} ({int((values == entry.value).sum()):,})" for entry in known]
     figure.legend(
-        handles,
-        names,
+        discs,
+        [name for name, _ in names],
         loc="center",
         bbox_to_anchor=(0.0, 0.0, 1.0, below),
-        ncols=min(4, max(1, len(names))),
-        fontsize=6,
+        ncols=_columns(names, float(figure.get_figwidth())),
+        fontsize=_LETTERS,
         frameon=False,
         handletextpad=0.1,
         columnspacing=0.8,
+        labelspacing=0.2,
     )
 
 

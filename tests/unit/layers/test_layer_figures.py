@@ -82,3 +82,22 @@ def test_categories_are_switched_off_and_on(layers):
     assert points.shown.all()
     with pytest.raises(InputError, match="holds numbers"):
         rvae.hide_categories(points, [0.5], column="z0")
+
+
+def test_a_legend_of_long_names_fits_and_leaves_out_what_is_hidden(layers):
+    image, points = layers
+    names = {0: "three neighbours, distorted (2)", 1: "bright, with four neighbours"}
+    rvae.color_points(points, "unit", categories=names)
+    figure = rvae.frame_figure(points, image)
+    (legend,) = figure.legends
+    figure.canvas.draw()
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "three neighbours, distorted (2) (1)",
+        "bright, with four neighbours (1)",
+    ]
+    rvae.hide_categories(points, [0])
+    (legend,) = rvae.frame_figure(points, image).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["bright, with four neighbours (1)"]
