@@ -172,7 +172,7 @@ def many_points() -> dict[str, tuple[float, float]]:
         viewer, image_layer(movie), points_layer(pd.DataFrame(sites), movie, color_by="z0")
     )
     viewer.window.add_plugin_dock_widget(PLUGIN, "Latents")
-    Turns().watch(_for(2.0))
+    Turns().watch(for_seconds(2.0))
 
     def timed(action: Callable[[int], object]) -> tuple[float, float]:
         seconds = []
@@ -181,7 +181,7 @@ def many_points() -> dict[str, tuple[float, float]]:
             action(number)
             QApplication.processEvents()
             seconds.append((time.perf_counter() - start, time.thread_time() - worked))
-            Turns().watch(_for(0.3))
+            Turns().watch(for_seconds(0.3))
         wall, cpu = np.median(seconds, axis=0)
         return float(wall), float(cpu)
 
@@ -236,7 +236,7 @@ def _stalls(options: argparse.Namespace) -> dict[str, Row]:
     viewer = napari.Viewer(show=False)
     viewer.window.resize(1400, 1000)
     viewer.window.show()
-    Turns().watch(_for(1.0))  # the window is drawn for the first time
+    Turns().watch(for_seconds(1.0))  # the window is drawn for the first time
     if "training" in options.parts:
         rows |= _detecting_and_training(viewer, options)
     if "pathways" in options.parts:
@@ -305,8 +305,8 @@ def _detecting_and_training(viewer: napari.Viewer, options: argparse.Namespace) 
     widgets = {
         name: viewer.window.add_plugin_dock_widget(PLUGIN, name)[1] for name in ("Detect", "Train")
     }
-    Turns().watch(_for(1.0))
-    rows = {"idle": Turns().watch(_for(5.0))}
+    Turns().watch(for_seconds(1.0))
+    rows = {"idle": Turns().watch(for_seconds(5.0))}
     workspace = widgets["Detect"].workspace
     widgets["Detect"].detect.click()
     rows["detecting"] = Turns().watch(lambda: workspace.job("detect") is not None)
@@ -332,13 +332,13 @@ def _units_and_pathways(viewer: napari.Viewer, n_sites: int) -> dict[str, Row]:
     for size, when in ((10_000, "first "), (n_sites, "")):
         viewer.layers.clear()
         add_layers(viewer, points_layer(_changing_sites(size), name="sites"))
-        Turns().watch(_for(3.0))
+        Turns().watch(for_seconds(3.0))
         if not when:
-            rows["idle, sites"] = Turns().watch(_for(5.0))
+            rows["idle, sites"] = Turns().watch(for_seconds(5.0))
         for name, button in (("units", units.find_button), ("pathways", pathways.find_button)):
             button.click()
             rows[f"{when}{name}"] = Turns().watch(lambda name=name: workspace.job(name) is not None)
-            rows[f"{when}{name} shown"] = Turns().watch(_for(3.0))
+            rows[f"{when}{name} shown"] = Turns().watch(for_seconds(3.0))
             print(workspace.status(name).text)
     return rows
 
@@ -365,7 +365,7 @@ def _changing_sites(n_sites: int, n_frames: int = 100) -> pd.DataFrame:
     )
 
 
-def _for(seconds: float) -> Callable[[], bool]:
+def for_seconds(seconds: float) -> Callable[[], bool]:
     end = time.perf_counter() + seconds
     return lambda: time.perf_counter() < end
 

@@ -151,7 +151,9 @@ def latents(seed: int, *, masked: bool = False) -> dict[str, float]:
     used = (junction < 3) | (junction > 12)
     is_one = junction[used] < 3
     judge = make_pipeline(  # a stripe may begin on either side
-        StandardScaler(), PolynomialFeatures(2), LogisticRegression(class_weight="balanced", max_iter=2000)
+        StandardScaler(),
+        PolynomialFeatures(2),
+        LogisticRegression(class_weight="balanced", max_iter=2000),
     )
     chance = cross_val_predict(
         judge, z[used], is_one, groups=block[used], cv=folds, method="predict_proba"

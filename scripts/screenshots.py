@@ -219,6 +219,62 @@ class Tour:
         self.keep("walls-latents")
         viewer.close()
 
+    def look_around(self) -> None:
+        """Choose sites in the Latent plot, name them, look at one of them, and at all over time."""
+        import napari_rvae as rvae
+        from napari_rvae._napari.commands import open_workspace
+        from napari_rvae._napari.workspace import Model
+
+        viewer, movie = self.viewer, rvae.simulate_graphene(n_frames=8, size=256, seed=0)
+        sites = rvae.link_sites(rvae.detect_atoms(movie.frames))
+        crops = rvae.extract_crops(movie.frames, sites)
+        model = rvae.RVAE(epochs=20).fit(crops)
+        sites = rvae.join_latents(sites, model.transform(crops))
+        units = rvae.find_units(sites, features=model.invariants(crops), model=model)
+        sites = rvae.join_latents(sites, units.table)
+        points = rvae.points_layer(sites, movie.frames, name="atoms")
+        rvae.add_layers(viewer, rvae.image_layer(movie.frames), points)
+        rvae.show_units(viewer.layers["atoms"], units)
+        open_workspace(viewer, front=2)
+        found = {type(widget).__name__: widget for widget in viewer.window.dock_widgets.values()}
+        plot, site, strip = (found[f"{name}Widget"] for name in ("Plot", "Inspect", "Time"))
+        plot.workspace.use_model(Model(model, rvae.CropConfig(), "graphene"))
+
+        def idle() -> bool:
+            return not (site.view.is_busy or strip.view.is_busy)
+
+        self.wait()
+        self.draw_lasso(plot.canvas, plot.canvas.plotted.points)
+        self.wait(idle)
+        plot.name_selection("my class")
+        self.keep("plot-lasso")
+        plot.place.ground.setCurrentIndex(2)
+        plot.canvas.hovered.emit(plot.canvas.view.value_at(plot.canvas.view.box.center()))
+        self.wait(idle)
+        self.keep("plot-grid")
+        dock = strip
+        while type(dock).__name__ != "QtViewerDockWidget":
+            dock = dock.parent()
+        dock.raise_()
+        self.wait(idle)
+        self.keep("plot-time")
+        viewer.close()
+
+    def draw_lasso(self, canvas: Any, points: Any) -> None:
+        """Draw round the lower left of the points, with the mouse."""
+        import numpy as np
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        x, y = np.percentile(points.x, (1, 30)), np.percentile(points.y, (1, 60))
+        corners = [(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])]
+        start, *rest = [canvas.view.on_screen(*corner).toPoint() for corner in corners]
+        left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        QTest.mousePress(canvas, left, none, start)
+        for place in rest:
+            QTest.mouseMove(canvas, place)
+        QTest.mouseRelease(canvas, left, none, rest[-1])
+
     def mend(self, detect: Any) -> None:
         """Set and delete atoms by hand, look at some frames again, and set the scale."""
         from superqt import QCollapsible
@@ -258,6 +314,9 @@ def main() -> None:
         "--only-pathways", action="store_true", help="the pictures of the Pathways widget alone"
     )
     parser.add_argument(
+        "--only-plot", action="store_true", help="the pictures of the widgets below the canvas"
+    )
+    parser.add_argument(
         "--only-walls", action="store_true", help="the pictures of domain walls alone"
     )
     options = parser.parse_args()
@@ -267,6 +326,8 @@ def main() -> None:
     tour = Tour(options.out, options.theme, only_detect=options.only_detect)
     if options.only_pathways:
         tour.show_pathways()
+    elif options.only_plot:
+        tour.look_around()
     elif options.only_walls:
         tour.show_walls()
     else:

@@ -66,7 +66,7 @@ class InspectWidget(SitesStep):
         )
         self.inputs.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         self.view = FigureView(None, NO_SITES)
-        self.view.setMinimumSize(380, 150)
+        self.view.setMinimumSize(320, 150)
         self.view.failed.connect(partial(self.say, level="error"))
         self.body.setContentsMargins(6, 4, 6, 4)
         self.body.addWidget(self.view, 1)

@@ -11,7 +11,7 @@ from npe2 import plugin_manager
 from qtpy.QtCore import QTimer
 
 from napari_rvae._napari.settings import PLUGIN
-from napari_rvae._napari.window import dock_below, is_closed, show_scale_bar
+from napari_rvae._napari.window import dock_below, is_closed, make_narrow, show_scale_bar
 from napari_rvae._napari.workspace import Step
 
 __all__ = ["STEP_NAMES", "bind_steps", "open_docks", "show_step"]
@@ -27,6 +27,9 @@ STEP_NAMES: dict[Step, str] = {
 
 #: Time after which the docks have taken their room, in milliseconds.
 _SETTLED = 100
+
+#: Width of the steps, in pixels of the screen; the canvas takes what is left.
+_WIDTH = 340
 
 #: With Ctrl and Alt (on a Mac: Command and Option) they bring the tab of a step to the front.
 _DIGITS = (KeyCode.Digit1, KeyCode.Digit2, KeyCode.Digit3, KeyCode.Digit4, KeyCode.Digit5)
@@ -49,6 +52,7 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
     docks = [_open(viewer, name, tabify=name != steps[0]) for name in steps]
     below = [_open(viewer, name, tabify=False) for name in names if name not in steps]
     dock_below(viewer, below)
+    make_narrow(viewer, docks, _WIDTH)
     docks[front].raise_()
     bind_steps(viewer)
     show_scale_bar(viewer)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PlacePanel"]
 
 #: Side of a picture in pixels of the screen.
-_SIDE = 96
+_SIDE = 88
 
 #: What can lie below the points.
 _GROUNDS = {"no pictures": "", "prior grid": "prior", "data's own grid": "data"}

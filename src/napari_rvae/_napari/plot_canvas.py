@@ -169,7 +169,7 @@ class PlotCanvas(QWidget):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """As small as can be read."""
-        return QSize(220, 160)
+        return QSize(190, 160)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw everything."""

@@ -41,7 +41,7 @@ HOVER = "Move the mouse over the plot to see what the model shows there."
 AS_IN_VIEWER = "as in the viewer"
 
 #: Width of what stands on either side of the plot, in pixels of the screen.
-_SIDE = 232
+_SIDE = 214
 
 #: Sites that a click takes at most this far from it, in pixels of the screen.
 _NEAR = 9.0
@@ -92,8 +92,8 @@ class PlotWidget(SitesStep):
     def _lay_out(self) -> None:
         """Put choices left, the plot in the middle, classes and pictures right."""
         for label, box, tip in (
-            ("Across", self.across, "Column that grows to the right"),
-            ("Up", self.up, "Column that grows upwards"),
+            ("x", self.across, "Column that grows to the right"),
+            ("y", self.up, "Column that grows upwards"),
             ("Colour", self.color, "What the colour of a point shows"),
         ):
             self.add_input(label, box, tip)
@@ -170,6 +170,7 @@ class PlotWidget(SitesStep):
     # ------------------------------------------------------------------ what is done
     def show_columns(self, x: str, y: str, color: str | None = None) -> None:
         """Plot two columns against each other, coloured by a third."""
+        self.refresh()  # columns that have just come are in the lists then
         for box, name in ((self.across, x), (self.up, y), (self.color, color)):
             box.blockSignals(True)  # noqa: FBT003 - Qt's own
             box.choose(name)
@@ -354,12 +355,12 @@ class PlotWidget(SitesStep):
             self.canvas.show_selected(ringed)
 
     def _show_classes(self, layer: Any) -> None:
-        from napari_rvae.analysis.selection import CLASS
-
         entries: list[Any] = []
-        if layer is not None and CLASS in layer.features:
+        if layer is not None:  # not before: the library takes longer than opening a widget may
+            from napari_rvae.analysis.selection import CLASS
             from napari_rvae.layers import legend_of
 
+        if layer is not None and CLASS in layer.features:
             entries = [entry for entry in legend_of(layer.features, CLASS) if entry.value]
         self.classes.show_classes(entries)
 

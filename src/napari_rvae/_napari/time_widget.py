@@ -81,6 +81,7 @@ class TimeWidget(SitesStep):
 
     def show_columns(self, column: str | None, groups: str | None = None) -> None:
         """Follow a column of numbers, and groups of sites, over the frames; None for neither."""
+        self.refresh()  # columns that have just come are in the lists then
         for box, name in ((self.column, column), (self.groups, groups)):
             box.blockSignals(True)  # noqa: FBT003 - Qt's own
             box.choose(name)

@@ -10,6 +10,8 @@ from qtpy.QtCore import Qt
 
 __all__ = ["announce_task", "dock_below", "is_closed", "on_destroyed", "show_scale_bar"]
 
+__all__ = ["announce_task", "dock_below", "is_closed", "make_narrow", "on_destroyed"]
+
 
 def is_closed(viewer: Any) -> bool:
     """Whether a viewer had a window and has it no more; a viewer's model never had one."""
@@ -81,6 +83,7 @@ def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
         if window.dockWidgetArea(dock) == right and not dock.isFloating():
             window.addDockWidget(below, dock)
             dock.show()
+        if window.dockWidgetArea(dock) == below and not dock.isFloating():
             placed.append(dock)
     for dock in placed[2:]:
         window.tabifyDockWidget(placed[1], dock)
@@ -95,3 +98,10 @@ def show_scale_bar(viewer: Any) -> None:
     known = any(layer.ndim > 1 and f"{layer.units[-1]}" != "pixel" for layer in viewer.layers)
     if bar is not None and known:
         bar.visible = True
+
+
+def make_narrow(viewer: Any, docks: Iterable[Any], width: int) -> None:
+    """Make docks that are tabs of one another so many pixels wide, as far as they can be."""
+    window: Any = viewer.window._qt_window  # noqa: SLF001
+    first = [dock for dock in docks if not dock.isFloating()][:1]
+    window.resizeDocks(first, [width] * len(first), Qt.Orientation.Horizontal)

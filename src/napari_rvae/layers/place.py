@@ -20,6 +20,7 @@
 ``hidden``                     sites: categories that are switched off in the legend
 ``simulation``                 images: the function and options of a simulated movie
 ``saved``                      sites: the folder of the run that they were last saved in
+``plot``                       sites: columns that the Latent plot shows (``x``, ``y``, ``color``)
 ``run``                        the folder of the run that a layer was made from
 =============================  ============================================================
 """

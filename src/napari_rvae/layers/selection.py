@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -79,22 +79,24 @@ def select_points(layer: Any, site_id: ArrayLike, *, how: How = "replace") -> in
     (1, [1])
     """
     _site_ids(layer)
-    now, rows = set(layer.selected_data), set(rows_of_sites(layer, site_id).tolist())
-    ways = {"replace": rows, "add": now | rows, "remove": now - rows}
-    if how not in ways:
+    if how not in get_args(How):
         raise InputError(f"how = {how!r}: choose replace, add or remove.")
-    _select_rows(layer, ways[how])
-    return len(layer.selected_data)
+    now, rows = set(layer.selected_data), set(rows_of_sites(layer, site_id).tolist())
+    if how == "add":
+        rows |= now
+    elif how == "remove":
+        rows = now - rows
+    _select_rows(layer, now, rows)
+    return len(rows)
 
 
-def _select_rows(layer: Any, rows: set[int]) -> None:
-    """Select points, and tell once.
+def _select_rows(layer: Any, before: set[int], rows: set[int]) -> None:
+    """Select points instead of those before, and tell once.
 
     Setting ``layer.selected_data`` tells of every point, and looks in every column for a value that
     all of them share: a second for half of 100,000 points.
     """
     selection = layer.selected_data
-    before = set(selection)
     with selection.events.items_changed.blocked():
         selection.replace_selection(rows)
     selection.events.items_changed.emit(tuple(rows - before), tuple(before - rows))
