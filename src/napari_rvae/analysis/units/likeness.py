@@ -221,11 +221,16 @@ class Likeness:
         return float(np.median(distance) / chi2.ppf(_INSIDE, points.shape[1]))
 
     def _look_alike(self, one: list[int], other: list[int]) -> bool:
-        """Whether the central atoms of all environments of two groups look alike."""
-        tolerance = _TOLERATED * appearance.TOLERANCE
+        """Whether atoms that are plainly no host's look alike, all of one and all of the other.
+
+        Those that are only distorted fade into the host: they are left to the valleys.
+        """
+        group = (*one, *other)
+        if any(self._same_species(number, host) for number in group for host in self._hosts):
+            return False
         return all(
             self._kind[a] == self._kind[b]
-            and appearance.difference(self._typical[a], self._typical[b], tolerance) < 1
+            and appearance.difference(self._typical[a], self._typical[b]) < 1
             for a in one
             for b in other
         )
