@@ -119,7 +119,7 @@ def _ready(target: WallTarget, response: Frames, sites: pd.DataFrame) -> _Walls:
     if not len(sites):
         return _Walls(picture, None, None, "No walls.")
     lines = walls_layer(sites, response, name=f"walls of {movie}")
-    points = points_layer(sites, response, name=f"sites on walls of {movie}")
+    points = points_layer(sites, response, name=f"wall sites of {movie}")
     points[1]["metadata"][METADATA_KEY]["config"] = target.config.to_dict()
     return _Walls(picture, lines, points, _text(sites, target.frames))
 
