@@ -97,6 +97,7 @@ class PlotWidget(SitesStep):
             ("Colour", self.color, "What the colour of a point shows"),
         ):
             self.add_input(label, box, tip)
+            box.setMinimumContentsLength(7)
             self.inputs.labelForField(box).setMinimumWidth(0)
         form = cast("QWidget", self.inputs.parentWidget())
         self.body.removeWidget(form)
