@@ -200,6 +200,7 @@ class _Labels:
             return sites[name].to_numpy(float) if name in sites else np.full(count, np.nan)
 
         self.points = sites[["y", "x"]].to_numpy(float)
+        self.error = sites.reindex(columns=["y_sd", "x_sd"]).to_numpy(float)
         self.is_atom = (sites["kind"] == "atom").to_numpy() & np.isfinite(self.points).all(axis=1)
         amplitude, snr = column("amplitude"), column("snr")
         self.amplitude = np.where(amplitude > 0, amplitude, np.nan)
@@ -343,7 +344,12 @@ class _VacancyFinder:
         """Columns of the vacancies of one frame; nothing where there are none."""
         atoms = self.labelled.atoms(seen.rows)
         places = empty_places(
-            seen.index, atoms.points, atoms.sublattice, self.spacing, self._box(atoms.points)
+            seen.index,
+            atoms.points,
+            atoms.sublattice,
+            self.spacing,
+            self._box(atoms.points),
+            error=self.labelled.error[seen.rows],
         )
         places = places.select(~self._known_before(places.points, seen.frame))
         image = None

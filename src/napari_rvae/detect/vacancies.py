@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from napari_rvae.detect.indexing import LatticeIndex
-from napari_rvae.preprocess.noise import fill_missing
+from napari_rvae.preprocess.noise import fill_missing, robust_sd
 
 __all__ = ["EmptyPlaces", "FrameAtoms", "empty_places", "look_at_places", "missed_share"]
 
@@ -47,6 +47,12 @@ _DRAWN = 24
 
 #: Pixels up to this many sigma away are looked at.
 _RADIUS = 2.2
+
+#: Neighbours with none opposite them count as so many with one.
+_ALONE = 0.2
+
+#: How well places are predicted is taken from so many atoms or more.
+_ENOUGH = 12
 
 #: Atoms below this signal-to-noise ratio are usually missed.
 _SEEN = 3.5
@@ -94,6 +100,8 @@ def empty_places(
     sublattice: Ints,
     spacing: float,
     box: tuple[Floats, Floats],
+    *,
+    error: Floats | None = None,
 ) -> EmptyPlaces:
     """Predict where atoms are missing in one frame.
 
@@ -109,6 +117,8 @@ def empty_places(
         Neighbour distance in pixels.
     box
         Least and largest y and x of the frame: neighbours beyond it are not asked for.
+    error
+        Standard deviations (N, 2) of the positions, NaN where unknown.
 
     Returns
     -------
@@ -137,9 +147,14 @@ def empty_places(
     )
     place = np.unique(key[len(on) :][free], return_inverse=True)[1]
     votes = _Votes(from_atom[free], way[free], place.astype(np.int64))
-    mean, spread, basis = votes.position(points, index.basis)
+    mean, basis = votes.position(points, index.basis)
     surrounded, support = votes.surroundings(mean, basis, box)
     label = votes.label(neighbour, sublattice)
+    filled = _Votes(from_atom[~free], way[~free], there[~free])
+    sure = _filled_error(filled, points, index.basis, sublattice, on, error)
+    spread = sure[np.where(label < 0, len(sure) - 1, label)]
+    # with fewer neighbours by as much less sure
+    spread = spread * np.sqrt(len(_STEPS) / np.bincount(votes.place, votes.weights()))[:, None]
     found = EmptyPlaces(mean, spread, label, support)
     low, high = box
     inner = ((mean >= low + _RIM * spacing) & (mean <= high - _RIM * spacing)).all(axis=1)
@@ -178,21 +193,24 @@ class _Votes(NamedTuple):
     way: Ints  # number of the step from the atom to the place
     place: Ints
 
-    def position(self, points: Floats, basis: Floats) -> tuple[Floats, Floats, Floats]:
-        """Mean position (M, 2) of each place, its standard deviation, and translations there."""
+    def weights(self) -> Floats:
+        """How much each one counts: of two opposite atoms, what is wrong of the step drops out."""
+        there = np.zeros((int(self.place.max(initial=-1)) + 1, len(_STEPS)), bool)
+        there[self.place, self.way] = True
+        return np.where(there[self.place, len(_STEPS) - 1 - self.way], 1.0, _ALONE)
+
+    def position(self, points: Floats, basis: Floats) -> tuple[Floats, Floats]:
+        """Mean position (M, 2) of each place, and the translations there; 0 without votes."""
         step = np.einsum("pi,pij->pj", _STEPS[self.way].astype(float), basis[self.atom])
-        guess = points[self.atom] + step
-        count = np.bincount(self.place)
+        guess, weight = points[self.atom] + step, self.weights()
+        total = np.maximum(np.bincount(self.place, weight), 1e-30)
 
         def mean(values: Floats) -> Floats:
-            return np.bincount(self.place, values) / count
+            return np.bincount(self.place, weight * values) / total
 
         middle = np.stack([mean(part) for part in guess.T], axis=1)
-        rest = ((guess - middle[self.place]) ** 2).sum(axis=0)
-        free = max(len(guess) - len(count), 1)
-        one = np.sqrt(rest / free)
         rows = [mean(part) for part in basis[self.atom].reshape(-1, 4).T]
-        return middle, one / np.sqrt(count)[:, None], np.stack(rows, axis=1).reshape(-1, 2, 2)
+        return middle, np.stack(rows, axis=1).reshape(-1, 2, 2)
 
     def surroundings(
         self, middle: Floats, basis: Floats, box: tuple[Floats, Floats]
@@ -222,6 +240,46 @@ class _Votes(NamedTuple):
         np.add.at(votes, (self.place, said + 1), 1)
         votes[:, 0] = 0
         return np.where(votes.any(axis=1), votes.argmax(axis=1) - 1, -1)
+
+
+def _filled_error(
+    votes: _Votes,
+    points: Floats,
+    basis: Floats,
+    sublattice: Ints,
+    on: Ints,
+    error: Floats | None,
+) -> Floats:
+    """How far off (sublattices + 1, 2) a place is that all eight neighbours predict.
+
+    From the atoms that have all of them, or half of them where those are few: between prediction
+    and measured place lie the prediction's error and the atom's own. That is known; where it is
+    not, or where less would be left, the prediction's is that of a mean of so many like it. The
+    last row is that of all sublattices; NaN where hardly an atom has neighbours.
+    """
+    number = np.bincount(votes.place, minlength=len(on))
+    whole = number == len(_STEPS)
+    full = np.flatnonzero(whole if whole.sum() >= _ENOUGH else number >= _LEAST_NEIGHBOURS)
+    atom = on[full]
+    if not full.size:
+        return np.full((1, 2), np.nan)
+    miss = votes.position(points, basis)[0][full] - points[atom]
+    share = 1 / (1 + float(np.mean(number[full])))  # of the neighbours' mean
+
+    def spread(mine: NDArray[np.bool_]) -> Floats:
+        if mine.sum() < _ENOUGH:
+            return np.full(2, np.nan)
+        far = 4 * np.array([robust_sd(part) for part in miss[mine].T])
+        total = (np.minimum(np.abs(miss[mine]), far) ** 2).mean(axis=0)
+        left = share * total
+        if error is not None:
+            left = np.fmax(left, total - np.median(error[atom[mine]] ** 2, axis=0))
+        return np.asarray(np.sqrt(left * np.mean(number[full]) / len(_STEPS)))
+
+    every = spread(np.ones(full.size, bool))
+    count = int(sublattice.max(initial=-1)) + 1
+    rows = np.array([*(spread(sublattice[atom] == k) for k in range(count)), every])
+    return np.where(np.isfinite(rows), rows, every)
 
 
 def _is_free(

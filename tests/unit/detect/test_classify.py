@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from napari_rvae import classify_atoms, detect_atoms, link_sites, read_frames
 from napari_rvae.analysis.scores import match_sites
@@ -409,3 +410,23 @@ class TestRealFrames:
         found = classify_atoms(detect_atoms(frames), frames)
         assert (found["sublattice"] == 0).mean() > 0.95
         assert (found["kind"] == "vacancy").sum() <= 3
+
+
+def test_the_places_of_vacancies_are_as_sure_as_they_say(rng):
+    points, _ = lattice("perovskite", side=500)
+    points = points[((points >= 0) & (points <= 499)).all(axis=1)]
+    empty = rng.random(len(points)) < 0.03
+    noise = np.array([0.4, 0.2])
+    seen = points[~empty] + rng.normal(0, noise, (int((~empty).sum()), 2))
+    sites = make_sites(frame=0, y=seen[:, 0], x=seen[:, 1])
+    sites["y_sd"], sites["x_sd"] = noise
+    found = classify_atoms(sites)
+    vacancies = found[found["kind"] == "vacancy"]
+    tree = cKDTree(points[empty])
+    distance, which = tree.query(vacancies[["y", "x"]])
+    near = distance < 2
+    assert near.sum() > 20
+    miss = vacancies[["y", "x"]].to_numpy()[near] - points[empty][which[near]]
+    ratio = (miss / vacancies[["y_sd", "x_sd"]].to_numpy()[near]).std(axis=0)
+    assert (ratio > 0.7).all()
+    assert (ratio < 1.4).all()
