@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["find_scraps", "unlike_others", "with_environments"]
+__all__ = ["alike_environments", "find_scraps", "with_environments"]
 
 
 def find_scraps(
@@ -51,33 +51,25 @@ def find_scraps(
     return scraps
 
 
-def unlike_others(environment: Ids, new: Ids, scraps: Mask, sites: Evidence) -> Mask:
-    """Sites (N,) of scraps that are no atoms of the kind and brightness of where they would go.
+def alike_environments(environment: Ids, n_environments: int, sites: Evidence) -> Mask:
+    """Which environments (E, E) are of atoms of the same kind and brightness.
 
     Parameters
     ----------
     environment
         Environment (N,) of each site.
-    new
-        The same without the scraps, numbered alike.
-    scraps
-        Environments (E,) that are scraps.
+    n_environments
+        Their number, E.
     sites
         What is known of the sites.
     """
-    brightness = appearance.comparable(sites.central)[:, -1]
-    unlike = np.zeros(len(environment), bool)
-    for number in np.flatnonzero(scraps):
-        mine = environment == number
-        for other in np.unique(new[mine]):
-            rows, there = mine & (new == other), (environment == other)
-            typical = [
-                appearance.median_of_known(brightness[own, None])[0] for own in (rows, there)
-            ]
-            other_kind = kind_of(sites.kind[rows]) != kind_of(sites.kind[there])
-            apart = abs(typical[0] - typical[1]) > appearance.TOLERANCE[-1]
-            unlike[rows] = other_kind or bool(apart)
-    return unlike
+    brightness = appearance.comparable(sites.central)[:, -1:]
+    rows = [environment == number for number in range(n_environments)]
+    typical = np.array([appearance.median_of_known(brightness[own])[0] for own in rows])
+    kind = np.array([kind_of(sites.kind[own]) if own.any() else "" for own in rows])
+    apart = np.abs(typical[:, None] - typical) > appearance.TOLERANCE[-1]
+    alike: Mask = ~apart & (kind[:, None] == kind)  # unknown brightnesses are not told apart
+    return alike
 
 
 def with_environments(model: UnitModel, membership: Array, kept: Mask) -> tuple[UnitModel, Array]:

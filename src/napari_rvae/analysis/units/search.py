@@ -15,7 +15,7 @@ from napari_rvae.analysis.units.likeness import MOST_SIGHTINGS, Likeness
 from napari_rvae.analysis.units.model import UnitModel
 from napari_rvae.analysis.units.result import agreement
 from napari_rvae.analysis.units.rings import USUAL, RingClasses, find_ring_classes
-from napari_rvae.analysis.units.scraps import find_scraps, unlike_others, with_environments
+from napari_rvae.analysis.units.scraps import alike_environments, find_scraps, with_environments
 from napari_rvae.analysis.units.space import FeatureSpace, fit_space
 from napari_rvae.analysis.units.stays import Stays, find_stays, noise_covariance, whitening
 from napari_rvae.analysis.units.tree import agglomerate, groups_at
@@ -146,8 +146,14 @@ def _without_scraps(
     step: Steps,
 ) -> Found:
     """Give what occurs at too few places to the next likely unit that looks like it, or to none."""
-    model, membership, tree, n_units = found.model, found.membership, found.tree, found.n_units
+    model, membership, tree, n_units = (
+        found.model,
+        found.membership.copy(),
+        found.tree,
+        found.n_units,
+    )
     lost = np.zeros(len(membership), bool)
+    plain = model.shares(stays.mean, stays.count)[stays.label]
     while model.n_environments:
         environment = membership.argmax(axis=1)
         groups = groups_at(tree, model.n_environments, n_units)
@@ -155,9 +161,13 @@ def _without_scraps(
         scraps = find_scraps(here, groups, model.host, sites.place, config.min_places)
         if not scraps.any() or scraps.all():
             break
-        new = np.flatnonzero(~scraps)[membership[:, ~scraps].argmax(axis=1)]
-        lost |= unlike_others(environment, new, scraps, sites)
+        alike = alike_environments(here, model.n_environments, sites) & ~scraps
+        rows = np.flatnonzero(scraps[environment])
+        # the features alone: of rings that are no class by themselves nothing is left
+        membership[rows] = (plain[rows] + 1e-300) * alike[environment[rows]]
+        lost[rows] |= ~alike[environment[rows]].any(axis=1)
         model, membership = with_environments(model, membership, ~scraps)
+        plain = plain[:, ~scraps]
         unstable = unstable[~scraps]
         # of the sightings of a stay, all are in one environment
         own = stays.first(membership.argmax(axis=1))
