@@ -1,4 +1,4 @@
-"""The window decides what there is to see of walls."""
+"""Windows in pixels, and walls drawn as a layer."""
 
 import dataclasses
 import math
@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from napari_rvae import (
-    RVAE,
-    CropConfig,
     InputError,
     add_wall_channel,
     compare_windows,
@@ -28,27 +26,10 @@ def polarization():
     return found + 0.15 * np.random.default_rng(0).normal(size=found.shape)
 
 
-def rest(movie, side, n_latents):
-    """What a model with so many latents leaves of grid crops of a side."""
-    config = CropConfig(window=side, pixels=16, subtract_mean=False)
-    crops = extract_crops(movie, sample_grid(movie, step=8), config)
-    model = RVAE(n_latents=n_latents, epochs=8, hidden=64, device="cpu").fit(crops)
-    shown = model.reconstruct(crops)
-    disc = np.abs(shown).sum((0, 1)) > 0
-    return float(((crops.images - shown)[..., disc] ** 2).mean())
-
-
-def test_small_windows_need_one_latent_and_large_ones_more(polarization):
-    """As published: whether a wall is there, then also how it goes (arXiv 2010.09196)."""
-    gain = {side: 1 - rest(polarization, side, 2) / rest(polarization, side, 1) for side in (8, 56)}
-    assert gain[8] < 0.05
-    assert gain[56] > 0.1
-
-
 def test_windows_in_pixels(polarization):
     found = compare_windows(
         polarization, sample_grid(polarization, step=12), (12, 32), in_pixels=True, epochs=1,
-        hidden=16, n_latents=2, device="cpu",
+        max_crops=200, hidden=16, n_latents=2, device="cpu",
     )  # fmt: skip
     assert found.summary["window_px"].tolist() == [12, 32]
     assert found.summary["window_nd"].isna().all()
