@@ -51,7 +51,7 @@ def wall_mask(sites: pd.DataFrame, frames: Any, *, width: float = 1.5) -> NDArra
     >>> from napari_rvae import wall_mask
     >>> from napari_rvae.tables import make_sites
     >>> sites = make_sites(frame=0, y=[4.0, 8.0], x=[8.0, 8.0], normal_angle=np.zeros(2))
-    >>> wall_mask(sites, np.zeros((16, 16)))[0, 6, [0, 8]].round(2).tolist()
+    >>> wall_mask(sites, np.zeros((16, 16)))[0, 6, [0, 8]].round(1).tolist()
     [0.0, 1.0]
     """
     table = tables.validate_sites(sites, need=["normal_angle"])

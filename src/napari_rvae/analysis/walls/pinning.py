@@ -94,7 +94,7 @@ def pinning_centres(
     response: Any,
     *,
     radius: float = 4.0,
-    least_residence: float = 1.2,
+    least_residence: float = 1.05,
     smooth: float = 1.0,
 ) -> pd.DataFrame:
     """Places that hold walls back: those switch later than all that lies around them.
