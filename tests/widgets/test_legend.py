@@ -72,3 +72,19 @@ def test_without_categories_there_is_nothing_to_see(legend):
     assert not legend.isHidden()
     legend.show_entries(())
     assert legend.isHidden()
+
+
+def test_boxes_switch_categories_off_and_on(qtbot):
+    legend = Legend()
+    qtbot.addWidget(legend)
+    entries = [LegendEntry(0, "host", "#9cb8d8", 3), LegendEntry(None, "none", "#606060", 1)]
+    said = []
+    legend.switched.connect(said.append)
+    legend.show_entries(entries, hidden=[0])
+    assert legend.hidden() == [0]
+    assert not said  # the user has switched nothing
+    legend.switch(0, on=True)
+    legend.switch(None, on=False)
+    assert said == [[], [None]]
+    legend.show_entries(entries, hidden=said[-1])
+    assert legend.hidden() == [None]

@@ -322,7 +322,7 @@ def save_movie(
     >>> from napari_rvae import add_layers, image_layer, points_layer, save_movie
     >>> from napari_rvae.tables import make_sites
     >>> movie = np.random.default_rng(0).random((3, 16, 16))
-    >>> sites = make_sites(frame=[0, 1, 2], y=4.0, x=5.0)
+    >>> sites = make_sites(frame=[0, 1, 2], y=[4.0] * 3, x=[5.0] * 3)
     >>> image, points = add_layers(ViewerModel(), image_layer(movie), points_layer(sites, movie))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_movie(points, image, Path(folder) / "movie.gif", pixels=100).name
