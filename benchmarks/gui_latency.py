@@ -6,8 +6,8 @@ crops with its loss and manifold shown live (``--parts training``); while the un
 of 100,000 sites in 100 frames are found (``pathways``); then, with 100,000 points, a frame step and
 other colours (``points``); and each widget is opened in a napari that has just started
 (``opening``). Beside wall times, which other programs on the machine lengthen, stands the CPU time
-of the viewer's thread, which is what is left of them on an idle machine; and the load of the
-machine. Needs napari and a screen (or xvfb-run).
+of the viewer's thread: what it would take at least on an idle machine (other threads, such as those
+that draw, are not counted); and the load of the machine. Needs napari and a screen (or xvfb-run).
 
     OMP_NUM_THREADS=2 xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/gui_latency.py
 """

@@ -42,7 +42,8 @@ _LOG = logging.getLogger(__name__)
 #: Atoms are looked for anew so many times at most, as the offsets of rows become known better.
 _REPEATS = 2
 
-#: Memory that the search of a frame takes for each pixel of it, measured at 12 px between atoms.
+#: Memory that the search of a frame takes for each pixel of it, at most: 117 bytes were measured in
+#: a frame of 4096 px with atoms 12 px apart.
 _PIXEL_BYTES = 140
 
 
