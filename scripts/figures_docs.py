@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from napari_rvae import Crops
+
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 
 INK, GREY, BLUE, ORANGE, PAPER = "#1b2733", "#8a97a3", "#2b6cb0", "#d9661f", "#f4f6f8"
@@ -151,6 +153,55 @@ def angle_sense() -> Path:
     return path
 
 
+def wall_windows(seed: int = 0) -> Path:
+    """Draw what a second and a third latent add, by the size of the window on a grid."""
+    from napari_rvae import CropConfig, extract_crops, sample_grid, simulate_walls
+
+    simulation = simulate_walls(n_frames=6, size=192, seed=seed, stripes=0)
+    movie = simulation.fields["polarization"]
+    movie = movie + 0.15 * np.random.default_rng(seed).normal(size=movie.shape)
+    sides, more = (8, 16, 32, 64), []
+    figure = plt.figure(figsize=(9.6, 3.6))
+    left = figure.add_axes((0.03, 0.06, 0.34, 0.84))
+    right = figure.add_axes((0.48, 0.17, 0.49, 0.73))
+    left.imshow(movie[-1], cmap="PiYG", vmin=-1.3, vmax=1.3)
+    left.set(xticks=[], yticks=[], title="a frame, and the four windows")
+    for side in sides:
+        config = CropConfig(window=side, pixels=min(max(side, 16), 32), subtract_mean=False)
+        crops = extract_crops(movie, sample_grid(movie, step=8), config)
+        rest = [_misfit(crops, number, seed) for number in (1, 2, 3)]
+        more.append([100 * (1 - rest[1] / rest[0]), 100 * (1 - rest[2] / rest[1])])
+        corner = (150 - side / 2, 62 - side / 2)
+        left.add_patch(plt.Rectangle(corner, side, side, fill=False, ec=INK, lw=1.4))
+    place = np.arange(len(sides))
+    for number, (name, colour) in enumerate((("second", INK), ("third", GREY))):
+        values = [each[number] for each in more]
+        right.plot(place, values, "o-", color=colour, label=f"a {name} latent")
+    right.set(
+        xticks=place,
+        xticklabels=[f"{side} px" for side in sides],
+        xlabel="window",
+        ylabel="share of the misfit that it takes (%)",
+        ylim=(0, None),
+    )
+    right.legend(frameon=False)
+    path = IMAGES / "wall-windows.png"
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def _misfit(crops: Crops, n_latents: int, seed: int) -> float:
+    """Mean squared misfit within the disc of a model with so many latents."""
+    from napari_rvae import RVAE
+
+    model = RVAE(n_latents=n_latents, epochs=15, seed=seed, device="cpu").fit(crops)
+    shown = model.reconstruct(crops)
+    disc = np.abs(shown).sum((0, 1)) > 0
+    return float(((crops.images - shown)[..., disc] ** 2).mean())
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     print(angle_sense())
+    print(wall_windows())

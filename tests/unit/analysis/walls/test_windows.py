@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from napari_rvae import (
+    RVAE,
+    CropConfig,
     InputError,
     add_wall_channel,
     compare_windows,
@@ -24,6 +26,22 @@ def polarization():
     """Domains without stripes, and some noise."""
     found = simulate_walls(n_frames=4, size=160, seed=0, stripes=0).fields["polarization"]
     return found + 0.15 * np.random.default_rng(0).normal(size=found.shape)
+
+
+def _misfit(movie, side, n_latents):
+    config = CropConfig(window=side, pixels=16, subtract_mean=False)
+    crops = extract_crops(movie, sample_grid(movie, step=10), config)
+    model = RVAE(n_latents=n_latents, epochs=15, device="cpu").fit(crops)
+    shown = model.reconstruct(crops)
+    disc = np.abs(shown).sum((0, 1)) > 0
+    return ((crops.images - shown)[..., disc] ** 2).mean()
+
+
+def test_small_windows_need_one_latent_and_large_ones_two(polarization):
+    movie = polarization.astype(np.float32)
+    taken = {side: 1 - _misfit(movie, side, 2) / _misfit(movie, side, 1) for side in (8, 48)}
+    assert taken[8] < 0.02
+    assert taken[48] > 0.05
 
 
 def test_windows_in_pixels(polarization):
