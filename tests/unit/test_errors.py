@@ -2,12 +2,18 @@ import pytest
 
 from napari_rvae import errors
 
-ERRORS = [name for name in errors.__all__ if name != "NoLatticeWarning"]
+ERRORS = [name for name in errors.__all__ if not name.endswith("Warning")]
+WARNINGS = [name for name in errors.__all__ if name.endswith("Warning")]
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_every_error_is_of_the_family(name):
     assert issubclass(getattr(errors, name), errors.NapariRvaeError)
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_every_warning_can_be_silenced_like_any_other(name):
+    assert issubclass(getattr(errors, name), UserWarning)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,9 @@ def any_crops(draw):
     n_channels = len(lags)
     crops = crops_at(frame, source, places if draw(st.booleans()) else None)
     images = np.broadcast_to(np.float32(0), (count, n_channels, 8, 8))
+    parts = ("images", "lags", "channels", "layer_noise")  # those that depend on the layers
     return Crops(
-        **{k: v for k, v in vars(crops).items() if k not in ("images", "lags", "channels")},
+        **{k: v for k, v in vars(crops).items() if k not in parts},
         images=images,
         lags=lags,
     )
