@@ -45,6 +45,9 @@ DESCRIPTOR_COLUMNS = (
     "relative_amplitude",
 )
 
+#: Least typical amplitude of a frame, as a share of its largest one.
+_LEAST_TYPICAL = 1e-12
+
 #: Width of the cut-off: a neighbour near it counts in part, so that noise makes no jumps.
 _SOFTNESS = 0.045
 
@@ -276,7 +279,10 @@ def _relative(amplitude: NDArray[np.float64], is_atom: NDArray[np.bool_]) -> NDA
     known = np.sort(amplitude[is_atom & np.isfinite(amplitude)])
     cut = min(math.ceil(known.size / 4), (known.size - 1) // 2)
     typical = float(known[cut : known.size - cut].mean()) if known.size else math.nan
-    return amplitude / typical if typical > 0 else np.full(amplitude.shape, np.nan)
+    largest = float(np.abs(amplitude[np.isfinite(amplitude)]).max(initial=0.0))
+    # beside the others, next to nothing is no size to measure by
+    usable = typical > _LEAST_TYPICAL * largest
+    return amplitude / typical if usable else np.full(amplitude.shape, np.nan)
 
 
 def _surroundings(

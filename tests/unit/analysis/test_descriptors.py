@@ -120,6 +120,11 @@ def test_any_table_gives_one_row_a_site_in_order(table):
     assert ((order >= 0) & (order <= 1 + 1e-9) | np.isnan(order)).all()
 
 
+def test_an_amplitude_of_next_to_nothing_is_no_size_to_measure_by():
+    table = make_sites(frame=0, y=np.zeros(3), x=np.zeros(3), amplitude=[0.0, 1.0, 5e-324])
+    assert site_descriptors(table)["relative_amplitude"].isna().all()
+
+
 @given(sites_tables())
 def test_any_table_can_be_described_in_full(table):
     found = describe_sites(table)
