@@ -247,9 +247,12 @@ class _UsageError(Exception):
 
 
 def _parser(*, advanced: bool) -> argparse.ArgumentParser:
-    shape = argparse.RawDescriptionHelpFormatter
+    """Make the parser of all commands; `advanced` adds the options that are rarely needed."""
     parser = _Parser(
-        prog="napari-rvae", description=_ABOUT, formatter_class=shape, allow_abbrev=False
+        prog="napari-rvae",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--version", action="version", version=f"napari-rvae {napari_rvae.__version__}"
@@ -257,13 +260,25 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
+    _add_run(commands, advanced=advanced)
+    _add_demo(commands, advanced=advanced)
+    _add_view(commands)
+    _add_check(commands)
+    _add_units(commands)
+    _add_pathways(commands, advanced=advanced)
+    _add_walls(commands, advanced=advanced)
+    parser.set_defaults(scene=None)
+    return parser
+
+
+def _add_run(commands: Any, *, advanced: bool) -> None:
     run = commands.add_parser(
         "run",
         help="analyse a movie or image",
         usage="napari-rvae run MOVIE [--out DIR] [options]",
         description=_RUN + _STEPS,
         epilog=_RUN_EXAMPLES + _FILES.format(metrics="") + _EXIT_CODES,
-        formatter_class=shape,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     run.add_argument("movie", metavar="MOVIE", help="file or folder")
@@ -275,6 +290,10 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
     )
     _add_channel(run)
     run.set_defaults(command=_run, name="run")
+    _add_common(run, advanced=advanced)
+
+
+def _add_demo(commands: Any, *, advanced: bool) -> None:
     demo = commands.add_parser(
         "demo",
         help="simulate a movie and analyse it",
@@ -283,7 +302,7 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
         epilog=_DEMO_EXAMPLES
         + _FILES.format(metrics=", and how right the result is")
         + _EXIT_CODES,
-        formatter_class=shape,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     demo.add_argument("--seed", metavar="N", type=int, default=0, help="of the movie (default: 0)")
@@ -292,23 +311,23 @@ def _parser(*, advanced: bool) -> argparse.ArgumentParser:
         "--size", metavar="PX", type=int, default=512, help="side of a frame (default: 512)"
     )
     demo.set_defaults(command=_demo, name="demo")
-    for command in (run, demo):
-        _add_common(command, advanced=advanced)
-    _add_view(commands)
-    _add_check(commands)
+    _add_common(demo, advanced=advanced)
+
+
+def _add_units(commands: Any) -> None:
     units = add_units_command(commands, _EXIT_CODES)
     _add_channel(units)
     _add_debug(units)
     units.set_defaults(command=_units, name="units")
-    _add_pathways(commands, advanced=advanced)
+
+
+def _add_walls(commands: Any, *, advanced: bool) -> None:
     walls = add_walls_command(commands, _EXIT_CODES)
     _add_device(walls)
     _add_debug(walls)
     walls.add_argument("--help-all", action="help", help="show the rarely needed options too")
     add_option_flags(walls, advanced=advanced, only=("walls", "crop", "rvae", "units"))
     walls.set_defaults(command=_walls, name="walls", config=None, view=False)
-    parser.set_defaults(scene=None)
-    return parser
 
 
 def _add_view(commands: Any) -> None:
