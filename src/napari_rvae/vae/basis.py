@@ -204,6 +204,16 @@ class SteerableBasis:
         exists = (self.weights**2).sum(0) > 0
         return exists.to(self.weights.dtype).reshape(self.n_orders, 2, self.n_radial)
 
+    def summary(self) -> dict[str, float]:
+        """Return what :attr:`RVAE.basis_` tells."""
+        return {
+            "coefficients": self.n_real,
+            "orders": self.n_orders,
+            "condition": self.condition,
+            "disc_share": self.disc_share,
+            "kept_share": self.kept_share,
+        }
+
     @property
     def n_real(self) -> int:
         """Number of real coefficients of a crop."""

@@ -14,27 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.device import choose_device, describe_device, limit_threads, release_memory
-from napari_rvae.errors import InputError, ModelFileError, NotFittedError
+from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.tables import latent_grid
 from napari_rvae.vae.checkpoint import read_model, write_model
-from napari_rvae.vae.engine import Engine, Trained, Training
+from napari_rvae.vae.engine import Trained, Training
+from napari_rvae.vae.engines import ENGINES, check_same_training, restore_model
 from napari_rvae.vae.epochs import EpochRecord, FitProgress
-from napari_rvae.vae.latents import latents_table
-from napari_rvae.vae.pixel.trained import PixelTrained
-from napari_rvae.vae.pixel.training import start_pixel_training
-from napari_rvae.vae.start import start_training
-from napari_rvae.vae.trained import CHUNK, TrainedModel
+from napari_rvae.vae.latents import features_table, latents_table
 
 __all__ = ["RVAE"]
-
-#: Both engines by their name in :attr:`RVAEConfig.decoder`.
-_ENGINES = {
-    "steerable": Engine(start_training, TrainedModel.restore),
-    "pixel": Engine(start_pixel_training, PixelTrained.restore),
-}
-
-#: Options that may differ when a training goes on.
-_MAY_CHANGE = ("epochs", "learning_rate", "beta")
 
 #: Crops whose posterior is in memory at a time.
 _FEW = 64
@@ -223,21 +211,13 @@ class RVAE:
         """Return the training to go on with, if it can with these options."""
         if self._trainer is None:
             raise InputError("There is no training to resume: call fit or iter_fit first.")
-        begun = self._trainer.config
-        names = (item.name for item in dataclasses.fields(config))
-        other = [name for name in names if getattr(config, name) != getattr(begun, name)]
-        fixed = [name for name in other if name not in _MAY_CHANGE]
-        if fixed:
-            raise InputError(
-                f"{', '.join(fixed)} cannot change in a training that goes on, only "
-                f"{', '.join(_MAY_CHANGE)} can: set it back, or begin a new training."
-            )
+        check_same_training(self._trainer.config, config)
         return self._trainer
 
     def _start(self, crops: Crops, config: RVAEConfig) -> Generator[FitProgress, None, Training]:
         """Begin a training; what was there before stays until all is ready."""
         device = choose_device(self.device)
-        start = yield from _ENGINES[config.decoder].start(crops, config, device)
+        start = yield from ENGINES[config.decoder].start(crops, config, device)
         self._trainer, self._trained = start.trainer, start.trained
         self.left_out_ = start.left_out
         self.device_ = describe_device(device)
@@ -333,14 +313,7 @@ class RVAE:
         NotFittedError
             Before the training.
         """
-        basis = self._fitted.basis
-        return {
-            "coefficients": basis.n_real,
-            "orders": basis.n_orders,
-            "condition": basis.condition,
-            "disc_share": basis.disc_share,
-            "kept_share": basis.kept_share,
-        }
+        return self._fitted.basis.summary()
 
     @property
     def noise_sd_(self) -> NDArray[np.float64]:
@@ -400,9 +373,7 @@ class RVAE:
         """
         trained = self._finish()
         trained.check(crops)
-        parts = [trained.encode(part) for part in crops.pieces(CHUNK)]
-        codes = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
-        return latents_table(crops, codes, trained, self.config.n_latents)
+        return latents_table(crops, trained, self.config.n_latents)
 
     def angle_posterior(self, crops: Crops, *, parts: int = 180) -> NDArray[np.float64]:
         """How sure the angle of every crop is: its whole posterior, not the one best value.
@@ -471,12 +442,7 @@ class RVAE:
         """
         trained = self._finish()
         trained.check(crops)
-        parts = [trained.features(part) for part in crops.pieces(CHUNK)]
-        names = trained.feature_names()
-        values = np.concatenate(parts) if parts else np.zeros((0, len(names)))
-        table = pd.DataFrame(values, columns=names)
-        table.insert(0, "site_id", crops.site_id)
-        return table
+        return features_table(crops, trained)
 
     def inverse_transform(
         self, z: ArrayLike, *, angle: ArrayLike = 0.0, shift: ArrayLike = (0.0, 0.0)
@@ -627,15 +593,8 @@ class RVAE:
         """
         where = choose_device(device)
         header, tensors = read_model(folder)
-        try:
-            model = cls(RVAEConfig.from_dict(header["config"]), device=device)
-            restore = _ENGINES[model.config.decoder].restore
-            model._trained = restore(header, tensors, model.config, where)
-            model.history_ = [EpochRecord.from_dict(values) for values in header["history"]]
-        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelFileError(
-                f"{folder}: the model does not fit together ({reason}); save it anew."
-            ) from None
+        config, trained, history = restore_model(folder, header, tensors, where)
+        model = cls(config, device=device)
+        model._trained, model.history_ = trained, history
         model.device_ = describe_device(where)
         return model

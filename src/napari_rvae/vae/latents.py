@@ -1,4 +1,4 @@
-"""The codes of crops -> a latents table."""
+"""Crops and a trained model -> a table of latents, or of features."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from napari_rvae.crops import Crops
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.engine import Trained
+from napari_rvae.vae.trained import CHUNK
 
-__all__ = ["latents_table"]
+__all__ = ["features_table", "latents_table"]
 
 
-def latents_table(
-    crops: Crops, codes: dict[str, NDArray[np.float64]], trained: Trained, n_latents: int
-) -> pd.DataFrame:
-    """Table of the codes (N, ...) of crops, as :meth:`RVAE.transform` gives it."""
+def latents_table(crops: Crops, trained: Trained, n_latents: int) -> pd.DataFrame:
+    """Table of the latents of crops, as :meth:`RVAE.transform` gives it."""
+    parts = [trained.encode(part) for part in crops.pieces(CHUNK)]
+    codes = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
     count = len(crops)
     nothing = np.full(count, np.nan)
     z = codes.get("z", np.zeros((0, n_latents)))
@@ -35,3 +36,13 @@ def latents_table(
     order = trained.aligned.order
     columns["lattice_angle"] = fold_angle(codes.get("pattern", nothing), order)
     return pd.DataFrame(columns)
+
+
+def features_table(crops: Crops, trained: Trained) -> pd.DataFrame:
+    """Table of the invariant features of crops, as :meth:`RVAE.invariants` gives it."""
+    parts = [trained.features(part) for part in crops.pieces(CHUNK)]
+    names = trained.feature_names()
+    values = np.concatenate(parts) if parts else np.zeros((0, len(names)))
+    table = pd.DataFrame(values, columns=names)
+    table.insert(0, "site_id", crops.site_id)
+    return table

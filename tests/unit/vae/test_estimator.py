@@ -251,7 +251,7 @@ def test_no_latents_no_pictures(quick):
 def test_many_crops_are_worked_off_in_parts(quick, few, monkeypatch):
     whole = quick.transform(few)
     monkeypatch.setattr("napari_rvae.vae.trained.CHUNK", 16)
-    monkeypatch.setattr("napari_rvae.vae.estimator.CHUNK", 16)
+    monkeypatch.setattr("napari_rvae.vae.latents.CHUNK", 16)
     check_same(quick.transform(few), whole)
     assert quick.reconstruct(few).shape == few.images.shape
 
