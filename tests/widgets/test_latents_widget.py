@@ -200,7 +200,8 @@ def test_each_column_in_turn(qtbot, viewer, widget, sites, full):
         assert not np.array_equal(before, sites.face_color) or constant, column
         assert np.isfinite(sites.face_color).all()
         numbers = _record(sites).get("colours") == "continuous"
-        assert widget.colours.range.isHidden() != numbers
+        assert widget.colours.range.isEnabled() == numbers
+        assert not widget.colours.range.isHidden()  # the buttons below stay where they are
         assert widget.legend.isHidden() == (_record(sites).get("colours") != "categorical")
         _settle(qtbot, widget)
         assert _record(sites).get("column") == column
@@ -845,10 +846,11 @@ def test_words_with_a_thousand_values(viewer, widget):
 
 
 @no_window
-def test_words_make_no_map(widget, sites):
+def test_words_make_a_map_of_areas(viewer, widget, sites):
     widget.colours.column.choose("species")
     widget.map.click()
-    assert "a map needs numbers" in _said(widget).text
+    assert _said(widget).level == "done"
+    assert isinstance(viewer.layers["species map"], Labels)
     widget.colours.column.choose(None)
     widget.map.click()
     assert _said(widget).text == texts.NO_COLUMN

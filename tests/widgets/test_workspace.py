@@ -151,6 +151,15 @@ def test_the_whole_image_is_in_view_with_a_scale_bar(viewer, movie, qtbot):
     assert viewer.canvas.overlays.scale_bar.visible
 
 
+def test_a_window_that_outgrows_the_screen_fills_it(viewer, qtbot):
+    window = viewer.window._qt_window
+    room = window.screen().availableGeometry()
+    window.resize(room.width() - 200, room.height() - 100)
+    window.move(room.left() + 190, room.top() + 90)
+    open_workspace(viewer)
+    qtbot.waitUntil(window.isMaximized)
+
+
 # ---------------------------------------------------------------- nothing is lost
 
 

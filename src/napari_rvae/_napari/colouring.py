@@ -199,7 +199,8 @@ class Colours(QObject):
         record = {} if layer is None else record_of(layer)
         groups = [] if layer is None else list_columns(layer.features)
         self.column.show_columns(groups, record.get("column"))
-        self._rows.setRowVisible(self.range, record.get("colours") == "continuous")
+        # not hidden: the buttons below would move under the mouse
+        self.range.setEnabled(record.get("colours") == "continuous")
         for box, text in zip((self.low, self.high), self._range_texts(), strict=True):
             if not (box.isModified() and box.hasFocus()):  # somebody is typing
                 box.setText(text)

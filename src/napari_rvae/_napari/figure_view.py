@@ -25,6 +25,9 @@ __all__ = ["Drawing", "FigureView"]
 #: Pixels of the screen for an inch of a figure.
 _DPI = 100.0
 
+#: A figure needs so many pixels of the screen each way; what is hidden in a tab may have fewer.
+_SMALLEST = 60
+
 #: A click hits what lies within so many pixels of the screen.
 _NEAR = 14.0
 
@@ -153,12 +156,12 @@ class FigureView(QWidget):
         return "dark" if self.palette().windowText().color().lightness() > 128 else "light"
 
     def _draw(self) -> None:
-        if self._make is None or self.width() < 20:
-            return
+        height = self.height() if self._fills else self.width() * self._shape
+        if self._make is None or min(self.width(), height) < _SMALLEST:
+            return  # it is drawn when it is given room
         if self._token is not None:
             self._again = True
             return
-        height = self.height() if self._fills else self.width() * self._shape
         size = self.width() / _DPI, height / _DPI
         self._theme = self.theme()
         self._token = token = object()

@@ -11,7 +11,13 @@ from npe2 import plugin_manager
 from qtpy.QtCore import QTimer
 
 from napari_rvae._napari.settings import PLUGIN
-from napari_rvae._napari.window import dock_below, is_closed, make_narrow, show_scale_bar
+from napari_rvae._napari.window import (
+    dock_below,
+    is_closed,
+    keep_on_screen,
+    make_narrow,
+    show_scale_bar,
+)
 from napari_rvae._napari.workspace import Step
 
 __all__ = ["STEP_NAMES", "bind_steps", "open_docks", "show_step"]
@@ -61,6 +67,12 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
 
 
 def _fit(viewer: Any) -> None:
+    if not is_closed(viewer):
+        grown = keep_on_screen(viewer)
+        QTimer.singleShot(_SETTLED if grown else 0, partial(_show_all, viewer))
+
+
+def _show_all(viewer: Any) -> None:
     if not is_closed(viewer) and viewer.layers:
         viewer.reset_view()
 

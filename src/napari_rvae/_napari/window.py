@@ -8,9 +8,15 @@ from typing import Any
 from napari.utils.task_status import Status
 from qtpy.QtCore import Qt
 
-__all__ = ["announce_task", "dock_below", "is_closed", "on_destroyed", "show_scale_bar"]
-
-__all__ = ["announce_task", "dock_below", "is_closed", "make_narrow", "on_destroyed"]
+__all__ = [
+    "announce_task",
+    "dock_below",
+    "is_closed",
+    "keep_on_screen",
+    "make_narrow",
+    "on_destroyed",
+    "show_scale_bar",
+]
 
 
 def is_closed(viewer: Any) -> bool:
@@ -105,3 +111,15 @@ def make_narrow(viewer: Any, docks: Iterable[Any], width: int) -> None:
     window: Any = viewer.window._qt_window  # noqa: SLF001
     first = [dock for dock in docks if not dock.isFloating()][:1]
     window.resizeDocks(first, [width] * len(first), Qt.Orientation.Horizontal)
+
+
+def keep_on_screen(viewer: Any) -> bool:
+    """Let a window that has outgrown its screen fill it instead; whether that was needed."""
+    window: Any = viewer.window._qt_window  # noqa: SLF001
+    screen = window.screen()
+    if screen is None or not window.isVisible() or window.isMaximized() or window.isFullScreen():
+        return False
+    if screen.availableGeometry().contains(window.frameGeometry()):
+        return False
+    window.showMaximized()
+    return True

@@ -12,6 +12,8 @@ from napari_rvae.analysis.appearance import UNIT_COLOURS
 from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames
 from napari_rvae.layers.colours import (
+    as_categories,
+    category_colours,
     colour_table,
     degrees_name,
     is_angle,
@@ -50,8 +52,8 @@ def map_layer(
     sites
         Sites table with `column`.
     column
-        Name of a column of numbers. Angles are drawn in degrees and cyclic colours; whole numbers
-        (units, tracks) become areas in the colours of the legend.
+        Name of a column. Angles are drawn in degrees and cyclic colours; whole numbers (units,
+        tracks) and words (classes) become areas in the colours of the legend.
     frames
         Frames that the picture lies over.
     symmetry
@@ -75,12 +77,13 @@ def map_layer(
     -------
     tuple
         Lazy data (T, Y, X) or (Y, X); options; "image" (float32, NaN where there is no site), or
-        "labels" for whole numbers (value + 1, and 0 where there is no site).
+        "labels" for whole numbers and words (value + 1, or the number of the word in order of the
+        alphabet from 1 on, and 0 where there is no site).
 
     Raises
     ------
     InputError
-        If the column is missing or holds no number, or the table holds several sources and none
+        If the column is missing or holds no value, or the table holds several sources and none
         is named.
 
     Examples
@@ -99,7 +102,9 @@ def map_layer(
     sites, distance = drawable(sites, source, [column])
     if not np.isfinite(distance):
         raise InputError("No frame has three sites: a map needs more of them.")
-    if sites[column].dtype.kind == "f" and not np.isfinite(sites[column]).any():
+    if sites[column].dtype.kind not in "fiub":
+        sites, categories, colors = _number_words(sites, column)
+    if not _holds_values(sites[column]):
         raise InputError(f"Column {column!r} holds no value: there is nothing to draw.")
     picture = latent_map(
         sites, column, movie, symmetry=symmetry, neighbour_distance=distance, lazy=True
@@ -126,6 +131,24 @@ def map_layer(
         **placement(movie, picture.ndim),
     }
     return picture, options, kind
+
+
+def _number_words(
+    sites: pd.DataFrame, column: str
+) -> tuple[pd.DataFrame, dict[int, str], dict[int, str]]:
+    """Sites with numbers in place of words, -1 = none; the words and the colours of the numbers."""
+    words = as_categories(sites[column])
+    colours = category_colours(words)
+    number = {word: n for n, word in enumerate(colours)}
+    numbered = sites.assign(**{column: words.map(number).fillna(-1).astype("int64")})
+    names = {n: f"{word}" for word, n in number.items()}
+    return numbered, names, {number[word]: colour for word, colour in colours.items()}
+
+
+def _holds_values(column: pd.Series[Any]) -> bool:
+    """Whether there is anything but NaN, or but -1, which stands for none."""
+    values = column.to_numpy()
+    return bool(np.isfinite(values).any() if values.dtype.kind == "f" else (values != -1).any())
 
 
 def _number_look(

@@ -7,6 +7,7 @@ from napari.layers import Labels
 
 from napari_rvae import Frames, InputError, add_layers, latent_map, map_layer
 from napari_rvae.layers import METADATA_KEY, MapStyle, image_layer
+from napari_rvae.tables import make_sites
 
 
 @pytest.fixture
@@ -69,6 +70,28 @@ def test_maps_of_units_are_labels_in_the_colours_of_the_points(viewer, movie, si
     assert layer.features["index"].tolist() == [1, 2, 3]
 
 
+def test_maps_of_words_are_labels_in_the_colours_of_the_points(viewer, movie, sites):
+    from napari_rvae.layers.colours import legend_of
+
+    words = np.array(["edge", "", "bulk"], object)[np.arange(len(sites)) % 3]
+    named = sites.assign(**{"class": words})
+    (layer,) = add_layers(viewer, map_layer(named, "class", movie))
+    assert isinstance(layer, Labels)
+    entries = [entry for entry in legend_of(named, "class") if entry.value is not None]
+    assert layer.features["class"].tolist() == [entry.name for entry in entries] == ["bulk", "edge"]
+    assert set(np.unique(np.asarray(layer.data))) == {0, 1, 2}
+    for number, entry in enumerate(entries, start=1):
+        rgb = [int(entry.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert np.allclose(layer.get_color(number)[:3], rgb)
+
+
+def test_words_take_the_place_around_their_sites(movie):
+    table = make_sites(frame=0, y=[20, 20, 40], x=[10, 30, 20])
+    words = table.assign(**{"class": ["left", "right", None]})
+    drawn = np.asarray(map_layer(words, "class", movie)[0])[0]
+    assert (drawn[20, 10], drawn[20, 30], drawn[40, 20]) == (1, 2, 0)
+
+
 def test_one_image_has_one_map(viewer, sites):
     still = sites[sites["frame"] == 0]
     frames = Frames(np.zeros((64, 48)), name="still")
@@ -89,8 +112,9 @@ def test_limits_name_and_style_can_be_given(movie, sites):
 
 
 def test_what_cannot_be_drawn_is_said(movie, sites):
-    with pytest.raises(InputError, match="a map needs numbers"):
-        map_layer(sites, "species", movie)
+    for empty in (sites.assign(unit=-1), sites.assign(unit=np.nan), sites.assign(unit="")):
+        with pytest.raises(InputError, match="holds no value"):
+            map_layer(empty, "unit", movie)
     with pytest.raises(InputError, match="lacks the column z9"):
         map_layer(sites, "z9", movie)
     with pytest.raises(InputError, match="three sites"):
