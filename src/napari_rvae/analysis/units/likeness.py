@@ -54,20 +54,21 @@ MOST_SIGHTINGS = 20
 
 @dataclass(frozen=True, eq=False)
 class _Cloud:
-    """Weighted points, their middle, and the variance around it."""
+    """What counts of weighted points."""
 
-    points: Array  # (K, D)
-    weight: Array  # (K,)
     middle: Array  # (D,)
+    covariance: Array  # (D, D)
     variance: float  # of all axes together, unbiased
     size: float  # effective number of points
 
 
 def _cloud(points: Array, weight: Array) -> _Cloud:
-    middle = np.average(points, axis=0, weights=weight)
-    size = float(weight.sum() ** 2 / np.sum(weight**2))
-    variance = float(np.average(np.sum((points - middle) ** 2, axis=1), weights=weight))
-    return _Cloud(points, weight, middle, variance * size / max(size - 1, 0.5), size)
+    total = weight.sum()
+    middle = weight @ points / total
+    away = points - middle
+    covariance = (away.T * weight) @ away / total
+    size = float(total**2 / np.sum(weight**2))
+    return _Cloud(middle, covariance, float(np.trace(covariance)) * size / max(size - 1, 0.5), size)
 
 
 def separation(one: _Cloud, other: _Cloud) -> float:
@@ -76,19 +77,14 @@ def separation(one: _Cloud, other: _Cloud) -> float:
     What a few points scatter by chance is taken off the distance.
     """
     line = other.middle - one.middle
-    length = float(np.sqrt(line @ line))
-    if length == 0:
+    squared = float(line @ line)
+    if squared == 0:
         return 0.0
-    clouds = (one, other)
-    within = [
-        float(
-            np.average(((cloud.points - cloud.middle) @ line / length) ** 2, weights=cloud.weight)
-        )
-        for cloud in clouds
-    ]
-    width = math.sqrt(np.average(within, weights=[cloud.size for cloud in clouds]))
-    chance = _CHOSEN * sum(cloud.variance / cloud.size for cloud in clouds)
-    return math.sqrt(max(length**2 - chance, 0.0)) / max(width, _LEAST_WIDTH)
+    size = one.size + other.size
+    within = (one.size * one.covariance + other.size * other.covariance) / size
+    width = math.sqrt(max(float(line @ within @ line), 0.0) / squared)
+    chance = _CHOSEN * sum(cloud.variance / cloud.size for cloud in (one, other))
+    return math.sqrt(max(squared - chance, 0.0)) / max(width, _LEAST_WIDTH)
 
 
 def _valley_cost(separated: float, least: float) -> float:

@@ -54,11 +54,16 @@ def agglomerate(counts: Ids, cost: Callable[[list[int], list[int]], float]) -> p
             break
         so_far = max(so_far, least)
         node = len(counts) + len(rows)
-        first, second = sorted((a, b), key=lambda key: (-sizes[key], key))
+        gone = (a, b)
+        first, second = sorted(gone, key=lambda key: (-sizes[key], key))
         groups[node] = groups.pop(first) + groups.pop(second)
         sizes[node] = sizes[first] + sizes[second]
         rows.append((node, first, second, so_far, sizes[node], len(groups)))
-        costs = {pair: value for pair, value in costs.items() if not {a, b} & set(pair)}
+        costs = {
+            pair: value
+            for pair, value in costs.items()
+            if pair[0] not in gone and pair[1] not in gone
+        }
         costs |= {(k, node): cost(groups[k], groups[node]) for k in groups if k != node}
     if not rows:
         return empty_tree()
