@@ -116,6 +116,17 @@ def test_the_same_seed_and_any_order_of_rows_give_the_same(crystal):
     pd.testing.assert_frame_equal(first, mixed.table.set_index("site_id").loc[first.index])
 
 
+def test_a_movie_that_is_not_linked_is_linked(crystal):
+    sites, features = crystal
+    linked = find_units(sites, features=features)
+    plain = sites.drop(columns=["track_id", "lattice_track_id"])
+    found = find_units(plain, features=features)
+    assert np.array_equal(found.table["unit"], linked.table["unit"])
+    assert found.summary["n_places"].tolist() == linked.summary["n_places"].tolist()
+    walls = find_units(plain.assign(kind="wall"), features=features)  # they move: no places
+    assert walls.summary["n_places"].tolist() == walls.summary["count"].tolist()
+
+
 def test_rows_come_in_the_order_of_the_sites(crystal):
     sites, features = crystal
     mixed = sites.sample(frac=1, random_state=1)

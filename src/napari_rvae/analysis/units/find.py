@@ -48,10 +48,10 @@ def find_units(
     Parameters
     ----------
     table
-        Sites table, best with ``amplitude`` and, after :func:`~napari_rvae.link_sites`,
-        ``lattice_track_id``: a unit must recur on several lattice sites, and the noise of a
-        frame goes by averaging. Without `features` it
-        needs the latents ``z0``, ``z1``, ...
+        Sites table, best with ``amplitude``. A unit must recur on several lattice sites
+        (``lattice_track_id``), and the noise of a frame goes by averaging: the atoms of a movie
+        that are not linked yet are linked for it as :func:`~napari_rvae.link_sites` does.
+        Without `features` it needs the latents ``z0``, ``z1``, ...
     config
         Options.
     features
