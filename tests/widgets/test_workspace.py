@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
 from npe2 import plugin_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QRect, Qt
 
 from napari_rvae import DetectConfig, add_layers, image_layer, points_layer, save_run
 from napari_rvae._napari.commands import open_workspace
@@ -57,6 +57,15 @@ def test_steps_lie_on_the_right_and_all_else_below(viewer):
         area = Qt.DockWidgetArea.RightDockWidgetArea
         assert _area(viewer, dock) == (area if right else Qt.DockWidgetArea.BottomDockWidgetArea)
     assert viewer.window._qt_window.corner(Qt.Corner.BottomRightCorner) == area
+
+
+def test_on_a_narrow_screen_all_below_are_tabs(viewer, monkeypatch):
+    monkeypatch.setattr("napari_rvae._napari.window._room", lambda _window: QRect(0, 0, 1100, 800))
+    open_workspace(viewer)
+    window, docks = viewer.window._qt_window, viewer.window._wrapped_dock_widgets
+    plot = next(dock for name, dock in docks.items() if "Latent plot" in name)
+    tabs = {dock.windowTitle() for dock in window.tabifiedDockWidgets(plot)}
+    assert tabs == {"Site inspector", "Time strip"}
 
 
 def test_laid_out_twice_it_is_the_same(viewer):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from napari.utils.task_status import Status
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QRect, Qt
 
 __all__ = [
     "announce_task",
@@ -72,7 +72,8 @@ def announce_task(viewer: Any, title: str, abandon: Callable[[], Any]) -> Callab
 def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
     """Put docks below the canvas, the first on the left and all others as tabs beside it.
 
-    The docks on the right keep their whole height.
+    Where the screen is too narrow for that, all of them are tabs. The docks on the right keep their
+    whole height.
 
     Parameters
     ----------
@@ -93,8 +94,17 @@ def dock_below(viewer: Any, docks: Iterable[Any]) -> None:
             placed.append(dock)
     for dock in placed[2:]:
         window.tabifyDockWidget(placed[1], dock)
-    if len(placed) > 2:
+    if len(placed) > 1 and window.layout().minimumSize().width() > _room(window).width():
+        for dock in placed[1:]:
+            window.tabifyDockWidget(placed[0], dock)
+        placed[0].raise_()
+    elif len(placed) > 2:
         placed[1].raise_()
+
+
+def _room(window: Any) -> QRect:
+    """Where the window's screen has room for windows."""
+    return window.screen().availableGeometry()  # type: ignore[no-any-return]
 
 
 def show_scale_bar(viewer: Any) -> None:
@@ -116,10 +126,9 @@ def make_narrow(viewer: Any, docks: Iterable[Any], width: int) -> None:
 def keep_on_screen(viewer: Any) -> bool:
     """Let a window that has outgrown its screen fill it instead; whether that was needed."""
     window: Any = viewer.window._qt_window  # noqa: SLF001
-    screen = window.screen()
-    if screen is None or not window.isVisible() or window.isMaximized() or window.isFullScreen():
+    if not window.isVisible() or window.isMaximized() or window.isFullScreen():
         return False
-    if screen.availableGeometry().contains(window.frameGeometry()):
+    if _room(window).contains(window.frameGeometry()):
         return False
     window.showMaximized()
     return True
