@@ -353,6 +353,18 @@ def test_species_and_vacancies_are_told_where_asked_for(qtbot, viewer, widget, i
     (layer,) = _points(viewer)
     assert "A" in set(layer.features["species"])
     assert set(layer.features["kind"]) <= {"atom", "vacancy"}
+    assert layer.metadata[METADATA_KEY]["column"] == "species"
+
+
+def test_what_is_found_is_said_in_words():
+    two = make_sites(frame=0, y=[5, 5, 10, 10, 15], x=[5, 10, 5, 10, 5])
+    two["kind"] = ["atom"] * 4 + ["vacancy"]
+    two["species"] = ["A", "B", "A", "A", "B"]
+    frames = Frames(np.zeros((20, 20)))
+    text = words.describe(two, frames, 1, 0)
+    assert text.startswith("4 atoms in 1 frame, 1 vacancy")
+    assert text.endswith("Species: A 3, B 1.")
+    assert "Species" not in words.describe(two.assign(species="A"), frames, 1, 0)
 
 
 def test_a_preview_follows_the_options(qtbot, viewer, widget, six, detector):

@@ -208,7 +208,8 @@ def ready(sites: pd.DataFrame, target: Target, done: int) -> Detected:
     if not len(sites):
         return Detected(None, sites, nothing_found(target), done)
     name = f"atoms of {target.image.name}"
-    data, options, kind = points_layer(sites, target.frames, name=name)
+    color_by = "species" if target.config.classify and "species" in sites else None
+    data, options, kind = points_layer(sites, target.frames, name=name, color_by=color_by)
     record = options["metadata"][METADATA_KEY]
     record["config"] = target.config.to_dict()
     step = {"step": "detect", "config": record["config"], "threads": read_preferences().n_threads}

@@ -46,6 +46,9 @@ _SIDE = 214
 #: Sites that a click takes at most this far from it, in pixels of the screen.
 _NEAR = 9.0
 
+#: Axes to begin with, the best first, where the sites have both columns.
+_USUAL_AXES = (("z0", "z1"), ("amplitude", "snr"))
+
 #: A click on a grid of pictures takes so many sites that look most like the picture.
 _NEAREST = 30
 
@@ -298,9 +301,10 @@ class PlotWidget(SitesStep):
         kept = record_of(layer).get("plot") or {}
         first = known[0] if known else None
         second = known[1] if len(known) > 1 else first
-        latents = [name for name in known if name in ("z0", "z1")]
-        if len(latents) == 2:
-            first, second = latents
+        for usual in _USUAL_AXES:
+            if set(usual) <= set(known):
+                first, second = usual
+                break
         for box, name, default in ((self.across, "x", first), (self.up, "y", second)):
             wanted = kept.get(name)
             box.show_columns(numbers, wanted if wanted in known else default)

@@ -58,7 +58,7 @@ def pixel(frames: Frames) -> str:
 
 
 def describe(sites: pd.DataFrame, frames: Frames, n_frames: int, n_border: int) -> str:
-    """Say how many atoms there are, and how far apart they are."""
+    """Say how many atoms there are, how far apart they are, and of which species."""
     n_empty = int((sites["kind"] == "vacancy").sum())
     parts = [f"{count(len(sites) - n_empty, 'atom')} in {count(n_frames, 'frame')}"]
     if n_empty:
@@ -68,7 +68,18 @@ def describe(sites: pd.DataFrame, frames: Frames, n_frames: int, n_border: int) 
         parts.append(apart)
     if n_border:
         parts.append(f"{n_border:,} at the border")
-    return ", ".join(parts) + "."
+    return ". ".join((", ".join(parts), *_count_species(sites))) + "."
+
+
+def _count_species(sites: pd.DataFrame) -> list[str]:
+    """Say how many atoms there are of each species; nothing where there is one at most."""
+    if "species" not in sites:
+        return []
+    from napari_rvae.layers import legend_of
+
+    listed = legend_of(sites[sites["kind"] != "vacancy"], "species")
+    words = [f"{entry.name} {entry.count:,}" for entry in listed if entry.value is not None]
+    return [f"Species: {', '.join(words)}"] if len(words) > 1 else []
 
 
 def count_sites(sites: pd.DataFrame) -> str:
