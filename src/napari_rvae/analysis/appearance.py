@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 __all__ = [
+    "ALIKE_SPREADS",
     "CYCLIC_COLOURS",
+    "SURELY_ALIKE",
     "TOLERANCE",
     "UNIT_COLOURS",
     "comparable",
@@ -77,6 +79,9 @@ CYCLIC_COLOURS = (
 #: Two central atoms look alike within these tolerances: 0.4 neighbours, order parameters within
 #: 0.18, bonds within 4 %, amplitudes (their own and their neighbours') within a factor of 1.35.
 TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
+#: Atoms are one unit's only if they look alike within so much of the tolerances, or within so many
+#: spreads of the host's own atoms, whichever is more.
+SURELY_ALIKE, ALIKE_SPREADS = 0.6, 3.0
 #: A central atom so many times brighter than the host's, or dimmer, is called so.
 _NAMED_RATIO = 1.25
 #: Hosts whose amplitudes differ by a larger factor are named apart.

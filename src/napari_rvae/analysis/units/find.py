@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from napari_rvae import tables
+from napari_rvae.analysis.units.contact import with_contacts
 from napari_rvae.analysis.units.match import recognised
 from napari_rvae.analysis.units.result import Units, assemble, identities
 from napari_rvae.analysis.units.rings import find_ring_groups
 from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
-from napari_rvae.analysis.units.surroundings import environment_names
+from napari_rvae.analysis.units.surroundings import bonds_of, environment_names
 from napari_rvae.analysis.units.tree import groups_at
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
@@ -94,7 +95,8 @@ def find_units(
     brightness of the neighbours) joins it; what occurs at fewer than ``min_places`` places is put
     together as irregular; of the rest, those are merged that have no valley between them along
     the line that joins their middles. The search is repeated from ``n_starts`` other starts that
-    see a part of the places: what they do not find again is no unit. Several hosts are looked for
+    see a part of the places: what they do not find again is no unit. Then distorted atoms of a host
+    that are bonded to a unit of distorted atoms go to that (``geometry``). Several hosts are looked for
     first: clusters of a fifth of the sites or more, with a valley between them, whose central
     atoms differ.
 
@@ -126,18 +128,22 @@ def find_units(
     found = search(values[known], columns, evidence.of(known), rings, config, step)
     membership = np.full((len(table), found.model.n_environments), np.nan)
     membership[known] = found.membership
+    groups = groups_at(found.tree, found.model.n_environments, found.n_units)
+    bonds = bonds_of(ordered)
+    if found.model.bonded:
+        membership = with_contacts(membership, groups, found.model, evidence, bonds)
     back = np.argsort(order)
     units = assemble(
         table["site_id"].to_numpy(np.int64),
         dataclasses.replace(evidence, membership=membership).of(back),
         found.model,
         found.tree,
-        groups_at(found.tree, found.model.n_environments, found.n_units),
+        groups,
     )
     if like is not None:
         units = _called_like(units, like)
     if len(units):
-        finer = units.environments.assign(name=environment_names(units, table))
+        finer = units.environments.assign(name=environment_names(units, table, order[bonds]))
         units = dataclasses.replace(units, environments=finer)
     if model is not None:
         symmetry = _symmetry(table, units.table["unit"].to_numpy(), model, pixel_pm)
@@ -218,13 +224,17 @@ def apply_units(
     ring = find_ring_groups(table).code[known] if units.model.ring.any() else None
     membership[known] = units.model.memberships(values[known], evidence.place[known], ring)
     owned = units.environments.groupby("unit")["environment"].agg(list)
+    groups = [np.array(own, np.int64) for own in owned]
+    if units.model.bonded:
+        bonds = bonds_of(table)
+        membership = with_contacts(membership, groups, units.model, evidence, bonds)
     named = identities(units)
     return assemble(
         table["site_id"].to_numpy(np.int64),
         dataclasses.replace(evidence, membership=membership),
         units.model,
         units.tree,
-        [np.array(own, np.int64) for own in owned],
+        groups,
         known=[named[int(str(unit))] for unit in owned.index],
         environment_names=units.environments["name"].tolist(),
     )

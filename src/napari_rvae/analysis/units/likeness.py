@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Likeness", "separation"]
 
-#: Two atoms look alike within so much of the tolerances that names are given by, or within so many
-#: spreads of the host's own atoms, whichever is more.
-_TOLERATED, _SPREADS = 0.6, 3.0
 #: Clouds whose middles are so many of their widths apart, along the line that joins them, have a
 #: valley between them. The halves of one normal distribution are 2.7 apart.
 _VALLEY = 3.0
@@ -188,7 +185,7 @@ class Likeness:
             appearance.difference(
                 self._typical[number],
                 self._typical[host],
-                tolerance / (_TOLERATED if self._unstable[number] else 1.0),
+                tolerance / (appearance.SURELY_ALIKE if self._unstable[number] else 1.0),
             )
             for number in group
         ]
@@ -258,5 +255,7 @@ def _tolerance(central: Array, stays: Stays, rows: NDArray[np.bool_]) -> Array:
     spread = appearance.median_of_known(np.abs(central[rows] - middle))
     seen = math.sqrt(max(float(np.median(stays.count[stays.label[rows]])), 1.0))
     noise = np.nan_to_num(1.4826 * spread) / seen
-    tolerance: Array = np.maximum(_TOLERATED * appearance.TOLERANCE, _SPREADS * noise)
+    tolerance: Array = np.maximum(
+        appearance.SURELY_ALIKE * appearance.TOLERANCE, appearance.ALIKE_SPREADS * noise
+    )
     return tolerance

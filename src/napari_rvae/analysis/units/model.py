@@ -53,6 +53,9 @@ class UnitModel:
         (:class:`~napari_rvae.analysis.units.rings.RingGroups`), 0 for usual or unknown ones.
     ring_error
         Probability (E,) that a sighting of such rings shows others.
+    bonded
+        Whether distorted atoms of a host go to the unit that they are bonded to
+        (:func:`~napari_rvae.analysis.units.contact.with_contacts`).
     """
 
     space: FeatureSpace
@@ -65,6 +68,7 @@ class UnitModel:
     starts: Array
     ring: Ids
     ring_error: Array
+    bonded: bool
 
     @property
     def n_environments(self) -> int:
@@ -157,8 +161,8 @@ class UnitModel:
         numbers = {name: np.ascontiguousarray(parts[name]) for name in names}
         text_array = np.frombuffer(text, np.uint8)
         flags = self.space.mirrored.astype(np.int64)
-        noise = np.array([self.noise])
-        return {**numbers, "columns": text_array, "mirrored": flags, "noise": noise}
+        single = {"noise": np.array([self.noise]), "bonded": np.array([int(self.bonded)])}
+        return {**numbers, **single, "columns": text_array, "mirrored": flags}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> UnitModel:
@@ -191,7 +195,7 @@ class UnitModel:
         if environment.shape != (n_parts,) or environment.min(initial=0) < 0:
             raise InputError("The model of units does not say what its distributions belong to.")
         empty = np.zeros(int(environment.max(initial=-1)) + 1)
-        # older runs know of no rings
+        # older runs know of no rings, or of no bonds
         ring = np.asarray(arrays.get("ring", empty), np.int64)
         ring_error = np.asarray(arrays.get("ring_error", empty), np.float64)
         if not ring.shape == ring_error.shape == empty.shape:
@@ -207,4 +211,5 @@ class UnitModel:
             starts=parts["starts"],
             ring=ring,
             ring_error=ring_error,
+            bonded=bool(np.asarray(arrays.get("bonded", [0]))[0]),
         )

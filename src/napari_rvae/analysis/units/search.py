@@ -106,7 +106,7 @@ def search(
     model = _model(space, stays, sample, environment, noisy=noisy)
     own_ring = ring[sample][np.unique(environment, return_index=True)[1]]
     error = classes.error[np.searchsorted(classes.code, own_ring)]
-    model = replace(model, ring=own_ring, ring_error=error)
+    model = replace(model, ring=own_ring, ring_error=error, bonded=rings is not None)
     membership = model.shares(stays.mean, stays.count, step.tick)
     if rings is not None and model.ring.any():
         votes = model.ring_classes.votes(rings.code, stays.label, len(stays.count))
@@ -310,6 +310,7 @@ def _model(
         starts=np.zeros((n_parts, 0, 0)),
         ring=np.zeros(n_parts, np.int64),
         ring_error=np.full(n_parts, 0.5),
+        bonded=False,
     )
 
 

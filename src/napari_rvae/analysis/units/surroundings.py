@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
-__all__ = ["environment_names"]
+__all__ = ["bonds_of", "environment_names"]
 
 #: A neighbour is named if so many of it stand beside the mean site, and a species if so large a
 #: share of the sites knows theirs.
 _NAMED, _KNOWN = 0.5, 0.5
 
 
-def environment_names(units: Units, table: pd.DataFrame) -> list[str]:
+def environment_names(units: Units, table: pd.DataFrame, bonds: Ids) -> list[str]:
     """Name of each environment: that of its unit, and what its atoms stand beside.
 
     With ``species`` as "C beside Si" or "C beside 2 Si", else by the neighbours' units, such as
@@ -40,13 +40,15 @@ def environment_names(units: Units, table: pd.DataFrame) -> list[str]:
         Units, as they were found.
     table
         The sites table, in the order of the units' table.
+    bonds
+        Pairs of its rows (M, 2) that are bonded.
     """
     finer = units.environments
     of_unit = [units.names[int(unit)] for unit in finer["unit"]]
     is_host = units.summary.set_index("unit")["is_host"]
     number = units.table["environment"].to_numpy(np.int64)
     species, others = _labels(units, table)
-    beside = _beside(table, others, number)
+    beside = _beside(bonds, others, number)
     names: list[str] = []
     for environment, base, unit in zip(finer["environment"], of_unit, finer["unit"], strict=True):
         own = pd.Series(species[number == environment])
@@ -80,10 +82,8 @@ def _labels(units: Units, table: pd.DataFrame) -> tuple[NDArray[np.object_], NDA
     return np.full(len(table), "", object), names.to_numpy(object)
 
 
-def _beside(
-    table: pd.DataFrame, label: NDArray[np.object_], environment: Ids
-) -> list[dict[str, int]]:
-    """How many neighbours of each label a site of each environment has, most frequent first."""
+def bonds_of(table: pd.DataFrame) -> Ids:
+    """Pairs of rows (M, 2) of a sites table that are bonded, in all frames."""
     points = table[["y", "x"]].to_numpy(float)
     is_atom = (table["kind"] == "atom").to_numpy()
     distances = neighbour_distances(table, None)
@@ -92,7 +92,11 @@ def _beside(
         here = rows[np.isfinite(points[rows]).all(axis=1)]
         if math.isfinite(distances[source]) and distances[source] > 0 and len(here) > 1:
             pairs.append(here[bonded_pairs(points[here] / distances[source], is_atom[here])])
-    bonds = np.concatenate(pairs)
+    return np.concatenate(pairs)
+
+
+def _beside(bonds: Ids, label: NDArray[np.object_], environment: Ids) -> list[dict[str, int]]:
+    """How many neighbours of each label a site of each environment has, most frequent first."""
     both = np.concatenate([bonds, bonds[:, ::-1]])
     found = pd.DataFrame({"environment": environment[both[:, 0]], "label": label[both[:, 1]]})
     found = found[(found["label"] != "") & (found["environment"] >= 0)]
