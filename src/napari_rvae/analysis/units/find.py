@@ -93,12 +93,12 @@ def find_units(
     environments by Ward's method, far more than there are units, and merged again: an environment
     whose *central* atom looks like the host's (neighbours, bond order, bond length, amplitude,
     brightness of the neighbours) joins it; what occurs at fewer than ``min_places`` places is put
-    together as irregular; of the rest, those are merged that have no valley between them along
-    the line that joins their middles. The search is repeated from ``n_starts`` other starts that
-    see a part of the places: what they do not find again is no unit. Then distorted atoms of a host
-    that are bonded to a unit of distorted atoms go to that (``geometry``). Several hosts are looked for
-    first: clusters of a fifth of the sites or more, with a valley between them, whose central
-    atoms differ.
+    together as irregular; of the rest, those are merged that have no valley between them along the
+    line that joins their middles. The search is repeated from ``n_starts`` other starts that see a
+    part of the places: what they do not find again is no unit. Then distorted atoms of a host that
+    are bonded to a unit of distorted atoms go to that (``geometry``). Several hosts are looked for
+    first: clusters of a fifth of the sites or more, with a valley between them, whose central atoms
+    differ.
 
     The probability of an environment is its share of the density at the mean of the site's
     sightings, that of a unit the sum over its environments. It knows nothing of the errors of the
