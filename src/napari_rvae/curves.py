@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+from scipy.signal import savgol_filter
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["curve_points", "distance_to_curves", "field_at", "normals_and_bends", "zero_curves"]
+__all__ = [
+    "curve_points",
+    "distance_to_curves",
+    "field_at",
+    "normals_and_bends",
+    "slopes_at",
+    "zero_curves",
+]
 
 
 def zero_curves(field: Array, mask: NDArray[np.bool_] | None = None) -> list[Array]:
@@ -126,6 +134,64 @@ def field_at(field: Array, points: Array) -> Array:
     return np.asarray(ndimage.map_coordinates(field, points.T, order=1, mode="nearest"))
 
 
+def slopes_at(field: Array, points: Array, *, sigma: float) -> Array:
+    """Slopes (M, 2) of a field along y and x at points (M, 2), by derivatives of a Gaussian.
+
+    Parameters
+    ----------
+    field
+        Values (Y, X).
+    points
+        Places (M, 2), as (y, x).
+    sigma
+        Standard deviation of the Gaussian in pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.curves import slopes_at
+    >>> field = np.tile(3.0 * np.arange(32), (32, 1))
+    >>> slopes_at(field, np.array([[16.0, 0.0]]), sigma=2.0).round(6).tolist()
+    [[0.0, 3.0]]
+    """
+    wide, reach = _continued(field, sigma)
+    return np.stack(
+        [
+            field_at(
+                ndimage.gaussian_filter(wide, sigma, order=order, mode="nearest"), points + reach
+            )
+            for order in ((1, 0), (0, 1))
+        ],
+        axis=1,
+    )
+
+
+def _continued(field: Array, sigma: float) -> tuple[Array, int]:
+    """A field that goes on straight beyond its edges, and how far it does, in px.
+
+    A field that repeats its edge, or is mirrored there, has no slope across it: level curves would
+    bend towards its normal. The line at each pixel of an edge is fitted to what lies within some
+    sigma of it.
+    """
+    reach = int(np.ceil(4 * sigma))
+    for axis in (0, 1):
+        rows = np.moveaxis(field, axis, 0)
+        near = np.arange(min(int(3 * sigma) + 2, len(rows)), dtype=float)
+        weight = np.exp(-(near**2) / (2 * sigma**2))
+        line = np.stack([np.ones_like(near), near], axis=1)
+        fit = np.linalg.pinv(line * np.sqrt(weight)[:, None]) * np.sqrt(weight)
+        beyond = np.arange(1, reach + 1)[:, None]
+        along = min(2 * int(2 * sigma) + 1, rows.shape[1] - 1 + rows.shape[1] % 2)
+        ends = []
+        for side in (rows, rows[::-1]):
+            line_of = fit @ side[: near.size]
+            if along > 2:  # steadier along the edge, by lines as well
+                line_of = savgol_filter(line_of, along, 1, axis=1)
+            ends.append(line_of[0] - line_of[1] * beyond)
+        field = np.moveaxis(np.concatenate([ends[0][::-1], rows, ends[1]]), 0, axis)
+    return field, reach
+
+
 def normals_and_bends(field: Array, points: Array, *, sigma: float) -> tuple[Array, Array]:
     """Direction in which a field grows and the bend of its level curve, at points of it.
 
@@ -155,8 +221,9 @@ def normals_and_bends(field: Array, points: Array, *, sigma: float) -> tuple[Arr
     >>> bool(abs(angle[0]) < 1e-6), round(float(bend[0]), 2)
     (True, 0.1)
     """
+    wide, reach = _continued(field, sigma)
     gy, gx, gyy, gxx, gyx = (
-        field_at(ndimage.gaussian_filter(field, sigma, order=order, mode="nearest"), points)
+        field_at(ndimage.gaussian_filter(wide, sigma, order=order, mode="nearest"), points + reach)
         for order in ((1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
     )
     length = np.maximum(np.hypot(gy, gx), 1e-12)

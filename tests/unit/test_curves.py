@@ -10,6 +10,7 @@ from napari_rvae.curves import (
     distance_to_curves,
     field_at,
     normals_and_bends,
+    slopes_at,
     zero_curves,
 )
 
@@ -65,3 +66,18 @@ def test_normal_points_to_larger_values_counter_clockwise_on_the_screen():
 
 def test_field_between_pixels():
     assert field_at(np.array([[0.0, 2.0]]), np.array([[0.0, 0.25]])).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("turn", np.linspace(0.0, math.pi / 2, 7))
+def test_a_wall_keeps_its_direction_up_to_the_edge_of_the_frame(turn):
+    y, x = np.indices((48, 48)) - 23.5
+    across = x * math.cos(turn) - y * math.sin(turn) + 4
+    (curve,) = zero_curves(np.tanh(across / 3))
+    angle, _ = normals_and_bends(np.tanh(across / 3), curve, sigma=2.5)
+    assert np.degrees(np.abs(np.angle(np.exp(1j * (angle - turn))))).max() < 2.5
+
+
+def test_slopes_of_a_plane_are_exact_everywhere():
+    y, x = np.indices((30, 40))
+    points = np.array([[0.0, 0.0], [29.0, 39.0], [15.0, 20.0], [0.0, 25.0]])
+    assert np.allclose(slopes_at(2.0 * y - 3.0 * x, points, sigma=3.0), [2.0, -3.0], rtol=1e-3)

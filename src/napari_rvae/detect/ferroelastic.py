@@ -45,8 +45,10 @@ _PIECE = 31
 #: Its ends of so many px are left off where it was traced, and it goes on straight for up to so
 #: many; places nearer than this are one wall.
 _ENDS, _GO_ON, _SAME = 6, 40, 4.0
-#: It is then looked for up to so many px beside, in either direction.
-_SNAP = 3.0
+#: No wall begins so near to the edge of what is known, in px.
+_EDGE = 6
+#: It is then looked for up to so many px beside, in either direction, and moved by up to so many.
+_SNAP, _MOVE = 7.0, 4.0
 #: A kink stands so many usual bends of the surface above them, over a length of so many px.
 _KINK, _KINK_LENGTH = 5.0, 24.0
 
@@ -262,7 +264,9 @@ def _traced(
 ) -> list[Wall]:
     """Walls along the zeros of a field that are strong enough, the longest first."""
     pieces = []
-    for curve in zero_curves(field, mask=scan.known):
+    # near what is not known the field shows its edge; walls go on there, straight, afterwards
+    inner = ndimage.binary_erosion(scan.known, iterations=_EDGE)
+    for curve in zero_curves(field, mask=inner):
         dense = curve_points(curve, 1.0)
         strength = ndimage.median_filter(measure.strength(dense), 9, mode="nearest")
         closed = bool((curve[0] == curve[-1]).all())
@@ -322,7 +326,11 @@ def _extended(
 
 
 def _snapped(curve: Array, measure: _Steps | _Kinks) -> Array:
-    """A wall moved along its normals to where it is steepest, by one line a piece."""
+    """A wall moved along its normals to where it is steepest, by one line a piece.
+
+    The steepness across the wall is averaged along it, as a pixel's noise is as large as the slope,
+    and its top is that of a parabola.
+    """
     ty, tx = _lines(curve, 1).T
     normal = np.stack([-tx, ty], axis=1) / np.maximum(np.hypot(ty, tx), 1e-12)[:, None]
     angle = np.arctan2(-normal[:, 0], normal[:, 1])
@@ -330,11 +338,12 @@ def _snapped(curve: Array, measure: _Steps | _Kinks) -> Array:
     steep = np.stack(
         [measure.steepness(curve + offset * normal, angle) for offset in offsets], axis=1
     )
-    # along the wall first: a pixel's noise is as large as the slope
-    steep = ndimage.uniform_filter1d(steep, 15, axis=0, mode="nearest")
-    weight = np.maximum(steep - 0.5 * steep.max(axis=1, keepdims=True), 0.0)
-    move = (weight * offsets).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-300)
-    window = min(2 * _PIECE + 1, len(move) - 1 + len(move) % 2)
+    piece = 2 * _PIECE - 1
+    steep = ndimage.uniform_filter1d(steep, piece, axis=0, mode="nearest")
+    bend, slope, _ = np.polyfit(offsets, steep.T, 2)
+    move = np.where(bend < 0, -slope / np.where(bend < 0, 2 * bend, 1.0), 0.0)
+    move = np.clip(move, -_MOVE, _MOVE)
+    window = min(piece, len(move) - 1 + len(move) % 2)
     return np.asarray(curve + savgol_filter(move, window, 1)[:, None] * normal)
 
 

@@ -14,6 +14,7 @@ from napari_rvae.curves import (
     distance_to_curves,
     field_at,
     normals_and_bends,
+    slopes_at,
     zero_curves,
 )
 
@@ -34,9 +35,12 @@ _SIDES = (2.0, 3.5, 5.0, 7.0)
 _HYSTERESIS = 0.5
 #: A wall's sides stand so many standard deviations of the smoothed noise above zero.
 _SNR = 3.0
-#: Directions are those of the field smoothed by so many px more; they and bends are averaged
-#: along the wall over so many px.
-_DIRECTION, _ALONG = 2.0, (5, 9)
+#: The direction of a wall is that of the slope of the field smoothed by so many px more, averaged
+#: along the wall over so many (standard deviation): a strong slope, which is less noisy, counts
+#: more.
+_SLOPE, _SLOPE_ALONG = 1.0, 2.0
+#: Bends are those of the field smoothed by so many px more, averaged along the wall over so many.
+_BEND, _BEND_ALONG = 2.0, 9
 
 
 class Scan(NamedTuple):
@@ -101,7 +105,7 @@ def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[
     least = max(config.min_strength * scan.size, _SNR * scan.noise)
     for curve in zero_curves(scan.smooth, mask=scan.known):
         dense = curve_points(curve, 1.0)
-        angle, _ = normals_and_bends(scan.response, dense, sigma=_direction(scan))
+        angle = _directions(scan, dense)
         sides = _sides(scan.smooth, dense, angle)
         closed = bool((curve[0] == curve[-1]).all())
         for run in runs_along(sides.min(axis=0), least, _HYSTERESIS * least, closed=closed):
@@ -115,8 +119,17 @@ def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[
     return walls, curves
 
 
-def _direction(scan: Scan) -> float:
-    return math.hypot(scan.sigma, _DIRECTION)
+def _directions(scan: Scan, curve: Array, *, along: float = 0.0) -> Array:
+    """Direction (N,) of the normal at points of a curve, averaged along it."""
+    slope = slopes_at(scan.response, curve, sigma=math.hypot(scan.sigma, _SLOPE))
+    if along:
+        slope = ndimage.gaussian_filter1d(slope, along, axis=0, mode=_ends(curve))
+    return np.asarray(np.arctan2(-slope[:, 0], slope[:, 1]))
+
+
+def _ends(curve: Array) -> Literal["wrap", "nearest"]:
+    """How a curve goes on beyond its ends."""
+    return "wrap" if (curve[0] == curve[-1]).all() else "nearest"
 
 
 def _sides(smooth: Array, points: Array, angle: Array) -> Array:
@@ -155,18 +168,13 @@ def runs_along(
 def _sampled(curve: Array, scan: Scan, spacing: float) -> Wall:
     """Sites along a wall, with what is measured there."""
     points = curve_points(curve, spacing)
-    angle, bend = normals_and_bends(scan.response, curve, sigma=_direction(scan))
-    # both are steadier when they are averaged over a piece of the wall
-    ends: Literal["wrap", "nearest"] = "wrap" if (curve[0] == curve[-1]).all() else "nearest"
+    _, bend = normals_and_bends(scan.response, curve, sigma=math.hypot(scan.sigma, _BEND))
+    bend = ndimage.uniform_filter1d(bend, _BEND_ALONG, mode=_ends(curve))
+    normal = _directions(scan, curve, along=_SLOPE_ALONG)
     steps = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(curve, axis=0).T))])
     at = (np.arange(len(points)) + 0.5) * steps[-1] / len(points)
     sine, cosine, curvature = (
-        np.interp(at, steps, ndimage.uniform_filter1d(values, length, mode=ends))
-        for values, length in (
-            (np.sin(angle), _ALONG[0]),
-            (np.cos(angle), _ALONG[0]),
-            (bend, _ALONG[1]),
-        )
+        np.interp(at, steps, values) for values in (np.sin(normal), np.cos(normal), bend)
     )
     angle = np.arctan2(sine, cosine)
     sides = _sides(scan.smooth, points, angle)

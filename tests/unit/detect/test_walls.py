@@ -55,15 +55,15 @@ def rms(values) -> float:
 def test_polar_walls_are_where_they_are_and_point_from_minus_to_plus(movie, found):
     offset, turned, recall, precision = compared(movie.sites, found, "180")
     assert rms(offset) < 0.3
-    assert rms(turned) < 3.5
+    assert rms(turned) < 2.5
     assert recall.mean() > 0.97
     assert precision.mean() > 0.97
 
 
 def test_ferroelastic_walls_are_lines_across_domains(movie, found):
     offset, turned, recall, precision = compared(movie.sites, found, "ferroelastic")
-    assert rms(offset) < 1.0
-    assert rms(turned) < 4.0
+    assert rms(offset) < 0.6
+    assert rms(turned) < 2.0
     assert recall.mean() > 0.9
     assert precision.mean() > 0.9
 
