@@ -200,7 +200,6 @@ class _Labels:
             return sites[name].to_numpy(float) if name in sites else np.full(count, np.nan)
 
         self.points = sites[["y", "x"]].to_numpy(float)
-        self.error = sites.reindex(columns=["y_sd", "x_sd"]).to_numpy(float)
         self.is_atom = (sites["kind"] == "atom").to_numpy() & np.isfinite(self.points).all(axis=1)
         amplitude, snr = column("amplitude"), column("snr")
         self.amplitude = np.where(amplitude > 0, amplitude, np.nan)
@@ -349,7 +348,6 @@ class _VacancyFinder:
             atoms.sublattice,
             self.spacing,
             self._box(atoms.points),
-            error=self.labelled.error[seen.rows],
         )
         places = places.select(~self._known_before(places.points, seen.frame))
         image = None

@@ -51,8 +51,9 @@ _RADIUS = 2.2
 #: Neighbours with none opposite them count as so many with one.
 _ALONE = 0.2
 
-#: How well places are predicted is taken from so many atoms or more.
-_ENOUGH = 12
+#: How well places are predicted is taken from so many atoms or more; their misses are cut at so
+#: many standard deviations, and count beyond their own errors from so many standard errors on.
+_ENOUGH, _CUT, _SURE = 12, 4.0, 3.0
 
 #: Atoms below this signal-to-noise ratio are usually missed.
 _SEEN = 3.5
@@ -100,8 +101,6 @@ def empty_places(
     sublattice: Ints,
     spacing: float,
     box: tuple[Floats, Floats],
-    *,
-    error: Floats | None = None,
 ) -> EmptyPlaces:
     """Predict where atoms are missing in one frame.
 
@@ -117,8 +116,6 @@ def empty_places(
         Neighbour distance in pixels.
     box
         Least and largest y and x of the frame: neighbours beyond it are not asked for.
-    error
-        Standard deviations (N, 2) of the positions, NaN where unknown.
 
     Returns
     -------
@@ -151,10 +148,11 @@ def empty_places(
     surrounded, support = votes.surroundings(mean, basis, box)
     label = votes.label(neighbour, sublattice)
     filled = _Votes(from_atom[~free], way[~free], there[~free])
-    sure = _filled_error(filled, points, index.basis, sublattice, on, error)
+    sure = _filled_error(filled, points, index.basis, sublattice, on)
     spread = sure[np.where(label < 0, len(sure) - 1, label)]
-    # with fewer neighbours by as much less sure
+    # with fewer neighbours by as much less sure; and with them on one side, the step there counts
     spread = spread * np.sqrt(len(_STEPS) / np.bincount(votes.place, votes.weights()))[:, None]
+    spread = np.hypot(spread, votes.lever()[:, None] * _step_error(filled, points, index.basis))
     found = EmptyPlaces(mean, spread, label, support)
     low, high = box
     inner = ((mean >= low + _RIM * spacing) & (mean <= high - _RIM * spacing)).all(axis=1)
@@ -201,16 +199,30 @@ class _Votes(NamedTuple):
 
     def position(self, points: Floats, basis: Floats) -> tuple[Floats, Floats]:
         """Mean position (M, 2) of each place, and the translations there; 0 without votes."""
-        step = np.einsum("pi,pij->pj", _STEPS[self.way].astype(float), basis[self.atom])
-        guess, weight = points[self.atom] + step, self.weights()
+        weight = self.weights()
         total = np.maximum(np.bincount(self.place, weight), 1e-30)
 
         def mean(values: Floats) -> Floats:
-            return np.bincount(self.place, weight * values) / total
+            rows = [np.bincount(self.place, weight * part) / total for part in values.T]
+            return np.stack(rows, axis=1)
 
-        middle = np.stack([mean(part) for part in guess.T], axis=1)
-        rows = [mean(part) for part in basis[self.atom].reshape(-1, 4).T]
-        return middle, np.stack(rows, axis=1).reshape(-1, 2, 2)
+        # the same translations for all: else opposite steps would not cancel
+        here = mean(basis[self.atom].reshape(-1, 4)).reshape(-1, 2, 2)
+        step = np.einsum("pi,pij->pj", _STEPS[self.way].astype(float), here[self.place])
+        return mean(points[self.atom] + step), here
+
+    def lever(self) -> Floats:
+        """How many translations (M,) the neighbours of each place are off it, in the mean."""
+        weight = self.weights()
+        total = np.maximum(np.bincount(self.place, weight), 1e-30)
+        return np.hypot(*(np.bincount(self.place, weight * p) for p in _STEPS[self.way].T)) / total
+
+    def opposite(self, places: Ints) -> Ints:
+        """Atoms (K, 4, 2) that stand opposite each other about places with all eight."""
+        where = np.zeros((int(self.place.max(initial=-1)) + 1, len(_STEPS)), np.int64)
+        where[self.place, self.way] = self.atom
+        half = len(_STEPS) // 2
+        return np.stack([where[places, :half], where[places, : half - 1 : -1]], axis=2)
 
     def surroundings(
         self, middle: Floats, basis: Floats, box: tuple[Floats, Floats]
@@ -243,19 +255,15 @@ class _Votes(NamedTuple):
 
 
 def _filled_error(
-    votes: _Votes,
-    points: Floats,
-    basis: Floats,
-    sublattice: Ints,
-    on: Ints,
-    error: Floats | None,
+    votes: _Votes, points: Floats, basis: Floats, sublattice: Ints, on: Ints
 ) -> Floats:
     """How far off (sublattices + 1, 2) a place is that all eight neighbours predict.
 
-    From the atoms that have all of them, or half of them where those are few: between prediction
-    and measured place lie the prediction's error and the atom's own. That is known; where it is
-    not, or where less would be left, the prediction's is that of a mean of so many like it. The
-    last row is that of all sublattices; NaN where hardly an atom has neighbours.
+    From the atoms that have all of them: the middles of the four opposite pairs scatter as the
+    neighbours' own errors say. Where atoms lie farther from what is predicted than these and their
+    own errors explain, the lattice itself is not even, and that counts, too. Where few atoms have
+    all neighbours, the prediction's error is that of a mean of so many atoms. The last row is that
+    of all sublattices; NaN where hardly an atom has neighbours.
     """
     number = np.bincount(votes.place, minlength=len(on))
     whole = number == len(_STEPS)
@@ -264,22 +272,64 @@ def _filled_error(
     if not full.size:
         return np.full((1, 2), np.nan)
     miss = votes.position(points, basis)[0][full] - points[atom]
-    share = 1 / (1 + float(np.mean(number[full])))  # of the neighbours' mean
-
-    def spread(mine: NDArray[np.bool_]) -> Floats:
-        if mine.sum() < _ENOUGH:
-            return np.full(2, np.nan)
-        far = 4 * np.array([robust_sd(part) for part in miss[mine].T])
-        total = (np.minimum(np.abs(miss[mine]), far) ** 2).mean(axis=0)
-        left = share * total
-        if error is not None:
-            left = np.fmax(left, total - np.median(error[atom[mine]] ** 2, axis=0))
-        return np.asarray(np.sqrt(left * np.mean(number[full]) / len(_STEPS)))
-
-    every = spread(np.ones(full.size, bool))
     count = int(sublattice.max(initial=-1)) + 1
-    rows = np.array([*(spread(sublattice[atom] == k) for k in range(count)), every])
-    return np.where(np.isfinite(rows), rows, every)
+    groups = [*(sublattice[atom] == k for k in range(count)), np.ones(full.size, bool)]
+    total = np.array([_mean_square(miss[mine]) for mine in groups])
+    mates = float(np.mean(number[full]))
+    variance = total / (1 + mates) * mates / len(_STEPS)
+    if whole.sum() >= _ENOUGH:
+        ends = votes.opposite(full)
+        pairs = points[ends].mean(axis=2)
+        own = _own_variance(pairs, sublattice[ends], count)
+        scatter = pairs.var(axis=1, ddof=1) / len(pairs[0])
+        for row, mine in enumerate(groups):
+            if mine.sum() >= _ENOUGH:
+                mean = scatter[mine].mean(axis=0)
+                left = total[row] - own[row] - mean
+                chance = np.hypot(total[row], own[row]) * math.sqrt(2 / mine.sum())
+                variance[row] = mean + np.where(left > _SURE * chance, left, 0.0)
+    return np.sqrt(np.where(np.isfinite(variance), variance, variance[-1]))
+
+
+def _step_error(votes: _Votes, points: Floats, basis: Floats) -> Floats:
+    """How far off (2,) a translation is, from atoms with all eight neighbours; 0 of few.
+
+    Half the difference of opposite atoms is a translation, but for their own errors.
+    """
+    full = np.flatnonzero(np.bincount(votes.place) == len(_STEPS))
+    if full.size < _ENOUGH:
+        return np.zeros(2)
+    ends = votes.opposite(full)
+    here = votes.position(points, basis)[1][full]
+    step = np.einsum("pi,mij->mpj", _STEPS[: len(_STEPS) // 2].astype(float), here)
+    miss = (points[ends[:, :, 1]] - points[ends[:, :, 0]]) / 2 - step
+    own = points[ends].mean(axis=2).var(axis=1, ddof=1).mean(axis=0)
+    return np.asarray(np.sqrt(np.maximum((miss**2).mean(axis=(0, 1)) - own, 0.0)))
+
+
+def _mean_square(miss: Floats) -> Floats:
+    """Mean square (2,) of deviations (K, 2), far ones cut; NaN of few."""
+    if len(miss) < _ENOUGH:
+        return np.full(2, np.nan)
+    far = _CUT * np.array([robust_sd(part) for part in miss.T])
+    return np.asarray((np.minimum(np.abs(miss), far) ** 2).mean(axis=0))
+
+
+def _own_variance(pairs: Floats, label: Ints, count: int) -> Floats:
+    """Variance (count + 1, 2) of the atoms of each sublattice, and of all, about an even lattice.
+
+    From the scatter of the middles (K, 4, 2) of pairs about the same place, both atoms of that
+    sublattice by their labels (K, 4, 2); from all where few places have two such pairs.
+    """
+    rows = np.full((count + 1, 2), np.nan)
+    rows[-1] = 2 * pairs.var(axis=1, ddof=1).mean(axis=0)
+    for number in range(count):
+        mine = (label == number).all(axis=2)
+        several = mine.sum(axis=1) > 1
+        if several.sum() >= _ENOUGH:
+            some = np.ma.array(pairs[several], mask=np.repeat(~mine[several, :, None], 2, axis=2))
+            rows[number] = 2 * np.asarray(some.var(axis=1, ddof=1).mean(axis=0))
+    return np.where(np.isfinite(rows), rows, rows[-1])
 
 
 def _is_free(

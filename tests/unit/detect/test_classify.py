@@ -412,14 +412,15 @@ class TestRealFrames:
         assert (found["kind"] == "vacancy").sum() <= 3
 
 
-def test_the_places_of_vacancies_are_as_sure_as_they_say(rng):
+@pytest.mark.parametrize("stated", [0.7, 1.0])  # of the atoms' own errors: it does not matter
+def test_the_places_of_vacancies_are_as_sure_as_they_say(rng, stated):
     points, _ = lattice("perovskite", side=500)
     points = points[((points >= 0) & (points <= 499)).all(axis=1)]
     empty = rng.random(len(points)) < 0.03
     noise = np.array([0.4, 0.2])
     seen = points[~empty] + rng.normal(0, noise, (int((~empty).sum()), 2))
     sites = make_sites(frame=0, y=seen[:, 0], x=seen[:, 1])
-    sites["y_sd"], sites["x_sd"] = noise
+    sites["y_sd"], sites["x_sd"] = stated * noise
     found = classify_atoms(sites)
     vacancies = found[found["kind"] == "vacancy"]
     tree = cKDTree(points[empty])
