@@ -4,10 +4,12 @@ A timer asks for a turn of the event loop every 10 ms; a turn that comes late is
 measured with the viewer idle, while atoms are detected, and while a model is trained on 10,000
 crops with its loss and manifold shown live (``--parts training``); while the units and the pathways
 of 100,000 sites in 100 frames are found (``pathways``); then, with 100,000 points, a frame step and
-other colours (``points``); and each widget is opened in a napari that has just started
-(``opening``). Beside wall times, which other programs on the machine lengthen, stands the CPU time
-of the viewer's thread: what it would take at least on an idle machine (other threads, such as those
-that draw, are not counted); and the load of the machine. Needs napari and a screen (or xvfb-run).
+other colours (``points``); each widget is opened in a napari that has just started (``opening``);
+and frames of 512 and 2048 px are previewed (``preview``), from the click to the circles: as soon as
+the image is there, after five seconds in which the widget was open, and once more. Beside wall
+times, which other programs on the machine lengthen, stands the CPU time of the viewer's thread:
+what it would take at least on an idle machine (other threads, such as those that draw, are not
+counted); and the load of the machine. Needs napari and a screen (or xvfb-run).
 
     OMP_NUM_THREADS=2 xvfb-run -a -s "-screen 0 1400x1000x24" python benchmarks/gui_latency.py
 """
@@ -43,13 +45,17 @@ MOST_LONGEST_MS = 300.0
 MOST_OPENING_S = 0.3
 MOST_STEP_S = 0.15
 MOST_COLOURING_S = 0.3
+MOST_PREVIEW_S = 1.0
 
 PLUGIN = "napari-rvae"
-PARTS = ("training", "pathways", "points", "opening")
+PARTS = ("training", "pathways", "points", "opening", "preview")
 WIDGETS = ("Detect", "Train", "Latents", "Units", "Pathways")
 
 #: Points of the second part, and how many frames they lie in.
 MANY, MANY_FRAMES = 100_000, 20
+
+#: Sides of the frames that are previewed, in pixels.
+PREVIEWED = (512, 2048)
 
 #: How often each action is repeated; the median counts.
 REPEATS = 5
@@ -194,6 +200,49 @@ def many_points() -> dict[str, tuple[float, float]]:
     return found
 
 
+def previews() -> dict[str, tuple[float, float]]:
+    """Median wall and CPU seconds from a click on Preview frame to its circles."""
+    viewer = napari.Viewer(show=False)
+    viewer.window.resize(1400, 1000)
+    viewer.window.show()
+    add_layers(viewer, image_layer(simulate_graphene(n_frames=3, size=128, seed=0).frames))
+    detect = viewer.window.add_plugin_dock_widget(PLUGIN, "Detect")[1]
+    Turns().watch(for_seconds(5.0))
+    _clicked(detect)  # all is loaded, and drawn once
+    found: dict[str, tuple[float, float]] = {}
+    for size in PREVIEWED:
+        frames = simulate_graphene(n_frames=3, size=size, seed=0).frames
+        seconds: dict[str, list[tuple[float, float]]] = {"at once": [], "first": [], "again": []}
+        for _ in range(3):
+            for when, waiting in (("at once", 0.0), ("first", 5.0)):
+                viewer.layers.clear()
+                add_layers(viewer, image_layer(np.array(frames.data)))
+                viewer.reset_view()
+                Turns().watch(for_seconds(waiting))
+                seconds[when].append(_clicked(detect))
+            seconds["again"].append(_clicked(detect))
+        print(detect.workspace.status("detect").text)
+        for when, rows in seconds.items():
+            wall, cpu = np.median(rows, axis=0)
+            found[f"{size} px {when}"] = float(wall), float(cpu)
+    viewer.close()
+    return found
+
+
+def _clicked(detect: Any) -> tuple[float, float]:
+    """Wall and CPU seconds from a click on Preview frame until the circles can be seen."""
+    from qtpy.QtWidgets import QApplication
+
+    start, worked = time.perf_counter(), time.process_time()
+    detect.preview.click()
+    while detect.workspace.job("detect") is not None:
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+    QApplication.processEvents()
+    taken = time.perf_counter() - start, time.process_time() - worked
+    Turns().watch(for_seconds(1.0))
+    return taken
+
+
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -209,10 +258,14 @@ def main() -> None:
     load = os.getloadavg()[0]
     many = many_points() if "points" in options.parts else {}
     opening = {name: cold_opening(name) for name in WIDGETS} if "opening" in options.parts else {}
+    previewed = previews() if "preview" in options.parts else {}
     rows = _stalls(options)
     _print_results(rows, opening, many)
+    if previewed:
+        listed = [f"{n} {s:.2f} s (CPU {c:.2f})" for n, (s, c) in previewed.items()]
+        print(f"preview: {', '.join(listed)}")
     print(f"load of the machine (1 min): {load:.1f} before, {os.getloadavg()[0]:.1f} after")
-    bars = _stall_bars(rows) | _time_bars(opening, many)
+    bars = _stall_bars(rows) | _time_bars(opening, many) | _preview_bars(previewed)
     for bar, holds in bars.items():
         print(f"{'holds' if holds else 'DOES NOT HOLD'}: {bar}")
     if options.out is not None:
@@ -222,6 +275,7 @@ def main() -> None:
             "rows": {name: asdict(row) for name, row in rows.items()},
             "opening_seconds": opening,
             "many_points_seconds": many,
+            "preview_seconds": previewed,
             "load": [load, os.getloadavg()[0]],
             "bars": bars,
         }
@@ -295,6 +349,16 @@ def _time_bars(opening: dict[str, Any], many: dict[str, Any]) -> dict[str, bool]
             bars[f"every widget opens in < {MOST_OPENING_S:g} s ({clock})"] = (
                 slowest < MOST_OPENING_S
             )
+    return bars
+
+
+def _preview_bars(previewed: dict[str, tuple[float, float]]) -> dict[str, bool]:
+    """Previews of an open widget; one that is asked for at once waits for the scale."""
+    bars = {}
+    for number, clock in enumerate(("wall", "CPU")):
+        usual = [s[number] for name, s in previewed.items() if not name.endswith("at once")]
+        if usual:
+            bars[f"a preview < {MOST_PREVIEW_S:g} s ({clock})"] = max(usual) < MOST_PREVIEW_S
     return bars
 
 

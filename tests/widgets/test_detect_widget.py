@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QApplication
+from scipy.spatial import cKDTree
 
 from napari_rvae import (
     Frames,
@@ -29,7 +31,7 @@ from napari_rvae import (
     detect,
     image_layer,
 )
-from napari_rvae._napari import detect_widget, detection, frame_quality, words
+from napari_rvae._napari import detect_widget, detection, frame_quality, some_frames, words
 from napari_rvae._napari.detect_widget import ADVICE, NO_IMAGE, RANGE, SHOWN, DetectWidget
 from napari_rvae._napari.editing import watch_edits
 from napari_rvae._napari.workspace import Workspace
@@ -319,6 +321,39 @@ def test_a_preview_looks_at_a_frame_as_the_movie_would(qtbot, viewer, widget, im
     _idle(qtbot, widget)
     (layer,) = _points(viewer)
     np.testing.assert_allclose(layer.data, found[["frame", "y", "x"]])
+
+
+def test_a_preview_of_a_large_frame_looks_at_its_middle(
+    qtbot, viewer, widget, image, found, monkeypatch
+):
+    monkeypatch.setattr(some_frames, "_SIDE", 5)
+    widget.preview.click()
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    said = re.search(r"\((\d+) x \1 px in the middle of the view\)", widget.status.plain_text)
+    assert said is not None
+    side = int(said[1])
+    assert 50 < side < 90
+    here = found[found["frame"] == 0]
+    away = np.abs(here[["y", "x"]].to_numpy() - (np.array(image.data.shape[1:]) - 1) / 2).max(1)
+    inner = here[away < side / 2 - 7]
+    gap = cKDTree(layer.data[:, 1:]).query(inner[["y", "x"]])[0]
+    assert len(inner) > 4
+    assert gap.max() < 1.0
+
+
+def test_the_scale_is_measured_while_the_widget_is_seen(qtbot, widget, image, monkeypatch):
+    asked = []
+    monkeypatch.setattr(detect_widget, "measure_ahead", lambda *what: asked.append(what[0]))
+    monkeypatch.setattr(detect_widget, "ENGINE", "napari_rvae.detect")
+    widget.refresh()
+    qtbot.wait(200)
+    assert not asked  # nobody looks
+    widget.show()
+    qtbot.waitUntil(lambda: asked == [image])
+    widget.refresh()
+    qtbot.wait(200)
+    assert asked == [image]  # once
 
 
 def _none(frame):

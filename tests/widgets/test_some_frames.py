@@ -10,9 +10,18 @@ pytest.importorskip("napari")
 from napari.layers import Image
 
 from napari_rvae import DetectConfig, Frames
-from napari_rvae._napari.some_frames import pick_frames, pick_region, with_scale
+from napari_rvae._napari.detection import in_view
+from napari_rvae._napari.some_frames import (
+    Part,
+    measure_ahead,
+    middle_part,
+    pick_frames,
+    pick_region,
+    with_scale,
+)
 from napari_rvae.detect import atoms
 from napari_rvae.detect.search import AtomScale
+from napari_rvae.tables import make_sites
 
 
 @pytest.mark.parametrize("kind", ["numpy", "dask", "zarr"])
@@ -72,3 +81,62 @@ def test_what_was_not_measured_is_left_open(measured):
         image = Image(np.zeros((2, 9, 8)))
         config = with_scale(image, Frames(image.data), DetectConfig())
         assert (config.sigma, config.neighbour_distance) == (None, None)
+
+
+def test_what_was_measured_ahead_is_there_already(measured):
+    measured.append(AtomScale(2.0, 12.0))
+    image = Image(np.zeros((2, 9, 8)))
+    frames = Frames(image.data)
+    measure_ahead(image, frames, DetectConfig(min_quality=0.2), 1)  # a look at the whole movie
+    assert len(measured) == 1
+    measure_ahead(image, frames, DetectConfig(), 1)
+    assert with_scale(image, frames, DetectConfig()).sigma == 2.0
+    assert not measured
+
+
+@pytest.mark.usefixtures("measured")  # which knows no scale
+def test_what_fails_ahead_is_left_to_those_who_ask():
+    image = Image(np.zeros((2, 9, 8)))
+    measure_ahead(image, Frames(image.data), DetectConfig(), 1)
+    with pytest.raises(IndexError):
+        with_scale(image, Frames(image.data), DetectConfig())
+
+
+@pytest.mark.parametrize(
+    ("view", "shape", "spacing", "expected"),
+    [
+        (Part(0, 0, 512, 512), (512, 512), 12.0, None),  # the whole frame
+        (Part(0, 0, 2048, 2048), (2048, 2048), 12.0, Part(724, 724, 1324, 1324)),
+        (Part(0, 0, 2048, 2048), (2048, 2048), None, Part(768, 768, 1280, 1280)),
+        (Part(100, 1900, 300, 2048), (2048, 2048), 12.0, Part(100, 1898, 300, 2048)),  # as seen
+        (Part(0, 0, 10, 10), (2048, 2048), 12.0, Part(0, 0, 150, 150)),  # zoomed far in
+        (Part(0, 0, 90, 4000), (90, 4000), 12.0, Part(0, 1700, 90, 2300)),
+    ],
+)
+def test_as_much_of_a_large_frame_is_looked_at_as_half_a_second_takes(
+    view, shape, spacing, expected
+):
+    assert middle_part(view, shape, spacing) == expected
+
+
+@pytest.mark.parametrize("kind", ["numpy", "zarr"])
+def test_a_part_of_a_movie_knows_where_it_is(kind):
+    data = np.arange(5 * 29 * 28).reshape(5, 29, 28)
+    movie = Frames(data if kind == "numpy" else zarr.array(data), scale=(2.0, 0.1, 0.1))
+    part = Part(2, 3, 16, 18)
+    cut = part.of_movie(movie)
+    np.testing.assert_array_equal(cut.frame(4), data[4, 2:16, 3:18])
+    assert (cut.scale, part.shape) == (movie.scale, (14, 15))
+    moved = part.in_frame(make_sites(frame=0, y=[1.0], x=[2.0]))
+    assert moved[["y", "x"]].to_numpy().tolist() == [[3.0, 5.0]]
+
+
+def test_what_is_in_view_is_counted_in_pixels_of_the_image():
+    image = Image(np.zeros((3, 90, 80)))
+    assert in_view(image) == Part(0, 0, 90, 80)  # nothing is drawn yet
+    image.corner_pixels = np.array([[0, 10, 20], [0, 29, 59]])
+    assert in_view(image) == Part(10, 20, 30, 60)
+    levels = Image([np.zeros((90, 80)), np.zeros((45, 40))], multiscale=True)
+    levels._data_level = 1
+    levels.corner_pixels = np.array([[5, 10], [14, 29]])
+    assert in_view(levels).top == 10

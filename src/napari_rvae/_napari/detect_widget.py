@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import weakref
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -27,6 +29,8 @@ from napari_rvae._napari.jobs import one_line
 from napari_rvae._napari.layer_kinds import is_frames, is_region
 from napari_rvae._napari.panel import StepWidget, button
 from napari_rvae._napari.scaling import ScaleForm, start_scaling
+from napari_rvae._napari.settings import read_preferences
+from napari_rvae._napari.some_frames import measure_ahead
 from napari_rvae._napari.walls_page import NO_SCAN, WallsPage
 from napari_rvae._napari.words import outline
 from napari_rvae.config import DetectConfig
@@ -94,6 +98,7 @@ class DetectWidget(StepWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer, "detect")
         self._seen: Any = None
+        self._measured: Callable[[], Any] = lambda: None
         self._hinted = ""
         self._sites: Any = None
         self._previewed: tuple[int, ...] = ()
@@ -146,7 +151,8 @@ class DetectWidget(StepWidget):
         """Add the buttons that find atoms on trial."""
         self.preview = button(
             "Preview frame",
-            "Find the atoms of the frame that is shown now. The circles follow the options above",
+            "Find the atoms of the frame that is shown now, or of the middle of the view if it is "
+            "large. The circles follow the options above",
             self._preview,
         )
         self.trial = button(
@@ -271,8 +277,32 @@ class DetectWidget(StepWidget):
 
     def _load_engine(self) -> None:
         """Load what looks for atoms, so that the first button need not wait for it."""
-        if ENGINE not in sys.modules:
-            create_worker(import_module, ENGINE).start()
+        if ENGINE in sys.modules:
+            return
+        worker = create_worker(import_module, ENGINE)
+        worker.returned.connect(self._look_soon)
+        worker.start()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Look at the image once the widget can be seen."""
+        super().showEvent(event)
+        self._look_soon()
+
+    def _measure_ahead(self, image: Any, frames: Any) -> None:
+        """Measure the scale of an image that is looked at, before a button asks for it."""
+        busy = self.workspace.job("detect") is not None
+        atoms = self.kind.currentText() == ATOMS
+        if frames is None or busy or not atoms or not self.isVisible():
+            return
+        if image is self._measured() or ENGINE not in sys.modules:
+            return
+        self._measured = weakref.ref(image)
+        try:
+            config = read_forms(DetectConfig, self.plain, self.advanced)
+        except InputError:  # the button says so
+            return
+        threads = read_preferences().n_threads
+        create_worker(measure_ahead, image, frames, config, threads).start()
 
     # ------------------------------------------------------------------ state
     def refresh(self) -> None:
@@ -366,7 +396,8 @@ class DetectWidget(StepWidget):
 
     def _show_preview(self, numbers: tuple[int, ...]) -> None:
         self._previewed = numbers
-        self.attempt(lambda: preview.start_preview(self.workspace, self._target(numbers)))
+        view = detection.in_view(self.image.layer()) if len(numbers) == 1 else None
+        self.attempt(lambda: preview.start_preview(self.workspace, self._target(numbers), view))
 
     def _preview_again(self) -> None:
         """Let a preview that is shown follow the options."""
@@ -440,6 +471,7 @@ class DetectWidget(StepWidget):
         self._follow(None if frames is None else detection.sites_of(self.viewer, image))
         self._show_edits()
         self._fill(frames, new=self._sites is not None and self._sites is not before)
+        self._measure_ahead(image, frames)
 
     def _show_edits(self) -> None:
         history = editing.history_of(self._edited_layer())

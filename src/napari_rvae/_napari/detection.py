@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Layer
 
 from napari_rvae._napari.editing import put_state
@@ -13,7 +14,7 @@ from napari_rvae._napari.frame_quality import QUALITY
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of, made_from, record_of
 from napari_rvae._napari.settings import read_preferences
-from napari_rvae._napari.some_frames import pick_frames, pick_region, with_scale
+from napari_rvae._napari.some_frames import Part, pick_frames, pick_region, with_scale
 from napari_rvae._napari.words import count, count_sites, describe, enumerate_frames
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.config import DetectConfig
@@ -34,6 +35,7 @@ __all__ = [
     "current_frame",
     "find_atoms",
     "go_to_frame",
+    "in_view",
     "nothing_found",
     "ready",
     "remove_preview",
@@ -63,6 +65,8 @@ class Target:
         Frames to look at, in order; None for all.
     keep_edited
         Whether what a hand has done in these frames stays.
+    part
+        Part of the frames to look at, None for all.
     """
 
     image: Any
@@ -71,6 +75,7 @@ class Target:
     config: DetectConfig
     numbers: tuple[int, ...] | None = None
     keep_edited: bool = True
+    part: Part | None = None
 
     @property
     def looked_at(self) -> tuple[int, ...]:
@@ -175,6 +180,9 @@ def find_atoms(
             if config.average_frames == 1:  # else the means need the frames beside
                 frames, region = pick_frames(frames, numbers), pick_region(region, numbers)
                 numbers = None
+            if target.part is not None:
+                frames = target.part.of_movie(frames)
+                region = None if region is None else target.part.of(region)
         yield Progress(0, total, f"frame 1 of {total}")
         if control.stopped:
             return tables
@@ -182,7 +190,8 @@ def find_atoms(
             frames, config, region=region, numbers=numbers, progress=looked_at
         )
         for number, table in zip(target.looked_at, steps, strict=True):
-            tables.append(table.assign(frame=number))
+            found = table if target.part is None else target.part.in_frame(table)
+            tables.append(found.assign(frame=number))
             yield Progress(len(tables), total, f"frame {len(tables)} of {total}")
             if control.stopped:
                 break
@@ -374,6 +383,17 @@ def current_frame(viewer: Any, layer: Any) -> int:
         return 0
     at = layer.world_to_data(viewer.dims.point)[0]
     return int(min(max(round(at), 0), layer.data.shape[0] - 1))
+
+
+def in_view(layer: Any) -> Part:
+    """Return what the viewer shows of an image; all of it where nothing is drawn yet."""
+    corners = np.asarray(layer.corner_pixels)[:, -2:]
+    shape = layer.data[0].shape if layer.multiscale else layer.data.shape
+    if layer.multiscale:  # they are those of the level that is shown
+        corners = corners * layer.downsample_factors[layer.data_level][-2:]
+    corners = np.clip(np.rint(corners).astype(int), 0, np.subtract(shape[-2:], 1))
+    (top, left), (bottom, right) = corners.tolist()
+    return Part(top, left, bottom + 1, right + 1)
 
 
 def go_to_frame(viewer: Any, layer: Any, frame: int) -> None:

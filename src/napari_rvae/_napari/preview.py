@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from napari.layers import Layer
@@ -20,6 +21,7 @@ from napari_rvae._napari.detection import (
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
 from napari_rvae._napari.settings import read_preferences
+from napari_rvae._napari.some_frames import Part, middle_part, with_scale
 from napari_rvae._napari.words import describe_distance, enumerate_frames, listed
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import Cancelled
@@ -37,17 +39,24 @@ def has_preview(viewer: Any) -> bool:
     return any(kind_of(layer) == PREVIEW for layer in viewer.layers)
 
 
-def start_preview(workspace: Workspace, target: Target) -> Job | None:
-    """Look for atoms in the chosen frames, and show them until the movie is done."""
+def start_preview(workspace: Workspace, target: Target, view: Part | None = None) -> Job | None:
+    """Look for atoms in the chosen frames, and show them until the movie is done.
+
+    Of large frames only what is in view is looked at, if that is given, or the middle of it.
+    """
     threads, numbers = read_preferences().n_threads, target.numbers or (0,)
 
     def work(control: Control) -> Generator[Progress, None, Detected]:
-        tables = yield from find_atoms(target, threads, control)
+        seen = target
+        if view is not None:
+            yield Progress(0, len(numbers), "measuring the scale")
+            seen = replace(target, part=_part(target, view, threads, control))
+        tables = yield from find_atoms(seen, threads, control)
         if len(tables) < len(numbers):
             raise Cancelled("The preview was stopped.")
         found = ready(put_together(tables, target), target, len(tables))
         counts = [f"{len(table):,}" for table in tables]
-        return Detected(found.layer, found.sites, _text(found, target, numbers, counts), found.done)
+        return Detected(found.layer, found.sites, _text(found, seen, counts), found.done)
 
     def then(found: Detected, outcome: Outcome) -> None:
         _show(workspace, found, outcome)
@@ -55,13 +64,26 @@ def start_preview(workspace: Workspace, target: Target) -> Job | None:
     return workspace.start("detect", f"Preview of {enumerate_frames(numbers)}", work, then)
 
 
-def _text(found: Detected, target: Target, numbers: Sequence[int], counts: list[str]) -> str:
+def _part(target: Target, view: Part, threads: int, control: Control) -> Part | None:
+    """Return the part of large frames that is looked at."""
+    from napari_rvae.device import limit_threads  # loads torch
+
+    looked_at = control.ticker("looking at the whole movie")
+    with limit_threads(threads):
+        config = with_scale(target.image, target.frames, target.config, progress=looked_at)
+    return middle_part(view, target.frames.frame_shape, config.neighbour_distance)
+
+
+def _text(found: Detected, seen: Target, counts: list[str]) -> str:
     """Say how many atoms each frame has."""
     if found.layer is None:
-        return nothing_found(target)
+        return nothing_found(seen)
+    where = enumerate_frames(seen.numbers or (0,))
+    if seen.part is not None:
+        where += " ({} x {} px in the middle of the view)".format(*seen.part.shape)
     atoms = "atom" if counts == ["1"] else "atoms"
-    apart = describe_distance(found.sites, target.frames)
-    text = f"Preview of {enumerate_frames(numbers)}: {listed(counts)} {atoms}"
+    apart = describe_distance(found.sites, seen.frames)
+    text = f"Preview of {where}: {listed(counts)} {atoms}"
     return f"{text}, {apart}." if apart else f"{text}."
 
 
