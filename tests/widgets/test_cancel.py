@@ -1,6 +1,8 @@
 """Cancelled or closed at any moment, everything stays valid."""
 
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +22,18 @@ from napari_rvae._napari.workspace import Workspace
 LONGEST = 1500
 
 LONG = 60_000
+
+#: Opens one widget, and closes everything at once, while the libraries are still being loaded.
+_AT_ONCE = """
+import sys
+import napari
+from qtpy.QtTest import QTest
+viewer = napari.Viewer(show=False)
+viewer.window.add_plugin_dock_widget("napari-rvae", sys.argv[1])
+QTest.qWait(int(sys.argv[2]))
+viewer.close()
+print("closed")
+"""
 
 
 def _check(viewer):
@@ -111,3 +125,16 @@ def test_viewers_closed_at_five_random_moments(qtbot, plugin, make_napari_viewer
     assert not [job for job in _RUNNING if job.running]
     said = [record.message for record in notification_manager.records[before:]]
     assert not [text for text in said if "deleted" in text or "C++" in text]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "moment"), [("Train", 0), ("Detect", 300)])
+def test_a_viewer_that_closes_while_the_libraries_are_loaded_says_nothing(name, moment):
+    done = subprocess.run(
+        [sys.executable, "-c", _AT_ONCE, name, str(moment)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")

@@ -268,14 +268,6 @@ def test_three_frames_are_tried(qtbot, viewer, widget, six, detector):
     assert detector.asked[0][0].n_frames == 3
 
 
-def test_an_open_widget_loads_what_finds_atoms(qtbot, viewer, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(detect_widget, "ENGINE", "napari_rvae.detect.nothing")
-    monkeypatch.setattr(detect_widget, "import_module", loaded.append)
-    _open(viewer)
-    qtbot.waitUntil(lambda: loaded == ["napari_rvae.detect.nothing"])
-
-
 def test_a_preview_can_be_stopped_while_the_movie_is_looked_at(qtbot, widget, image, monkeypatch):
     def measure(_frames, _config, *, progress):
         while progress(1, 2) is not False:

@@ -14,7 +14,6 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-import napari_rvae
 from napari_rvae import (
     CropConfig,
     Frames,
@@ -362,7 +361,7 @@ def test_a_run_keeps_pathways_and_brings_them_back(qtbot, ready, sites, image, t
     other = PathwaysWidget(viewer)
     qtbot.addWidget(other)
     add_layers(viewer, *run_layers(run, film))
-    other.on_library(napari_rvae)
+    other.on_library()
     _idle(qtbot, other)
     assert other.events.list.labels() == [0]
 

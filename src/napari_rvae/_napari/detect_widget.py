@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 import weakref
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -19,7 +18,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import create_worker
 
 from napari_rvae._napari import detection, editing, preview
 from napari_rvae._napari.forms import LABEL_WIDTH, ConfigForm, folded, leave_wheel, read_forms
@@ -76,7 +74,7 @@ KIND_TIP = (
 #: What Detect looks at: all frames, the one that is shown, or a range of them.
 ALL, SHOWN, RANGE = "all frames", "the shown frame", "a range"
 
-#: Loads torch, which takes longer than a preview may: a thread does it once the widget is open.
+#: Looks for atoms; it is loaded in a thread, after which the scale can be measured ahead.
 ENGINE = "napari_rvae.detect.atoms"
 
 #: Least width of a box for the number of a frame, in pixels.
@@ -129,8 +127,6 @@ class DetectWidget(StepWidget):
         self.walls.pick()
         self._show_kind()
         self._show_first()
-        if self.library_loaded:
-            self._load_engine()
 
     # ------------------------------------------------------------------ building
     def _add_atoms(self) -> None:
@@ -230,6 +226,10 @@ class DetectWidget(StepWidget):
         self._soon.setInterval(100)
         self._soon.timeout.connect(self._look)
         layers = self.viewer.layers
+        self._loaded_soon = QTimer(self)
+        self._loaded_soon.setSingleShot(True)
+        self._loaded_soon.setInterval(200)
+        self._loaded_soon.timeout.connect(self._look)
         for event in (
             layers.events.inserted,
             layers.events.removed,
@@ -267,21 +267,12 @@ class DetectWidget(StepWidget):
             self._hint()
         self.refresh()
 
-    def on_library(self, module: Any) -> None:
+    def on_library(self) -> None:
         """Say of the image what could not be said before."""
-        super().on_library(module)
-        self._load_engine()
+        super().on_library()
         if self.status.plain_text == self._hinted:
             self._hint()
         self.refresh()
-
-    def _load_engine(self) -> None:
-        """Load what looks for atoms, so that the first button need not wait for it."""
-        if ENGINE in sys.modules:
-            return
-        worker = create_worker(import_module, ENGINE)
-        worker.returned.connect(self._look_soon)
-        worker.start()
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Look at the image once the widget can be seen."""
@@ -294,7 +285,10 @@ class DetectWidget(StepWidget):
         atoms = self.kind.currentText() == ATOMS
         if frames is None or busy or not atoms or not self.isVisible():
             return
-        if image is self._measured() or ENGINE not in sys.modules:
+        if image is self._measured():
+            return
+        if not self._loader.has(ENGINE):
+            self._loaded_soon.start()
             return
         self._measured = weakref.ref(image)
         try:
@@ -302,7 +296,8 @@ class DetectWidget(StepWidget):
         except InputError:  # the button says so
             return
         threads = read_preferences().n_threads
-        create_worker(measure_ahead, image, frames, config, threads).start()
+        work = image, frames, config, threads
+        threading.Thread(target=measure_ahead, args=work, name="napari-rvae scale").start()
 
     # ------------------------------------------------------------------ state
     def refresh(self) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
@@ -24,7 +22,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import create_worker
 
 from napari_rvae._napari.forms import (
     FIELD_WIDTH,
@@ -34,15 +31,15 @@ from napari_rvae._napari.forms import (
     leave_wheel,
 )
 from napari_rvae._napari.jobs import Job, Progress, explain
+from napari_rvae._napari.loading import LIBRARY, load_all
 from napari_rvae._napari.way import NextButton
 from napari_rvae._napari.workspace import Step, Workspace
 from napari_rvae.errors import InputError
 
 __all__ = ["JobPanel", "LayerChoice", "StatusLine", "StepWidget", "button"]
 
-#: Loads pandas and SciPy, which takes longer than opening a widget may: a thread does it, so that
-#: the first button need not wait for it either.
-_LAYERS = "napari_rvae.layers"
+#: Time between two looks at whether the library is loaded, in milliseconds.
+_LOOK = 50
 
 #: Width that a dock widget asks for, in pixels.
 WIDTH = 320
@@ -300,11 +297,14 @@ class StepWidget(QWidget):
         self.workspace.status_changed.connect(self._on_status)
         self.workspace.job_changed.connect(self._on_job)
         self.workspace.model_changed.connect(self.refresh)
-        self.library_loaded = _LAYERS in sys.modules
+        # a thread loads what takes longer than opening a widget, or a first click, may
+        self._loader = load_all()
+        self.library_loaded = self._loader.has(LIBRARY)
         if not self.library_loaded:
-            worker = create_worker(import_module, _LAYERS)
-            worker.returned.connect(self.on_library)
-            worker.start()
+            self._look_again = QTimer(self)
+            self._look_again.setInterval(_LOOK)
+            self._look_again.timeout.connect(self._look_for_library)
+            self._look_again.start()
         undo = self._undo
         self.destroyed.connect(lambda: [forget() for forget in undo])
 
@@ -395,7 +395,12 @@ class StepWidget(QWidget):
         event.connect(slot)
         self._undo.append(lambda: event.disconnect(slot))
 
-    def on_library(self, _module: Any) -> None:
+    def _look_for_library(self) -> None:
+        if self._loader.has(LIBRARY):
+            self._look_again.stop()
+            self.on_library()
+
+    def on_library(self) -> None:
         """Notice that the library is loaded, which was not when the widget opened."""
         self.library_loaded = True
 

@@ -342,9 +342,9 @@ class PathwaysWidget(SitesStep):
             self._opened = layer
             self._begin(lambda: pathway_work.start_open(self.workspace, layer, self.image.layer()))
 
-    def on_library(self, module: Any) -> None:
+    def on_library(self) -> None:
         """Show what had to wait for the library."""
-        super().on_library(module)
+        super().on_library()
         self.attempt(self.refresh)
 
     def _on_job(self, step: str) -> None:

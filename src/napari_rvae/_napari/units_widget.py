@@ -413,9 +413,9 @@ class UnitsWidget(SitesStep):
             self._opened = layer
             self._begin(lambda: unit_work.start_open(self.workspace, layer, self.image.layer()))
 
-    def on_library(self, module: Any) -> None:
+    def on_library(self) -> None:
         """Draw the cards that had to wait for the library."""
-        super().on_library(module)
+        super().on_library()
         self.attempt(self.refresh)
 
     def _watched(self, layer: Any) -> list[tuple[Any, Any]]:

@@ -14,6 +14,7 @@ import torch
 from napari_rvae.config import RVAEConfig
 from napari_rvae.errors import NapariRvaeError
 from napari_rvae.vae.network import Network
+from napari_rvae.vae.optimiser import Adam
 
 __all__ = ["EpochRecord", "Epochs", "FitProgress"]
 
@@ -121,7 +122,7 @@ class Epochs:
 
     def begin(self, device: torch.device) -> None:
         """Make the optimiser, and count from nothing."""
-        self.optimiser = torch.optim.Adam(
+        self.optimiser = Adam(
             self.model.parameters(), lr=self.config.learning_rate, fused=device.type != "mps"
         )
         self.order = np.random.default_rng(self.config.seed)
