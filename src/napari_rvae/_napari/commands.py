@@ -78,10 +78,10 @@ def use_model(viewer: Any, run: Run, model: RVAE) -> None:
     """Make a model that belongs to a run the one in use in a viewer."""
     crops = run.configs.get("CropConfig")
     plan = crops if isinstance(crops, CropConfig) else model.crop_config
-    name = run.folder.resolve().name
-    workspace = Workspace.of(viewer)
-    workspace.use_model(Model(model, plan, name, training.decoded_picture(model)))
-    workspace.say("train", f"The model of {name!r} is in use.", "done")
+    folder = run.folder.resolve()
+    workspace, picture = Workspace.of(viewer), training.decoded_picture(model)
+    workspace.use_model(Model(model, plan, folder.name, picture, folder=str(folder)))
+    workspace.say("train", f"The model of {folder.name!r} is in use.", "done")
 
 
 def use_run_model(viewer: Any, run: Run) -> bool:

@@ -193,6 +193,8 @@ def start_save(
     def then(saved: tuple[Path, bool], _outcome: Outcome) -> None:
         path, has_model = saved
         record_of(sites)["saved"] = str(path.resolve())
+        if has_model and model is not None and results.record.get("model") == model.key:
+            workspace.note_saved(model.key, path)
         lacks = [] if has_model else ["no model"]
         lacks += [] if results.frames is not None else ["no description of the movie"]
         note = f" ({', '.join(lacks)})" if lacks else ""
@@ -241,7 +243,7 @@ def _units(results: _Results, run: Run | None) -> Units | None:
         return None
 
 
-def ask_save(parent: QWidget) -> tuple[str, bool] | None:
+def ask_save(parent: QWidget | None) -> tuple[str, bool] | None:
     """Ask for the folder of a run, and whether to replace one; None for nowhere."""
     folder = QFileDialog.getExistingDirectory(parent, "Folder for the run")
     if not folder:

@@ -30,7 +30,7 @@ from napari_rvae._napari.forms import (
     form_layout,
     leave_wheel,
 )
-from napari_rvae._napari.jobs import Job, Progress, explain
+from napari_rvae._napari.jobs import Job, Progress
 from napari_rvae._napari.loading import LIBRARY, load_all
 from napari_rvae._napari.way import NextButton
 from napari_rvae._napari.workspace import Step, Workspace
@@ -416,11 +416,7 @@ class StepWidget(QWidget):
 
     def attempt(self, action: Callable[[], Any]) -> Any:
         """Do what a button asks for; an error becomes a line under the buttons."""
-        try:
-            return action()
-        except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
-            self.say(explain(error, "A button failed"), "error")
-            return None
+        return self.workspace.attempt(self.step, action)
 
     def _on_status(self, step: str) -> None:
         if step == self.step:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -276,10 +275,8 @@ class TrainWidget(StepWidget):
         """Save the present model into a folder."""
 
         def save() -> None:
-            model = self._model()
             self._check_idle()
-            model.rvae.save(path)
-            self.workspace.use_model(replace(model, folder=str(Path(path).resolve())))
+            self.workspace.save_model(path)
             self.say(f"Saved the model in {path}.", "done")
 
         self.attempt(save)

@@ -284,9 +284,7 @@ def load(path: str | Path, *, device: str, threads: int) -> Work:
                 rvae = RVAE.load(folder, device=device)
             plan = plan if isinstance(plan, CropConfig) else rvae.crop_config
             home = folder.resolve()
-            kept = home / "model" if (folder / "run.json").exists() else home
-            picture = decoded_picture(rvae)
-            model = Model(rvae, plan, home.name, picture, folder=str(kept))
+            model = Model(rvae, plan, home.name, decoded_picture(rvae), folder=str(home))
         if control.stopped:
             raise Cancelled("Loading was stopped.")
         return model

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from napari.utils.task_status import Status
-from qtpy.QtCore import QRect, Qt
+from qtpy.QtCore import QEvent, QObject, QRect, Qt, QTimer
+from qtpy.QtWidgets import QWidget
 
 __all__ = [
     "announce_task",
+    "ask_before_closing",
+    "close_window",
     "dock_below",
     "is_closed",
     "keep_on_screen",
+    "main_window",
     "make_narrow",
     "on_destroyed",
     "show_scale_bar",
@@ -30,6 +34,64 @@ def on_destroyed(viewer: Any, slot: Callable[[], Any]) -> None:
     window: Any = getattr(viewer, "window", None)
     if window is not None:
         window._qt_window.destroyed.connect(slot)  # noqa: SLF001
+
+
+def main_window(viewer: Any) -> QWidget | None:
+    """Window of a viewer, None where it has none."""
+    found: QWidget | None = getattr(getattr(viewer, "window", None), "_qt_window", None)
+    return found
+
+
+def close_window(viewer: Any) -> None:
+    """Close a viewer's window, in the next turn of the event loop, without asking again."""
+    QTimer.singleShot(0, lambda: None if viewer is None or is_closed(viewer) else viewer.close())
+
+
+class _CloseGuard(QObject):
+    """Asks before a user closes a window; a program that closes its viewer is not asked."""
+
+    def __init__(self, window: QWidget, may_close: Callable[[], bool]) -> None:
+        super().__init__(window)
+        self._may_close, self._asking = may_close, False
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hold an event that closes the window until the answer is there."""
+        if event.type() != QEvent.Type.Close or not self._concerns(watched):
+            return False
+        may = False
+        if not self._asking:
+            self._asking = True
+            try:
+                may = self._may_close()
+            finally:
+                self._asking = False
+        if not may:
+            event.ignore()
+        return not may
+
+    @staticmethod
+    def _concerns(window: Any) -> bool:
+        """Whether a user closes a window that can be seen.
+
+        ``viewer.close()`` hides what is in the window before it closes the window itself.
+        """
+        return window.isVisible() and not window._qt_viewer.isHidden()  # noqa: SLF001
+
+
+def ask_before_closing(viewer: Any, may_close: Callable[[], bool]) -> None:
+    """Ask whether a viewer's window may close, when its user wants to close it.
+
+    Parameters
+    ----------
+    viewer
+        The viewer; a bare model of one has no window.
+    may_close
+        Asks, and says whether it may.
+    """
+    window = main_window(viewer)
+    if window is not None:
+        _CloseGuard(window, may_close)
 
 
 def announce_task(viewer: Any, title: str, abandon: Callable[[], Any]) -> Callable[[], None]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
@@ -12,7 +14,13 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_rvae._napari.editing import watch_edits
 from napari_rvae._napari.jobs import Job, Outcome, Work, explain
-from napari_rvae._napari.window import announce_task, is_closed, on_destroyed
+from napari_rvae._napari.window import (
+    announce_task,
+    ask_before_closing,
+    is_closed,
+    on_destroyed,
+)
+from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +62,7 @@ class Model:
     checks
         What the self-checks found after its training; None where nobody has made them.
     folder
-        Where it was loaded from or saved to, "" where it never was.
+        Where it was loaded from or saved to, by itself or in a run; "" where it never was.
     key
         Tells this model, as it is now, from all others: layers note which one made their latents.
     """
@@ -66,6 +74,11 @@ class Model:
     checks: ModelChecks | None = None
     folder: str = ""
     key: str = field(default_factory=lambda: uuid4().hex)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether it was trained here and is nowhere but in memory."""
+        return not self.folder
 
 
 class Workspace(QObject):
@@ -88,6 +101,7 @@ class Workspace(QObject):
         self.options: dict[str, dict[str, Any]] = {}
         self._model: Model | None = None
         on_destroyed(viewer, self.close)
+        ask_before_closing(viewer, partial(_may_close, weakref.ref(self)))
         watch_edits(viewer)
 
     @staticmethod
@@ -118,6 +132,27 @@ class Workspace(QObject):
             earlier.rvae.release()
         self.model_changed.emit()
 
+    def save_model(self, path: str | Path) -> Path:
+        """Save the present model into a folder, which is where it is then.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        model = self._model
+        if model is None:
+            raise InputError("There is no model to save: train or load one first.")
+        model.rvae.save(path)
+        self.use_model(replace(model, folder=str(Path(path).resolve())))
+        return Path(path)
+
+    def note_saved(self, key: str, folder: Path) -> None:
+        """Note that the model of a key is in a folder now."""
+        model = self._model
+        if model is not None and model.key == key:
+            self.use_model(replace(model, folder=str(folder.resolve())))
+
     # ------------------------------------------------------------------ options
     def show_options(self, *configs: Config) -> None:
         """Let the forms show options, such as those of a run; widgets to come as well."""
@@ -134,6 +169,14 @@ class Workspace(QObject):
         """Show a line under the buttons of a step."""
         self.statuses[step] = Status(text, level)
         self.status_changed.emit(step)
+
+    def attempt(self, step: Step, action: Callable[[], Any]) -> Any:
+        """Do something for a step; an error becomes its line, and the value is None."""
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001 - nothing may reach the user as a traceback
+            self.say(step, explain(error, "A button failed"), "error")
+            return None
 
     # ------------------------------------------------------------------ jobs
     def job(self, step: Step) -> Job | None:
@@ -188,6 +231,14 @@ class Workspace(QObject):
         """End all work at its next step; the viewer is going."""
         for job in self.jobs.values():
             job.abandon()
+
+
+def _may_close(of: weakref.ref[Workspace]) -> bool:
+    """Ask what becomes of a model that was never saved."""
+    from napari_rvae._napari.closing import may_close
+
+    workspace = of()
+    return workspace is None or workspace.viewer is None or may_close(workspace)
 
 
 #: The values hold their viewer weakly, so a viewer that is closed takes its workspace with it.

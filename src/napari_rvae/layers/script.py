@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -214,12 +215,19 @@ def _apply_lines(step: dict[str, Any]) -> Iterator[str]:
     if not step.get("model"):
         raise InputError("The model was trained on other sites: save it first (Save model…).")
     yield "# A model from elsewhere, and what it says of the sites."
-    yield f"model = rvae.RVAE.load({step['model']!r})"
+    yield f"model = {_loading(step['model'])}"
     window = step.get("window")
     plan = "model.crop_config" if window is None else f"replace(model.crop_config, {window=})"
     yield f"crops = rvae.extract_crops(frames, sites, {plan})"
     yield "sites = rvae.join_latents(sites, model.transform(crops))"
     yield ""
+
+
+def _loading(folder: str) -> str:
+    """Call that loads the model of a folder, or of a run's folder."""
+    if (Path(folder) / "run.json").exists():
+        return f"rvae.load_run({folder!r}).load_model()"
+    return f"rvae.RVAE.load({folder!r})"
 
 
 # ---------------------------------------------------------------------- units and classes

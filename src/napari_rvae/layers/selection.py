@@ -100,7 +100,9 @@ def _select_rows(layer: Any, before: set[int], rows: set[int]) -> None:
     with selection.events.items_changed.blocked():
         selection.replace_selection(rows)
     selection.events.items_changed.emit(tuple(rows - before), tuple(before - rows))
-    layer.refresh(thumbnail=False, data_displayed=False, highlight=True, extent=False)
+    # this finds the points to be ringed; asked for the highlight, it would find them twice
+    layer.refresh(thumbnail=False, data_displayed=False, highlight=False, extent=False)
+    layer.events.highlight()
 
 
 def name_selection(

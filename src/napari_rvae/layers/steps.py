@@ -10,7 +10,8 @@ order of the work. ``step`` says which it was:
 ``renew``   some frames were looked at again
 ``train``   ``crops`` and ``model``, the options of both; ``epochs`` that were done; ``stopped``
             where a hand ended it; ``device``
-``apply``   a ``model`` from elsewhere, by its folder ("" where it was never saved); ``window``
+``apply``   a ``model`` from elsewhere, by its folder or its run's ("" where it was never
+            saved); ``window``
 ``units``   ``config`` of :class:`~napari_rvae.UnitConfig`; ``crops``, whether they were looked at
 ``edit``    ``function`` that changed the units, and its ``arguments``
 ==========  ================================================================================
