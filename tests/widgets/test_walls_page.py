@@ -8,7 +8,7 @@ pytest.importorskip("napari")
 from napari.components import ViewerModel
 
 from napari_rvae import add_layers, image_layer, simulate_walls, sites_from_layer
-from napari_rvae._napari.detect_widget import WALLS, DetectWidget
+from napari_rvae._napari.detect_widget import ATOMS, WALLS, DetectWidget
 from napari_rvae._napari.layer_kinds import kind_of
 from napari_rvae._napari.train_widget import TrainWidget
 from napari_rvae._napari.walls_page import NO_SCAN
@@ -49,6 +49,19 @@ def _detect(widget, qtbot):
 
 def _ours(viewer, kind):
     return [layer for layer in viewer.layers if kind_of(layer) == kind]
+
+
+def test_scans_are_known_by_their_channels(qtbot, viewer, movie):
+    made = DetectWidget(viewer)
+    qtbot.addWidget(made)
+    _open(viewer, movie, ["topography"])
+    assert made.kind.currentText() == ATOMS
+    _open(viewer, movie, ["phase", "amplitude"])
+    assert made.kind.currentText() == WALLS
+    made.kind.setCurrentText(ATOMS)
+    made.kind.activated.emit(0)  # as a user does
+    _open(viewer, movie, ["amplitude"])
+    assert made.kind.currentText() == ATOMS
 
 
 def test_without_a_scan_the_widget_says_what_is_missing(widget, viewer, movie):

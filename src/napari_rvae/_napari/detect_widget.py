@@ -100,9 +100,11 @@ class DetectWidget(StepWidget):
         self._hinted = ""
         self._sites: Any = None
         self._previewed: tuple[int, ...] = ()
+        self._kind_chosen = False
         self.kind = QComboBox()
         self.kind.addItems([ATOMS, WALLS, GRID])
         self.kind.currentIndexChanged.connect(self._show_kind)
+        self.kind.activated.connect(self._on_kind_chosen)
         leave_wheel(self.kind)
         self.add_input("Look for", self.kind, KIND_TIP)
         self.image = self.add_layer_choice("Image", is_frames, tip="Image or movie to look at")
@@ -125,6 +127,8 @@ class DetectWidget(StepWidget):
         self.body.addStretch(1)
         self._connect()
         self.walls.pick()
+        self.listen(self.viewer.layers.events.inserted, self._suggest_kind)
+        self._suggest_kind()
         self._show_kind()
         self._show_first()
 
@@ -244,6 +248,14 @@ class DetectWidget(StepWidget):
         self._again.timeout.connect(self._preview_again)
         for form in (self.plain, self.advanced):
             form.changed.connect(self._again.start)
+
+    def _on_kind_chosen(self, _number: int) -> None:
+        self._kind_chosen = True
+
+    def _suggest_kind(self, _event: Any = None) -> None:
+        """Look for walls in scans of a force microscope, unless the user has chosen."""
+        if not self._kind_chosen and self.walls.is_scan():
+            self.kind.setCurrentText(WALLS)
 
     def _show_kind(self, _number: int = 0) -> None:
         """Show what belongs to the sites that are looked for."""

@@ -47,7 +47,7 @@ _SIDE = 214
 _NEAR = 9.0
 
 #: Axes to begin with, the best first, where the sites have both columns.
-_USUAL_AXES = (("z0", "z1"), ("amplitude", "snr"))
+_USUAL_AXES = (("z0", "z1"), ("amplitude", "snr"), ("curvature", "strength"))
 
 #: A click on a grid of pictures takes so many sites that look most like the picture.
 _NEAREST = 30

@@ -98,6 +98,12 @@ class WallsPage(QWidget):
             if found is not None and choice not in self._picked:
                 choice.choose(found)
 
+    def is_scan(self) -> bool:
+        """Whether the names of the layers say that amplitude and phase are among them."""
+        images = [layer for layer in self._step.viewer.layers if is_frames(layer)]
+        found = [wall_work.first_of(images, *words) for words in (_AMPLITUDE, _PHASE)]
+        return None not in found and found[0] is not found[1]
+
     def _detect(self) -> None:
         self._step.attempt(self._start)
 
