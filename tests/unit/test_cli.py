@@ -342,6 +342,7 @@ def test_a_run_is_written_with_its_report_and_its_checks(stand_ins, movie, tmp_p
     assert stand_ins.saved["overwrite"] is True
     assert [type(c) for c in stand_ins.saved["configs"]] == list(STEPS.values())
     assert {"z0", "unit", "lattice_track_id"} <= set(stand_ins.saved["sites"].columns)
+    assert stand_ins.saved["pathways"] is None  # nothing changes in one frame
     assert str(folder) in capsys.readouterr().out
 
 

@@ -340,7 +340,8 @@ def write_result(
             sites=result.sites,
             model=result.model,
             units=result.units,
-            pathways=result.pathways,
+            # nothing changes in one frame: ten empty tables would say so
+            pathways=result.pathways if len(result.pathways.states) else None,
             configs=list(vars(result.options).values()),
             overwrite=overwrite,
         )
