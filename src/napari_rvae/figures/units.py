@@ -283,7 +283,7 @@ def _draw_share(axes: Axes, card: UnitCard, look: Theme) -> None:
     if len(x) > 1:
         axes.locator_params(axis="x", nbins=3, integer=True)
     axes.tick_params(labelsize=6.5, length=2, pad=1.5)
-    axes.set_ylabel("%", color=look.faint, fontsize=7, labelpad=1, rotation=0)
+    axes.yaxis.set_major_formatter("{x:g} %")
 
 
 def _series(
