@@ -28,7 +28,7 @@ _SIGNS = {
 _COLUMNS, _CHARACTERS = 2, 96
 
 #: Inches: the title, one verdict of up to two lines, the lower margin.
-_TITLE, _ROW, _MARGIN = 0.3, 0.29, 0.15
+_TITLE, _ROW, _MARGIN = 0.3, 0.34, 0.15
 
 #: Ends of the strip and the gap between columns, as shares of the width.
 _LEFT, _RIGHT, _GAP = 0.035, 0.975, 0.03
