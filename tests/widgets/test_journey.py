@@ -11,10 +11,12 @@ import pytest
 pytest.importorskip("napari")
 
 from napari._app_model import get_app_model
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_rvae import add_layers, simulate_graphene
+from napari_rvae import add_layers, analysis_script, load_run, run_layers, simulate_graphene
+from napari_rvae._napari import exporting
 from napari_rvae._napari.layer_kinds import is_sites, kind_of
 from napari_rvae._napari.samples import _simulated
 from napari_rvae._napari.settings import PLUGIN
@@ -67,7 +69,7 @@ def test_journey(qtbot, plugin, make_napari_viewer, monkeypatch, tmp_path):
     get_app_model().commands.execute_command(f"{PLUGIN}.open_workspace")
     widgets = {w.step: w for w in viewer.window.dock_widgets.values() if hasattr(w, "step")}
     detect, train, latents = (widgets[step] for step in ("detect", "train", "latents"))
-    units, plot = widgets["units"], widgets["plot"]
+    units, pathways, plot = (widgets[step] for step in ("units", "pathways", "plot"))
 
     # find the atoms, learn, and follow the way
     _click(qtbot, detect.detect)
@@ -83,6 +85,10 @@ def test_journey(qtbot, plugin, make_napari_viewer, monkeypatch, tmp_path):
     _click(qtbot, units.find_button)
     _idle(qtbot, units)
     assert (points.features["unit"] >= 0).any()
+    _next(qtbot, units, "Pathways")
+    _click(qtbot, pathways.find_button)
+    _idle(qtbot, pathways)
+    assert "state" in points.features, pathways.status.plain_text
 
     # a lasso in the plot selects points in the viewer; they are given a class
     qtbot.waitUntil(lambda: plot.canvas.plotted is not None, timeout=LONG)
@@ -127,9 +133,25 @@ def test_journey(qtbot, plugin, make_napari_viewer, monkeypatch, tmp_path):
     script = QApplication.clipboard().text()
     assert script, latents.status.plain_text
 
+    # the run, opened another day, leads to the same script
+    exporting.start_save(latents.workspace, points, latents.image.layer(), tmp_path / "run")
+    _idle(qtbot, latents)
+    (opened,) = (
+        layer
+        for layer in add_layers(ViewerModel(), *run_layers(load_run(tmp_path / "run")))
+        if is_sites(layer)
+    )
+    begin, end = "def analyse():", "if __name__"
+    there, here = (
+        text[text.index(begin) : text.index(end)]
+        for text in (analysis_script(opened, latents.image.layer()), script)
+    )
+    assert there == here
+
     (tmp_path / "analysis.py").write_text(script, encoding="utf-8")
+    files = ("analysis.py", "again.csv", "pathways")
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "analysis.py"), str(tmp_path / "again.csv")],
+        [sys.executable, *(str(tmp_path / name) for name in files)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -140,6 +162,7 @@ def test_journey(qtbot, plugin, make_napari_viewer, monkeypatch, tmp_path):
     now, again = (pd.read_csv(tmp_path / name) for name in ("now.csv", "again.csv"))
     assert set(now) == set(again)
     pd.testing.assert_frame_equal(again[now.columns], now, rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "pathways" / "pathways_notes.csv").exists()
 
 
 def _names(latents):

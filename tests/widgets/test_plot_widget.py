@@ -10,12 +10,13 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_rvae import (
     CropConfig,
     add_layers,
     color_points,
+    hide_categories,
     image_layer,
     points_layer,
     select_sites,
@@ -330,3 +331,49 @@ def test_it_leaves_nothing_behind(qtbot, viewer, sites):
     sites.features = sites.features.assign(z0=0.0)
     viewer.dims.set_current_step(0, 1)
     QApplication.processEvents()
+
+
+# ---------------------------------------------------------------------- what the colours mean
+def test_the_key_says_what_the_colours_mean(qtbot, widget, sites):
+    color_points(sites, "z0")
+    _settle(qtbot, widget)
+    key = widget.canvas.plotted.key
+    assert (key.title, key.bar.shape) == ("z0", (256, 4))
+    whole = widget.canvas.view.box.width()
+    widget.show_columns("z0", "z1", "kind")
+    _settle(qtbot, widget)
+    key = widget.canvas.plotted.key
+    assert [entry.count for entry in key.entries] == [len(widget.canvas.plotted.points)]
+    assert widget.canvas.view.box.width() != whole  # names need another room than numbers
+    widget.grab()
+    widget.canvas.resize(150, 200)
+    assert widget.canvas._key() is None
+
+
+def test_hidden_categories_vanish_and_cannot_be_selected(qtbot, widget, sites):
+    sites.features = sites.features.assign(unit=np.arange(len(sites.data)) % 2)
+    color_points(sites, "unit")
+    _settle(qtbot, widget)
+    before = len(widget.canvas.plotted.points)
+    hide_categories(sites, [0])
+    _settle(qtbot, widget)
+    plotted = widget.canvas.plotted
+    assert (sites.features["unit"].to_numpy()[plotted.points.row] == 1).all()
+    assert 0 < len(plotted.points) < before
+    assert [entry.value for entry in plotted.key.entries] == [1]
+    widget.select(box=[(-99, -99), (99, 99)])
+    assert set(sites.features["unit"].to_numpy()[list(sites.selected_data)]) == {1}
+    hide_categories(sites, [])
+    _settle(qtbot, widget)
+    assert len(widget.canvas.plotted.points) == before
+
+
+def test_the_plot_is_written_as_it_is_shown(qtbot, widget, sites, monkeypatch, tmp_path):
+    _settle(qtbot, widget)
+    answer = str(tmp_path / "plot"), "Drawing (*.svg)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: answer)
+    widget.figure.click()
+    assert (tmp_path / "plot.svg").stat().st_size > 1000
+    assert widget.status.plain_text.startswith("Figure of the plot, 85 mm wide")
+    widget.figure.click()
+    assert "already there" in widget.status.plain_text

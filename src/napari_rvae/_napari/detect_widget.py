@@ -198,8 +198,8 @@ class DetectWidget(StepWidget):
             "that you have deleted stay away. Off: these frames are found anew; Undo brings your "
             "edits back"
         )
-        self.undo = button("Undo", "", self._take_back)
-        self.redo = button("Redo", "", self._do_again)
+        self.undo = button("Undo", "Nothing to undo", self._take_back)
+        self.redo = button("Redo", "Nothing to redo", self._do_again)
         self.add_row(self.keep, self.undo, self.redo)
 
     def _add_quality(self) -> None:

@@ -159,6 +159,7 @@ def start_save(
 
     def work(_control: Control) -> Generator[Progress, None, tuple[Path, bool]]:
         yield Progress(0, 0, f"saving {count(len(results.sites), 'site')}")
+        from napari_rvae.layers.steps import steps_to_save
         from napari_rvae.runs import save_run
         from napari_rvae.tables import latent_names
 
@@ -186,6 +187,7 @@ def start_save(
             units=_units(results, run),
             pathways=None if ways is None else ways.pathways,
             configs=configs.values(),
+            steps=steps_to_save(results.record),
             overwrite=overwrite,
         )
         return path, rvae is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
@@ -86,14 +86,18 @@ class FigureView(QWidget):
         Height over width; None fills whatever room there is.
     text
         What stands there while there is no figure.
+    least
+        Width in pixels of the screen that the figure is drawn for at least; a narrower widget shows
+        it smaller, so that nothing in it overlaps.
     """
 
     hit = Signal(int)  # row of the targets
     drawn = Signal()
     failed = Signal(str)
 
-    def __init__(self, shape: float | None, text: str = "") -> None:
+    def __init__(self, shape: float | None, text: str = "", *, least: int = 0) -> None:
         super().__init__()
+        self._least = least
         self._fills = shape is None
         self._shape, self._text = shape or 0.3, text
         self._make: Callable[[float, float, str], Drawing] | None = None
@@ -162,7 +166,8 @@ class FigureView(QWidget):
         if self._token is not None:
             self._again = True
             return
-        size = self.width() / _DPI, height / _DPI
+        larger = max(1.0, self._least / self.width())
+        size = larger * self.width() / _DPI, larger * height / _DPI
         self._theme = self.theme()
         self._token = token = object()
         work = partial(_drawn, self._make, size, self._theme, self.devicePixelRatioF())
@@ -216,6 +221,15 @@ class FigureView(QWidget):
         if not self._fills:
             self.setFixedHeight(max(40, round(self.width() * self._shape)))
 
+    def _place(self) -> QRect:
+        """Where the figure is shown: everywhere, or not stretched until it is drawn anew."""
+        whole = QRect(0, 0, self.width(), self.height())
+        if self._image is None or not self._fills:
+            return whole
+        size = self._image.size().scaled(whole.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        near = abs(size.width() - whole.width()) + abs(size.height() - whole.height()) <= 2
+        return whole if near else QRect(QPoint(0, 0), size)
+
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw the figure and the marker."""
         del event
@@ -226,11 +240,14 @@ class FigureView(QWidget):
                 painter.drawText(self.rect(), int(flags), self._text)
                 return
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-            painter.drawImage(QRect(0, 0, self.width(), self.height()), self._image)
+            place = self._place()
+            painter.drawImage(place, self._image)
             marks = self.drawing.marks if self.drawing is not None else {}
             if self.drawing is not None and self._mark in marks:
-                x = round(marks[self._mark] * self.width())
-                top, bottom = (round(share * self.height()) for share in self.drawing.reach)
+                x = place.left() + round(marks[self._mark] * place.width())
+                top, bottom = (
+                    place.top() + round(share * place.height()) for share in self.drawing.reach
+                )
                 painter.setPen(QPen(QColor(_MARKER), 1.2))
                 painter.drawLine(x, top, x, bottom)
 

@@ -261,7 +261,7 @@ def form_layout(parent: QWidget) -> QFormLayout:
 def folded(
     title: str, *content: QWidget, on_open: Callable[[], None] | None = None
 ) -> QCollapsible:
-    """Fold widgets under a title, closed."""
+    """Fold widgets under a title, closed; Tab passes by what cannot be seen."""
     box = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
     box.setDuration(0)
     rows = box.layout()
@@ -270,6 +270,10 @@ def folded(
     for widget in content:
         box.addWidget(widget)
     box.collapse(animate=False)
+    box.toggleButton().setToolTip(f"Unfold or fold: {title}")
+    inner = box.content()
+    inner.setVisible(False)
+    box.toggled.connect(inner.setVisible)
     if on_open is not None:
         box.toggled.connect(lambda opened: on_open() if opened else None)
     return box

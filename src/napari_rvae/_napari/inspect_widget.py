@@ -24,7 +24,11 @@ NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_SITE = "Select a site in the viewer, or click one in the Latent plot."
 NO_IMAGE = "There is no image: open the movie that the sites lie on."
 NO_MODEL = "Train a model, or load one, to see what it makes of a site (widget Train)."
+LOOKING = "Looking at site {} …"
 BUSY = "The Train widget is at work: sites are shown when it has finished."
+
+#: Width in pixels of the screen that the figure needs.
+_LEAST = 500
 
 
 @dataclass(eq=False)
@@ -65,8 +69,8 @@ class InspectWidget(SitesStep):
             image_tip="Image that the sites lie on",
         )
         self.inputs.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-        self.view = FigureView(None, NO_SITES)
-        self.view.setMinimumSize(320, 150)
+        self.view = FigureView(None, NO_SITES, least=_LEAST)
+        self.view.setMinimumSize(256, 150)
         self.view.failed.connect(partial(self.say, level="error"))
         self.body.setContentsMargins(6, 4, 6, 4)
         self.body.addWidget(self.view, 1)
@@ -125,6 +129,8 @@ class InspectWidget(SitesStep):
         site_id = int(layer.features["site_id"].iloc[row])
         frames, table = frames_from_layer(image), sites_from_layer(layer, image)
         self._look = _Look(model, frames, table, site_id)
+        if self.view.drawing is None:  # the first look takes a moment
+            self.view.show_text(LOOKING.format(site_id))
         self.view.show_drawing(partial(_drawing, self._look))
         frame = int(layer.features["frame"].iloc[row])
         self.say(f"Site {site_id} in frame {frame}.")

@@ -16,6 +16,8 @@ from napari_rvae._napari.window import (
     is_closed,
     keep_on_screen,
     make_narrow,
+    resize_window,
+    roomy_size,
     show_scale_bar,
 )
 from napari_rvae._napari.workspace import Step
@@ -53,6 +55,7 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     steps, before = list(STEP_NAMES.values()), set(viewer.window.dock_widgets)
+    size = roomy_size(viewer)  # docks would make the window larger than a small screen
     contributed = plugin_manager.get_manifest(PLUGIN).contributions.widgets or ()
     names = [widget.display_name for widget in contributed]
     docks = [_open(viewer, name, tabify=name != steps[0]) for name in steps]
@@ -63,13 +66,17 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
     bind_steps(viewer)
     show_scale_bar(viewer)
     if set(viewer.window.dock_widgets) != before:  # they have taken room from the canvas
-        QTimer.singleShot(_SETTLED, partial(_fit, viewer))
+        resize_window(viewer, size)
+        QTimer.singleShot(_SETTLED, partial(_fit, viewer, docks, size))
 
 
-def _fit(viewer: Any) -> None:
-    if not is_closed(viewer):
-        grown = keep_on_screen(viewer)
-        QTimer.singleShot(_SETTLED if grown else 0, partial(_show_all, viewer))
+def _fit(viewer: Any, docks: list[Any], size: Any) -> None:
+    if is_closed(viewer):
+        return
+    resize_window(viewer, size)
+    make_narrow(viewer, docks, _WIDTH)
+    grown = keep_on_screen(viewer)
+    QTimer.singleShot(_SETTLED if grown else 0, partial(_show_all, viewer))
 
 
 def _show_all(viewer: Any) -> None:

@@ -215,9 +215,12 @@ def _show(workspace: Workspace, layer: Any, found: Found) -> None:
     if viewer is None or all(layer is not there for there in viewer.layers):
         raise InputError(GONE)
     from napari_rvae.layers import show_pathways
+    from napari_rvae.layers.steps import note_ways
 
     show_pathways(layer, found.pathways, found.table)
     keep_found(layer, found)
+    if found.config is not None:  # those of a run have noted it already
+        note_ways(layer, found.config.to_dict())
 
 
 def _told(found: Found, outcome: Outcome) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import (
     QColor,
+    QFontMetricsF,
     QImage,
     QKeyEvent,
     QMouseEvent,
@@ -24,13 +25,22 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_rvae._napari.plot_frame import PlotFrame, draw_axes, draw_margins, fit_box, ticks_of
+from napari_rvae._napari.plot_frame import (
+    MARGIN,
+    PlotFrame,
+    draw_axes,
+    draw_margins,
+    fit_box,
+    ticks_of,
+)
 from napari_rvae._napari.plot_frame import number as number_text
+from napari_rvae._napari.plot_legend import draw_key, key_width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_rvae.analysis.scatter import Scatter
+    from napari_rvae.layers import PlotKey
 
     Pixels = NDArray[np.uint8]
 
@@ -49,6 +59,9 @@ _SELECTED, _OTHERS = "#ff5a36", (128, 128, 128, 70)
 
 #: Cells of a density, and bars of a histogram, are so many pixels of the screen wide.
 _CELL, _BAR = 3, 6
+
+#: A plot that is narrower has no room for a colour bar, or for a legend.
+_BAR_FROM, _LEGEND_FROM = 220, 300
 
 #: A press that moves less than this is a click.
 _CLICK = 4.0
@@ -70,6 +83,8 @@ class Plotted:
         What the axes are.
     density
         Colours (256, 4) of a density, 0 to 255.
+    key
+        What the colours mean, None where nothing is coloured by.
     """
 
     points: Scatter
@@ -78,6 +93,7 @@ class Plotted:
     x_label: str
     y_label: str
     density: Pixels
+    key: PlotKey | None = None
 
 
 class PlotCanvas(QWidget):
@@ -159,8 +175,18 @@ class PlotCanvas(QWidget):
         self._line = float(text.height())
         _, up = ticks_of(replace(self.view, box=QRectF(0, 0, self.width(), self.height())))
         left = max((text.horizontalAdvance(number_text(value)) for value in up), default=20)
-        box = fit_box(self._line, self.width(), self.height(), float(left))
+        right = key_width(QFontMetricsF(self.font()), self._key(), self.width())
+        box = fit_box(self._line, self.width(), self.height(), float(left), right)
         self.view = replace(self.view, box=box)
+
+    def _key(self) -> PlotKey | None:
+        """What the colours mean; a narrow plot has no room for it, and a density none of them."""
+        shown = self.plotted
+        if shown is None or shown.key is None:
+            return None
+        if self.width() < (_LEGEND_FROM if shown.key.bar is None else _BAR_FROM):
+            return None
+        return None if shown.points.take(shown.here).is_dense else shown.key
 
     # ------------------------------------------------------------------ painting
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -186,6 +212,10 @@ class PlotCanvas(QWidget):
             draw_margins(painter, self.view.box, *self._margins())
             painter.setRenderHint(QPainter.RenderHint.Antialiasing, on=False)
             draw_axes(painter, self.view, self.plotted.x_label, self.plotted.y_label)
+            key, box = self._key(), self.view.box
+            if key is not None:
+                left = box.right() + MARGIN
+                draw_key(painter, QRectF(left, box.top(), self.width() - left, box.height()), key)
             self._draw_drag(painter)
 
     def _draw_points(self, painter: QPainter) -> None:

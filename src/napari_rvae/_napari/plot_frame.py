@@ -88,7 +88,9 @@ def _shrunk(ends: Ends, about: float, factor: float) -> Ends:
     return ends if too_near or not math.isfinite(high - low) else (low, high)
 
 
-def fit_box(painter_height: float, width: float, height: float, left: float) -> QRectF:
+def fit_box(
+    painter_height: float, width: float, height: float, left: float, right: float = 0.0
+) -> QRectF:
     """Box of a plot in a widget, with room for numbers and titles and for the margins.
 
     Parameters
@@ -99,10 +101,12 @@ def fit_box(painter_height: float, width: float, height: float, left: float) -> 
         Of the widget.
     left
         Room for the numbers of the axis that goes up.
+    right
+        Room for what the colours mean.
     """
     line = painter_height
     box = QRectF(left + line + 2 * _GAP, MARGIN + _GAP, 0.0, 0.0)
-    box.setRight(max(box.left() + 10, width - MARGIN - 2 * _GAP))
+    box.setRight(max(box.left() + 10, width - MARGIN - 2 * _GAP - right))
     box.setBottom(max(box.top() + 10, height - 2 * line - 2 * _GAP))
     return box
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from qtpy.QtCore import QRectF, QSize, QTimer
+from qtpy.QtCore import QRectF, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
+    QFrame,
     QHBoxLayout,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -24,6 +27,7 @@ from napari_rvae._napari.panel import button
 from napari_rvae._napari.place_panel import PlacePanel
 from napari_rvae._napari.plot_canvas import PlotCanvas, Plotted, Tool
 from napari_rvae._napari.sites_step import SitesStep
+from napari_rvae._napari.taking_away import ask_figure
 from napari_rvae._napari.words import count
 
 if TYPE_CHECKING:
@@ -40,8 +44,11 @@ NO_MODEL = "Load or train a model to see what it shows under the mouse (widget T
 HOVER = "Move the mouse over the plot to see what the model shows there."
 AS_IN_VIEWER = "as in the viewer"
 
-#: Width of what stands on either side of the plot, in pixels of the screen.
-_SIDE = 214
+#: Widths of what stands left and right of the plot, at least and at most, in pixels of the screen.
+_LEFT, _RIGHT = (194, 226), (152, 214)
+
+#: Width of the choice of sites, at least.
+_CHOICE = 90
 
 #: Sites that a click takes at most this far from it, in pixels of the screen.
 _NEAR = 9.0
@@ -78,6 +85,7 @@ class PlotWidget(SitesStep):
         self.inputs.setRowVisible(self.image, False)  # noqa: FBT003 - Qt's own
         self._shown: tuple[Any, ...] = ()
         self._stale = True
+        self._seen = np.zeros(0, bool)  # which points are not hidden
         self._axes: tuple[Any, ...] = ()
         self._plane: tuple[Any, LatentPlane | None] = (None, None)
         self.canvas = PlotCanvas()
@@ -102,23 +110,30 @@ class PlotWidget(SitesStep):
             self.add_input(label, box, tip)
             box.setMinimumContentsLength(7)
             self.inputs.labelForField(box).setMinimumWidth(0)
+        self.sites.setMinimumWidth(_CHOICE)
         form = cast("QWidget", self.inputs.parentWidget())
         self.body.removeWidget(form)
-        left, choices = _side()
+        self.figure = button(
+            "Figure…",
+            "Write the plot as it is shown, at the width of a column (85 mm): PNG, SVG or PDF",
+            self._ask_figure,
+        )
+        left, choices = _side(*_LEFT)
         choices.addWidget(form)
         choices.addLayout(self._tool_row())
         choices.addWidget(self.only_frame)
         choices.addLayout(self._button_row())
+        choices.addWidget(self.figure)
         choices.addWidget(self.status)
         choices.addStretch(1)
-        right, found = _side()
+        right, found = _side(*_RIGHT)
         found.addWidget(self.classes, 1)
         found.addWidget(self.place)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(left)
-        row.addWidget(self.canvas, 1)
-        row.addWidget(right)
+        row.addWidget(left, 1)
+        row.addWidget(self.canvas, 4)
+        row.addWidget(right, 1)
         self.body.setContentsMargins(6, 4, 6, 4)
         self.body.addLayout(row, 1)
 
@@ -197,7 +212,9 @@ class PlotWidget(SitesStep):
 
             layer, frame = self.sites.layer(), self._frame()
             axes = cast("str", self.across.column()), cast("str", self.up.column())
-            sites = select_sites(layer.features, *axes, **part, frame=frame, in_degrees=True)
+            shown = np.asarray(layer.shown, bool)
+            seen = layer.features if shown.all() else layer.features[shown]
+            sites = select_sites(seen, *axes, **part, frame=frame, in_degrees=True)
             editing.select(layer, sites, how=cast("How", how))
             self._tell_selected(layer)
 
@@ -253,6 +270,31 @@ class PlotWidget(SitesStep):
         """Do again what was taken back."""
         self._step(editing.redo, "Done again")
 
+    def save_figure(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the plot as it is shown, as :func:`napari_rvae.save_plot_figure` says."""
+
+        def save() -> None:
+            from napari_rvae import save_plot_figure
+
+            view = self.canvas.view
+            axes = cast("str", self.across.column()), cast("str", self.up.column())
+            file = save_plot_figure(
+                self._need_sites(),
+                *axes,
+                path,
+                color=self.color.column(),
+                frame=self._frame(),
+                x_ends=view.x_ends,
+                y_ends=view.y_ends,
+                overwrite=overwrite,
+            )
+            self.say(f"Figure of the plot, 85 mm wide, in {file}", "done")
+
+        self.attempt(save)
+
+    def _ask_figure(self) -> None:
+        ask_figure(self, "plot.png", self.save_figure)
+
     def _step(self, step: Any, words: str) -> None:
         text = self.attempt(lambda: step(self._need_sites()))
         if text:
@@ -288,7 +330,8 @@ class PlotWidget(SitesStep):
         if text:
             self._shown = ()
             self.canvas.show_plot(None, text)
-        for part in (*self.tools.values(), self.whole, self.only_frame, self.classes):
+        others = (self.whole, self.only_frame, self.figure, self.classes)
+        for part in (*self.tools.values(), *others):
             part.setEnabled(not text)
         self._show_classes(layer if usable else None)
         self._show_steps(layer)
@@ -316,7 +359,7 @@ class PlotWidget(SitesStep):
     def _show_points(self, layer: Any) -> None:
         """Show points, colours and frame, as far as they have changed."""
         from napari_rvae.analysis.scatter import plot_range, scatter_of
-        from napari_rvae.layers import density_colours, plotted_colours
+        from napari_rvae.layers import density_colours, plot_key, plotted_colours
 
         x, y, color = (box.column() for box in (self.across, self.up, self.color))
         frame = self._frame()
@@ -328,7 +371,10 @@ class PlotWidget(SitesStep):
         if not same or self._stale:
             self._shown, self._stale = key, False
             features = layer.features
+            self._seen = np.array(layer.shown, bool)
             points = scatter_of(features, str(x), str(y))
+            ends = plot_range(points.x), plot_range(points.y)
+            points = points.take(self._seen[points.row])
             here = np.ones(len(points), bool)
             if frame is not None:
                 here = features["frame"].to_numpy()[points.row] == frame
@@ -340,11 +386,12 @@ class PlotWidget(SitesStep):
                     self.across.currentText(),
                     self.up.currentText(),
                     density_colours(),
+                    plot_key(layer, color, rows=points.row[here]),
                 )
             )
             if self._axes != (layer, x, y):
                 self._axes = (layer, x, y)
-                self.canvas.set_home(plot_range(points.x), plot_range(points.y))
+                self.canvas.set_home(*ends)
                 self.show_grid()
         self._show_selected(layer)
 
@@ -466,6 +513,12 @@ class PlotWidget(SitesStep):
         self._stale = True
         self._soon.start()
 
+    def _on_shown(self, _event: Any = None) -> None:
+        """Notice that points have been hidden or shown; napari tells of every slice alike."""
+        layer = self.sites.layer()
+        if layer is not None and not np.array_equal(layer.shown, self._seen):
+            self._on_colours()
+
     def _on_selected(self, *_change: Any) -> None:
         layer = self.sites.layer()
         if layer is not None:
@@ -477,14 +530,22 @@ class PlotWidget(SitesStep):
             (layer.events.features, self._refresh_soon),
             (layer.events.data, self._refresh_soon),
             (layer.events.face_color, self._on_colours),
+            (layer.events.set_data, self._on_shown),
             (layer.selected_data.events.items_changed, self._on_selected),
         ]
 
 
-def _side() -> tuple[QWidget, QVBoxLayout]:
-    """Part of the widget beside the plot, and what it holds."""
-    made = QWidget()
-    made.setFixedWidth(_SIDE)
-    column = QVBoxLayout(made)
+def _side(least: int, most: int) -> tuple[QWidget, QVBoxLayout]:
+    """Part of the widget beside the plot, which scrolls by itself, and what it holds."""
+    made, inner = QScrollArea(), QWidget()
+    made.setWidgetResizable(True)
+    made.setFrameShape(QFrame.Shape.NoFrame)
+    made.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setMinimumWidth(least)
+    made.setMaximumWidth(most)
+    made.setWidget(inner)
+    column = QVBoxLayout(inner)
     column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(5)
     return made, column

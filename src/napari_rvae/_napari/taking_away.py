@@ -17,7 +17,7 @@ from napari_rvae._napari.panel import button
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.errors import InputError
 
-__all__ = ["TakeAway", "copy_script", "start_figure", "start_movie"]
+__all__ = ["TakeAway", "ask_figure", "copy_script", "start_figure", "start_movie"]
 
 NO_IMAGE = "There is no image: open the movie that the sites lie on."
 
@@ -132,14 +132,20 @@ class TakeAway(QWidget):
         self.movie.setEnabled(sites and not busy)
 
     def _ask_figure(self) -> None:
-        self._ask("Figure", "frame.png", _FIGURES, self._write_figure)
+        ask_figure(self, "frame.png", self._write_figure)
 
     def _ask_movie(self) -> None:
-        self._ask("Movie", "movie.gif", _MOVIES, self._write_movie)
+        _ask(self, "Movie", "movie.gif", _MOVIES, self._write_movie)
 
-    def _ask(self, title: str, name: str, kinds: str, write: Callable[..., Any]) -> None:
-        typed, kind = QFileDialog.getSaveFileName(self, title, name, kinds)
-        if typed:
-            suffix = kind.rpartition("*")[2].rstrip(")")
-            path = typed if Path(typed).suffix else f"{typed}{suffix}"
-            write(path, overwrite=path == typed)  # the dialog has asked about what was typed
+
+def ask_figure(parent: QWidget, name: str, write: Callable[..., Any]) -> None:
+    """Ask for the file of a figure, and write it there, with whether it may be replaced."""
+    _ask(parent, "Figure", name, _FIGURES, write)
+
+
+def _ask(parent: QWidget, title: str, name: str, kinds: str, write: Callable[..., Any]) -> None:
+    typed, kind = QFileDialog.getSaveFileName(parent, title, name, kinds)
+    if typed:
+        suffix = kind.rpartition("*")[2].rstrip(")")
+        path = typed if Path(typed).suffix else f"{typed}{suffix}"
+        write(path, overwrite=path == typed)  # the dialog has asked about what was typed

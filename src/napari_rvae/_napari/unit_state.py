@@ -74,12 +74,23 @@ class Step:
 
 @dataclass(eq=False)
 class UnitState:
-    """The units of one layer, as they are now and as they were."""
+    """The units of one layer, as they are now and as they were.
+
+    Attributes
+    ----------
+    material
+        What cards and edits are made from.
+    now, past, future
+        The units as they are, as they were, and as they were before something was undone.
+    led
+        What was noted of how units came about that were opened, and not found here.
+    """
 
     material: Material
     now: Step
     past: list[Step] = field(default_factory=list)
     future: list[Step] = field(default_factory=list)
+    led: list[dict[str, Any]] = field(default_factory=list)
 
     def advance(self, step: Step) -> None:
         """Take the units after an edit."""
@@ -130,10 +141,13 @@ def state_of(layer: Any) -> UnitState | None:
 
 def keep_units(layer: Any, state: UnitState) -> None:
     """Remember the units of a layer as long as the layer lives, and note how they came about."""
-    from napari_rvae.layers.steps import note_units
+    from napari_rvae.layers.steps import note_units, steps_of, unit_steps
 
+    if not state.past and not state.now.done and not state.led:
+        state.led = unit_steps(steps_of(layer))
     _STATES[layer] = state
-    note_units(layer, [step.done for step in (*state.past, state.now) if step.done])
+    made = [step.done for step in (*state.past, state.now) if step.done]
+    note_units(layer, [*state.led, *made])
 
 
 def forget_units(layer: Any) -> None:

@@ -120,7 +120,10 @@ def _ready(target: WallTarget, response: Frames, sites: pd.DataFrame) -> _Walls:
         return _Walls(picture, None, None, "No walls.")
     lines = walls_layer(sites, response, name=f"walls of {movie}")
     points = points_layer(sites, response, name=f"wall sites of {movie}")
-    points[1]["metadata"][METADATA_KEY]["config"] = target.config.to_dict()
+    step = {"step": "walls", "config": target.config.to_dict()}
+    record = points[1]["metadata"][METADATA_KEY]
+    record["config"] = step["config"]
+    record["steps"] = [step if target.region is None else {**step, "region": True}]
     return _Walls(picture, lines, points, _text(sites, target.frames))
 
 

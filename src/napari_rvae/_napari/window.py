@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from napari.utils.task_status import Status
-from qtpy.QtCore import QEvent, QObject, QRect, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, QTimer
 from qtpy.QtWidgets import QWidget
 
 __all__ = [
@@ -19,8 +19,13 @@ __all__ = [
     "main_window",
     "make_narrow",
     "on_destroyed",
+    "resize_window",
+    "roomy_size",
     "show_scale_bar",
 ]
+
+#: Size that all docks are at ease in, in pixels of the screen.
+_ROOMY = QSize(1600, 950)
 
 
 def is_closed(viewer: Any) -> bool:
@@ -176,6 +181,24 @@ def show_scale_bar(viewer: Any) -> None:
     known = any(layer.ndim > 1 and f"{layer.units[-1]}" != "pixel" for layer in viewer.layers)
     if bar is not None and known:
         bar.visible = True
+
+
+def roomy_size(viewer: Any) -> QSize | None:
+    """Size of a window that has room for all docks, as far as the screen has; never a smaller one.
+
+    None where the window fills the screen, which nothing is to change.
+    """
+    window = main_window(viewer)
+    if window is None or window.isMaximized() or window.isFullScreen():
+        return None
+    return window.size().expandedTo(_ROOMY.boundedTo(_room(window).size()))
+
+
+def resize_window(viewer: Any, size: QSize | None) -> None:
+    """Give a window a size, as far as what is in it can be so small; None leaves it."""
+    window = main_window(viewer)
+    if window is not None and size is not None:
+        window.resize(size)
 
 
 def make_narrow(viewer: Any, docks: Iterable[Any], width: int) -> None:

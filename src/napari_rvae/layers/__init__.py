@@ -15,6 +15,7 @@ from napari_rvae.layers.images import add_layers, image_layer, manifold_layer
 from napari_rvae.layers.maps import map_layer
 from napari_rvae.layers.pathways import show_pathways
 from napari_rvae.layers.place import METADATA_KEY, LayerTuple, rescale_layer
+from napari_rvae.layers.plot_figures import PlotKey, plot_figure, plot_key, save_plot_figure
 from napari_rvae.layers.plotted import colour_bar, density_colours, plotted_colours
 from napari_rvae.layers.read import frames_from_layer, region_from_layer, sites_from_layer
 from napari_rvae.layers.recolour import color_points
@@ -41,6 +42,7 @@ __all__ = [
     "LayerTuple",
     "LegendEntry",
     "MapStyle",
+    "PlotKey",
     "PointStyle",
     "TrackStyle",
     "VectorStyle",
@@ -62,6 +64,8 @@ __all__ = [
     "manifold_layer",
     "map_layer",
     "name_selection",
+    "plot_figure",
+    "plot_key",
     "plotted_colours",
     "points_layer",
     "region_from_layer",
@@ -70,6 +74,7 @@ __all__ = [
     "run_layers",
     "save_frame_figure",
     "save_movie",
+    "save_plot_figure",
     "select_points",
     "selected_sites",
     "settle_edits",

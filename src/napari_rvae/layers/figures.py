@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from napari_rvae.frames import Frames
 
-__all__ = ["frame_figure", "save_frame_figure", "save_movie"]
+__all__ = ["FIGURES", "frame_figure", "save_frame_figure", "save_movie", "writable"]
 
-_FIGURES = (".png", ".svg", ".pdf")
+#: Kinds of files that a figure can be.
+FIGURES = (".png", ".svg", ".pdf")
 
 _MOVIES = (".gif", ".tif", ".tiff", ".png")
 
@@ -263,7 +264,7 @@ def save_frame_figure(
     ...     save_frame_figure(points, image, Path(folder) / "frame.svg").name
     'frame.svg'
     """
-    target = _target(path, _FIGURES, overwrite=overwrite)
+    target = writable(path, FIGURES, overwrite=overwrite)
     figure = frame_figure(layer, image, frame=frame, width_mm=width_mm)
     content = io.BytesIO()
     figure.savefig(content, format=target.suffix[1:].lower(), dpi=dpi)
@@ -328,14 +329,14 @@ def save_movie(
     ...     save_movie(points, image, Path(folder) / "movie.gif", pixels=100).name
     'movie.gif'
     """
-    target = _target(path, _MOVIES, overwrite=overwrite)
+    target = writable(path, _MOVIES, overwrite=overwrite)
     chosen = list(range(frames_from_layer(image).n_frames) if frames is None else frames)
     if not chosen:
         raise InputError("There is no frame to write: give some.")
     names = [target.with_name(f"{target.stem}-{number:04d}.png") for number in chosen]
     if target.suffix.lower() == ".png":
         for name in names:
-            _target(name, _MOVIES, overwrite=overwrite)
+            writable(name, _MOVIES, overwrite=overwrite)
     pictures = []
     for done, number in enumerate(chosen):
         if progress is not None and not progress(done, len(chosen)):
@@ -372,7 +373,7 @@ def _encoded(pictures: list[Image], suffix: str, seconds: float) -> bytes:
     return content.getvalue()
 
 
-def _target(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, overwrite: bool) -> Path:
+def writable(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, overwrite: bool) -> Path:
     """Path of a file that may be written."""
     target = Path(path)
     if target.suffix.lower() not in suffixes:

@@ -79,8 +79,11 @@ def run_layers(run: Run, frames: Any = None) -> list[LayerTuple]:
     if not layers:
         raise InputError(f"{run.folder} holds no sites: give the movie too, or detect sites again.")
     folder = str(run.folder.resolve())
-    for _, options, _ in layers:
+    one_source = run.sites is not None and run.sites["source"].nunique() < 2
+    for _, options, kind in layers:
         options["metadata"][METADATA_KEY]["run"] = folder
+        if kind == "points" and one_source and run.steps:
+            options["metadata"][METADATA_KEY]["steps"] = run.steps
     return layers
 
 

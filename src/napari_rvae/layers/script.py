@@ -16,7 +16,7 @@ from napari_rvae import config, tables
 from napari_rvae.errors import InputError
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.read import frames_from_layer, sites_from_layer
-from napari_rvae.layers.steps import steps_of
+from napari_rvae.layers.steps import BY_HAND, steps_of, unit_steps
 
 if TYPE_CHECKING:
     from napari_rvae.frames import Frames
@@ -35,12 +35,15 @@ _OUR_WORDS = frozenset({"source", "kind", "species", "wall_type", "state_name"})
 #: Columns of units that the layers carry.
 _UNIT_COLUMNS = ("unit", "unit_probability", "environment", "environment_probability")
 
+#: Columns of tracks and states that the layers carry.
+_WAY_COLUMNS = ("lattice_track_id", "track_id", "state", "state_probability")
+
 _LONGEST = 100
 
 _HEAD = '''"""Analysis of {name!r}, as it was done in napari with napari-rvae {version}.
 
     python analysis.py [TABLE.csv]            writes the table of the sites
-    python analysis.py [TABLE.csv] --view     shows them in napari, too
+    python analysis.py [TABLE.csv] --view     shows them in napari, too{more}
 """
 
 import sys
@@ -49,6 +52,9 @@ from dataclasses import replace
 import napari_rvae as rvae
 from napari_rvae.device import limit_threads
 '''
+
+_MORE = """
+    python analysis.py TABLE.csv FOLDER       writes the tables and figures of the pathways, too"""
 
 
 def analysis_script(layer: Any, image: Any = None, *, movie: str | None = None) -> str:
@@ -95,18 +101,22 @@ def analysis_script(layer: Any, image: Any = None, *, movie: str | None = None) 
     steps = steps_of(layer)
     name = "the movie" if image is None else frames_from_layer(image).name or image.name
     threads = next((step["threads"] for step in steps if "threads" in step), None)
-    parts = [_HEAD.format(name=name, version=napari_rvae.__version__).rstrip()]
+    ways = next((step for step in reversed(steps) if step["step"] == "ways"), None)
+    more = "" if ways is None else _MORE
+    head = _HEAD.format(name=name, version=napari_rvae.__version__, more=more).rstrip()
     body = [
         *_movie_lines(image, movie),
         *_sites_lines(layer, sites, steps),
         *_model_lines(steps),
         *_units_lines(steps, many=len(sites["frame"].unique()) > 1),
+        *_way_lines(ways, steps),
         *_class_lines(sites),
-        "return frames, sites",
+        "return frames, sites" if ways is None else "return frames, sites, pathways",
     ]
-    parts += ["", "", "def analyse():"]
+    parts = [head, "", "", "def analyse():"]
     parts += [f"    {line}" if line else "" for line in body]
-    return "\n".join([*parts, "", "", *_end_lines(layer, name, threads), ""])
+    end = _end_lines(layer, name, threads, ways=ways is not None)
+    return "\n".join([*parts, "", "", *end, ""])
 
 
 # ---------------------------------------------------------------------- the movie
@@ -144,7 +154,8 @@ def _sites_lines(layer: Any, sites: pd.DataFrame, steps: list[dict[str, Any]]) -
     record = record_of(layer)
     first = steps[0] if steps else {}
     again = first.get("step") in ("detect", "grid") and "region" not in first
-    by_hand = any(record.get(key) for key in ("edited", "deleted", "renewed"))
+    by_hand = any(record.get(key) for key in BY_HAND)
+    by_hand |= any(step["step"] == "hand" for step in steps)
     if again and not by_hand:
         yield "# The sites."
         if first["step"] == "detect":
@@ -161,7 +172,10 @@ def _sites_lines(layer: Any, sites: pd.DataFrame, steps: list[dict[str, Any]]) -
     if any(step["step"] in ("train", "apply") for step in steps):
         latents = tables.latent_names(sites)
         later = {*latents, *(f"{name}_sd" for name in latents), *tables.LATENT_COLUMNS}
-        kept = [str(name) for name in sites if name not in later | {*_UNIT_COLUMNS}]
+        later |= {*_UNIT_COLUMNS}
+        if any(step["step"] == "ways" for step in steps):
+            later |= {*_WAY_COLUMNS}
+        kept = [str(name) for name in sites if name not in later]
         yield f"sites = sites[{kept!r}]"
     yield ""
 
@@ -257,6 +271,28 @@ def _units_lines(steps: list[dict[str, Any]], *, many: bool) -> Iterator[str]:
     yield ""
 
 
+def _way_lines(ways: dict[str, Any] | None, steps: list[dict[str, Any]]) -> Iterator[str]:
+    """Find the pathways again."""
+    if ways is None:
+        return
+    if not ways["units"] or unit_steps(steps) != ways["units"]:
+        raise InputError(
+            "The units have changed since the pathways were found: press Find pathways again."
+        )
+    yield "# The pathways: what the units turn into along the tracks."
+    yield 'linked = sites if {"lattice_track_id", "track_id"} <= set(sites) else None'
+    yield "linked = rvae.link_sites(sites) if linked is None else linked"
+    yield 'known = units.table[["site_id", "unit", "unit_probability"]]'
+    yield "linked = rvae.join_latents(linked, known)"
+    options = _call("PathwayConfig", ways["config"]) or "rvae.PathwayConfig()"
+    more = "units=units, frames_table=frames.table"
+    yield f"pathways = rvae.find_pathways(linked, {options}, {more})"
+    yield 'tracks = linked[["site_id", "lattice_track_id", "track_id"]]'
+    yield 'states = pathways.table[["site_id", "state", "state_probability"]]'
+    yield "sites = rvae.join_latents(rvae.join_latents(sites, tracks), states)"
+    yield ""
+
+
 def _class_lines(sites: pd.DataFrame) -> Iterator[str]:
     """Give the sites the classes that a hand has given them."""
     for column in sites.columns:
@@ -295,7 +331,7 @@ def _call(name: str, values: dict[str, Any]) -> str:
     return f"rvae.{name}({', '.join(f'{key}={getattr(made, key)!r}' for key in own)})"
 
 
-def _end_lines(layer: Any, name: str, threads: int | None) -> Iterator[str]:
+def _end_lines(layer: Any, name: str, threads: int | None, *, ways: bool) -> Iterator[str]:
     """Run it, write the table, and show it where that is asked for."""
     record = record_of(layer)
     shown = {"color_by": record.get("column"), "symmetry": record.get("symmetry")}
@@ -304,9 +340,14 @@ def _end_lines(layer: Any, name: str, threads: int | None) -> Iterator[str]:
     yield 'if __name__ == "__main__":'
     yield '    files = [word for word in sys.argv[1:] if not word.startswith("-")]'
     yield f"    with limit_threads({threads!r}):"
-    yield "        frames, sites = analyse()"
+    yield f"        frames, sites{', pathways' if ways else ''} = analyse()"
     yield f"    path = files[0] if files else {json.dumps(f'{stem}-sites.csv')}"
     yield "    rvae.export_table(sites, path, frames=frames, overwrite=True)"
+    if ways:
+        yield "    if len(files) > 1:"
+        yield "        from napari_rvae.figures import export_pathways"
+        yield ""
+        yield "        export_pathways(files[1], pathways, overwrite=True)"
     yield '    if "--view" in sys.argv:'
     yield "        import napari"
     yield ""

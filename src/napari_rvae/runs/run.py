@@ -60,6 +60,11 @@ class Run:
         """Whether there is a model to load."""
         return "model" in self.manifest["files"]
 
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """What was done, step by step; empty for runs of versions that did not note it."""
+        return [dict(step) for step in self.manifest.get("steps", ())]
+
     def placement_frames(self) -> Frames | None:
         """Frames of the input's shape, scale, units and name, empty and without memory.
 

@@ -63,6 +63,7 @@ def save_run(
     units: Units | None = None,
     pathways: Pathways | None = None,
     configs: Iterable[config.Config] = (),
+    steps: Iterable[Mapping[str, Any]] = (),
     overwrite: bool = False,
 ) -> Path:
     """Save a run; at every moment the folder holds the earlier run or the new one, whole.
@@ -84,6 +85,9 @@ def save_run(
         What :func:`napari_rvae.find_pathways` returned.
     configs
         Options of the steps, one object a class.
+    steps
+        What was done, step by step, as :mod:`napari_rvae.layers.steps` describes it: from it,
+        :func:`napari_rvae.analysis_script` does it again when the run is opened another day.
     overwrite
         Whether an earlier run in the folder may be replaced.
 
@@ -129,6 +133,7 @@ def save_run(
         "versions": _versions(),
         **_describe_configs(configs),
         "input": _description(frames),
+        "steps": [dict(step) for step in steps],
     }
     contents = {name: (csv_bytes(table), column_types(table)) for name, table in tables.items()}
     try:

@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 import napari_rvae as rvae
 from napari_rvae.errors import InputError
 from napari_rvae.layers import METADATA_KEY
-from napari_rvae.layers.steps import note_step, note_units, steps_of
+from napari_rvae.layers.steps import note_step, note_units, note_ways, steps_of, steps_to_save
 from napari_rvae.tables import make_sites
 
 
@@ -91,6 +91,45 @@ def test_classes_given_by_hand_are_given_again(layer):
     rvae.name_selection(layer, "rim", site_id=[0, 2])
     script = rvae.analysis_script(layer, movie="movie.tif")
     assert "sites, [0, 2], 'rim', column='class'" in script
+
+
+def test_a_run_keeps_the_steps_and_that_a_hand_was_at_work(layer, tmp_path):
+    note_step(layer, "detect", config={"min_snr": 6.0})
+    note_units(layer, [{"step": "units", "config": {}}])
+    note_ways(layer, {})
+    steps = steps_to_save(layer.metadata[METADATA_KEY])
+    assert steps == steps_of(layer)
+    layer.metadata[METADATA_KEY]["edited"] = True
+    steps = steps_to_save(layer.metadata[METADATA_KEY])
+    assert [step["step"] for step in steps] == ["detect", "hand", "units", "ways"]
+    sites = rvae.sites_from_layer(layer)
+    folder = rvae.save_run(tmp_path / "run", sites=sites, steps=steps)
+    run = rvae.load_run(folder)
+    assert run.steps == steps
+    (opened,) = rvae.add_layers(ViewerModel(), *rvae.run_layers(run))
+    assert steps_of(opened) == steps
+    script = rvae.analysis_script(opened, movie="movie.tif")
+    compile(script, "script", "exec")
+    assert "load_run" in script
+    assert "rvae.find_pathways" in script
+
+
+def test_units_that_have_changed_since_the_pathways_are_said(layer):
+    note_step(layer, "detect", config={})
+    note_units(layer, [{"step": "units", "config": {}}])
+    note_ways(layer, {})
+    assert "export_pathways" in rvae.analysis_script(layer, movie="movie.tif")
+    note_units(layer, [{"step": "units", "config": {"seed": 3}}])
+    with pytest.raises(InputError, match="Find pathways again"):
+        rvae.analysis_script(layer, movie="movie.tif")
+
+
+def test_a_model_of_a_run_is_loaded_from_the_run(layer, tmp_path):
+    folder = rvae.save_run(tmp_path / "run", sites=rvae.sites_from_layer(layer))
+    note_step(layer, "detect", config={})
+    note_step(layer, "apply", model=str(folder))
+    script = rvae.analysis_script(layer, movie="movie.tif")
+    assert f"rvae.load_run({str(folder)!r}).load_model()" in script
 
 
 def test_in_a_new_process_it_gives_the_same_table(tmp_path):
