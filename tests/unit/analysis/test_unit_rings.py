@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from napari_rvae import apply_units, find_units, link_sites, simulate_graphene
+from napari_rvae.analysis.units import find
 from napari_rvae.analysis.units.rings import (
     UNKNOWN,
     USUAL,
@@ -84,7 +85,7 @@ def test_sightings_vote_and_unknown_ones_do_not():
     rings = RingGroups(np.array([0, 256, 256, 256]), np.array([-1, 0, 1, 2]), np.ones(4, bool))
     classes = find_ring_classes(rings, np.arange(4), np.zeros(4, np.int64), 3)
     assert classes.code.tolist() == [0, 256]
-    votes = classes.votes(np.array([0, 256, 256, UNKNOWN, 999]), np.array([0, 0, 0, 1, 2]), 3)
+    votes = classes.votes(np.array([0, 256, 256, UNKNOWN, 1 << 4]), np.array([0, 0, 0, 1, 2]), 3)
     assert votes.tolist() == [[1, 2], [0, 0], [1, 0]]
     shares = classes.shares(votes, np.array([0.5, 0.5]))
     assert shares[0, 1] > 0.9
@@ -141,3 +142,33 @@ def test_environments_are_named_by_what_stands_beside_them(rng):
     assert plain.environments["name"].is_unique
     named = find_units(sites.assign(species=np.where(is_bright, "Si", "C")), features=features)
     assert any("C beside Si" in name for name in named.environments["name"])
+
+
+def test_a_group_that_may_hold_a_class_tells_nothing():
+    pair, large = (1 << 8) | (1 << 16), 1 << 24
+    rings = RingGroups(np.full(4, pair), np.arange(4), np.ones(4, bool))
+    classes = find_ring_classes(rings, np.arange(4), np.zeros(4, np.int64), 3)
+    assert classes.code.tolist() == [USUAL, pair]
+    larger, other = pair + (2 << 16), 3 << 8
+    votes = classes.votes(np.array([pair, larger, large, other]), np.arange(4), 4)
+    assert votes.tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]]
+
+
+def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeypatch):
+    four, three = ((graphene["environment"] == name).to_numpy() for name in ("si4", "si3"))
+    places = graphene["lattice_track_id"].to_numpy()
+    assert len(np.unique(places[four])) == 4  # just as many as a unit needs
+    bright = np.select([four[:, None], three[:, None]], [9.0, 3.0])
+    values = pd.DataFrame(bright + rng.normal(0, 0.3, (len(graphene), 8)))
+    values.columns = [f"f{number}" for number in range(8)]
+    values["site_id"] = graphene["site_id"].to_numpy()
+
+    def one_at_a_large_group(table):
+        rings = find_ring_groups(table)
+        one = (table["lattice_track_id"] == places[four][0]).to_numpy()
+        return RingGroups(np.where(one, 1 << 24, rings.code), rings.group, rings.whole)
+
+    monkeypatch.setattr(find, "find_ring_groups", one_at_a_large_group)
+    unit = find_units(graphene, features=values).table["unit"].to_numpy()
+    assert len(np.unique(unit[four])) == 1
+    assert not np.isin(unit[three], unit[four]).any()

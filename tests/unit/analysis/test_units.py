@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_rvae import RVAE, Cancelled, Crops, InputError, UnitConfig, join_latents
 from napari_rvae.analysis.appearance import unit_names
 from napari_rvae.analysis.tracks import link_sites
-from napari_rvae.analysis.units import Units, find_units
+from napari_rvae.analysis.units import Units, apply_units, find_units
 from napari_rvae.tables import concat_sites, make_sites
 from strategies import sites_tables
 
@@ -413,3 +413,31 @@ def test_hosts_of_like_brightness_share_a_name():
     central[:, -1] = 1.0, 1.1, 1.2, 1.3
     names = unit_names(central, np.array(["atom"] * 4), [0, 1, 2, 3])
     assert names == ["host"] * 4
+
+
+def test_another_movie_s_unknown_atoms_have_no_unit_and_are_counted(crystal, caplog):
+    sites, features = crystal
+    known = (sites["label"] != 1).to_numpy()
+    units = find_units(sites[known], features=features)
+    other = apply_units(units, sites, features=features)
+    unit = other.table["unit"].to_numpy()
+    assert (unit[~known] == -1).all()
+    assert np.isnan(other.table["unit_probability"].to_numpy()[~known]).all()
+    assert (unit[known] >= 0).all()
+    assert f"{(~known).sum()} of {len(sites)} sites" in caplog.text
+    caplog.clear()
+    apply_units(units, sites[known], features=features)
+    assert not caplog.text
+
+
+def test_atoms_that_only_the_features_call_strange_keep_their_unit(crystal, rng):
+    sites, features = crystal
+    units = find_units(sites, features=features)
+    names = features.columns[1:]
+    noisy = features.assign(**dict(features[names] + rng.normal(0, 0.5, (len(sites), len(names)))))
+    found = apply_units(units, sites, features=noisy)
+    assert units.model is not None
+    values = noisy[list(units.model.space.columns)].to_numpy()
+    _, beyond = units.model.recognise(values, sites["lattice_track_id"].to_numpy())
+    assert beyond.mean() > 0.5
+    assert (found.table["unit"] >= 0).mean() > 0.97

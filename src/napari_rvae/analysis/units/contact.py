@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["with_contacts"]
+__all__ = ["stay_means", "with_contacts"]
 
 #: A crop shows two shells of neighbours: a unit reaches so many bonds farther at most.
 _ROUNDS = 2
@@ -78,7 +78,7 @@ def with_contacts(
     stay = stay.reshape(-1)
     count = np.bincount(stay)
     central = appearance.comparable(sites.central)
-    mean = _stay_means(central, stay, count)
+    mean = stay_means(central, stay, count)
     unit = np.where(known, unit_of[environment], -1)
     hosts = sorted({int(unit_of[host]) for host in model.host})
     typical = [appearance.median_of_known(central[unit == number]) for number in range(len(groups))]
@@ -101,7 +101,7 @@ def with_contacts(
     return member
 
 
-def _stay_means(values: Array, stay: Ids, count: Ids) -> Array:
+def stay_means(values: Array, stay: Ids, count: Ids) -> Array:
     """Mean values (S, K) of the sightings of each stay; NaN where one is not known."""
     sums = [np.bincount(stay, column, len(count)) for column in values.T]
     return np.stack(sums, axis=1) / count[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from napari_rvae import tables
 from napari_rvae.analysis.units.contact import with_contacts
 from napari_rvae.analysis.units.match import recognised
 from napari_rvae.analysis.units.result import Units, assemble, identities
-from napari_rvae.analysis.units.rings import find_ring_groups
+from napari_rvae.analysis.units.rings import UNKNOWN, find_ring_groups
 from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
 from napari_rvae.analysis.units.surroundings import bonds_of, environment_names
 from napari_rvae.analysis.units.tree import groups_at
+from napari_rvae.analysis.units.unknown import without_strange
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
 
 __all__ = ["apply_units", "find_units"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def find_units(
@@ -188,7 +192,10 @@ def apply_units(
     -------
     Units
         The same units with the same numbers, names and colours, counted anew; those that do not
-        occur have a count of 0.
+        occur have a count of 0. A site that is like none of them has unit -1, and the log says how
+        many there are: its features lie beyond those that the units were found by, and its atom
+        has another brightness, another number of neighbours or other neighbours than those of
+        every unit.
 
     Raises
     ------
@@ -218,13 +225,21 @@ def apply_units(
             "same model."
         )
     values = values[:, [position[name] for name in units.model.space.columns if not missing]]
-    known = np.isfinite(values).all(axis=1) if not missing else np.zeros(len(table), bool)
+    known = np.zeros(len(table), bool)
+    if not missing:
+        known[:] = np.isfinite(values).all(axis=1)
     membership = np.full((len(table), units.model.n_environments), np.nan)
     evidence = describe_sites(table)
-    ring = find_ring_groups(table).code[known] if units.model.ring.any() else None
-    membership[known] = units.model.memberships(values[known], evidence.place[known], ring)
+    ring = find_ring_groups(table).code
+    membership[known], outside = units.model.recognise(
+        values[known], evidence.place[known], ring[known] if units.model.ring.any() else None
+    )
     owned = units.environments.groupby("unit")["environment"].agg(list)
     groups = [np.array(own, np.int64) for own in owned]
+    beyond = np.zeros(len(table), bool)
+    beyond[known] = outside
+    membership = without_strange(units, groups, membership, beyond, evidence, ring == UNKNOWN)
+    _tell_unknown(membership, known)
     if units.model.bonded:
         bonds = bonds_of(table)
         membership = with_contacts(membership, groups, units.model, evidence, bonds)
@@ -238,6 +253,19 @@ def apply_units(
         known=[named[int(str(unit))] for unit in owned.index],
         environment_names=units.environments["name"].tolist(),
     )
+
+
+def _tell_unknown(membership: Array, known: NDArray[np.bool_]) -> None:
+    """Say in the log how many of the sites with features no unit describes."""
+    unknown, total = int(np.isnan(membership[known]).any(axis=1).sum()), int(known.sum())
+    if unknown:
+        _LOG.warning(
+            "%d of %d sites (%.1f %%) are like none of the units and have unit -1: look at them, "
+            "and find the units of this movie anew if there are many.",
+            unknown,
+            total,
+            100 * unknown / total,
+        )
 
 
 def _symmetry(table: pd.DataFrame, unit: Ids, model: RVAE, pixel_pm: float | None) -> pd.DataFrame:

@@ -156,7 +156,11 @@ class Likeness:
         if hosts and len(rings) == 1:
             return self._to_host(other if hosts[0] in one else one, hosts[0], apart)
         if len(rings) > 1:
-            return _LAST + by_valley if hosts else max(by_valley, 1.0)
+            if hosts:
+                return _LAST + by_valley
+            # too rare to be a unit: its rings may be part of a larger group, which has no name
+            rare = any(all(self._once[number] for number in group) for group in (one, other))
+            return _BY_LOOKS if rare and self._look_alike(one, other) else max(by_valley, 1.0)
         return self._apart_from_host(one, other, apart)
 
     def _apart_from_host(self, one: list[int], other: list[int], separated: float) -> float:

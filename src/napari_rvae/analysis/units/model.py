@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import softmax
+from scipy.stats import chi2
 
 from napari_rvae.analysis.gaussians import Gaussian
 from napari_rvae.analysis.units.rings import USUAL, RingClasses
@@ -27,6 +28,8 @@ __all__ = ["UnitModel"]
 _SPACE = ("centre", "spread", "offset", "axes")
 _FLOATS = (*_SPACE, "mean", "covariance", "weight", "starts")
 _WHOLE = ("environment", "host")
+#: What an environment holds but for one site in a thousand.
+_INSIDE = 0.999
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,10 @@ class UnitModel:
         code, first = np.unique(np.append(self.ring, USUAL), return_index=True)
         return RingClasses(code, np.append(self.ring_error, 0.5)[first])
 
-    def memberships(self, values: Array, place: Ids, ring: Ids | None = None) -> Array:
-        """Probability (N, E) of each environment.
+    def recognise(
+        self, values: Array, place: Ids, ring: Ids | None = None
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Probability (N, E) of each environment, and which sites (N,) lie outside of all.
 
         Parameters
         ----------
@@ -93,13 +98,20 @@ class UnitModel:
             they look the same.
         ring
             Code (N,) of the group of unusual rings that each site is at, where it is known.
+
+        Returns
+        -------
+        tuple
+            Probabilities, and True for sites so far from the middle of every environment as one
+            in a thousand of its own would be.
         """
         stays = find_stays(self.space.transform(values), place, noisy=self.noise > 0)
+        beyond = self._nearest(stays.mean, stays.count) > chi2.ppf(_INSIDE, stays.mean.shape[1])
         share = self.shares(stays.mean, stays.count)
         if ring is not None and self.ring.any():
             votes = self.ring_classes.votes(ring, stays.label, len(stays.count))
             share = self.with_rings(share, votes)
-        return share[stays.label]
+        return share[stays.label], beyond[stays.label]
 
     def with_rings(self, share: Array, votes: Ids) -> Array:
         """Probability (S, E) of each environment, the rings that stays show taken into account.
@@ -136,22 +148,33 @@ class UnitModel:
         joint = np.zeros((len(scores), self.n_environments))
         if not len(self.weight):
             return joint
-        noise = self.noise * np.eye(scores.shape[1])
         for number in np.unique(count):
             if tick is not None:
                 tick()
             rows = count == number
-            density = np.stack(
-                [
-                    Gaussian(mean, covariance + noise / number).log_density(scores[rows])
-                    for mean, covariance in zip(self.mean, self.covariance, strict=True)
-                ],
-                axis=1,
-            )
+            bodies = self._bodies(int(number))
+            density = np.stack([body.log_density(scores[rows]) for body in bodies], axis=1)
             share = softmax(density + np.log(np.maximum(self.weight, 1e-12)), axis=1)
             for part, environment in enumerate(self.environment):
                 joint[rows, environment] += share[:, part]
         return np.minimum(joint, 1.0)
+
+    def _bodies(self, count: int) -> list[Gaussian]:
+        """Distributions of the means of so many sightings."""
+        noise = self.noise / count * np.eye(self.mean.shape[1])
+        return [
+            Gaussian(mean, covariance + noise)
+            for mean, covariance in zip(self.mean, self.covariance, strict=True)
+        ]
+
+    def _nearest(self, scores: Array, count: Ids) -> Array:
+        """Squared distance (N,) from the nearest distribution, in its own widths."""
+        nearest = np.full(len(scores), np.inf)
+        for number in np.unique(count):
+            rows = np.flatnonzero(count == number)
+            for body in self._bodies(int(number)):
+                nearest[rows] = np.minimum(nearest[rows], body.squared_distance(scores[rows]))
+        return nearest
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as arrays by name: numbers, and ``columns`` as UTF-8 JSON."""

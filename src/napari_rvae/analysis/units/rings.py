@@ -99,12 +99,15 @@ class RingClasses:
     def votes(self, code: Ids, stay: Ids, n_stays: int) -> Ids:
         """Count how often (S, K) each stay shows each class, from the codes (N,) of its sightings.
 
-        Groups that are no class count as usual: they are certainly none of the others.
+        Groups that are no class count as usual: they are certainly none of the others. Those that
+        may hold one, and touch more, tell nothing.
         """
         which = np.searchsorted(self.code, code)
         which = np.minimum(which, len(self.code) - 1)
         which = np.where(self.code[which] == code, which, 0)
-        known = code != UNKNOWN
+        found, inverse = np.unique(code, return_inverse=True)
+        silent = [one == UNKNOWN or _may_hold(one, self.code) for one in found.tolist()]
+        known = ~np.array(silent, bool)[inverse.reshape(-1)]
         votes = np.zeros((n_stays, len(self.code)), np.int64)
         np.add.at(votes, (stay[known], which[known]), 1)
         return votes
@@ -284,6 +287,19 @@ def find_ring_classes(rings: RingGroups, place: Ids, frame: Ids, min_places: int
         codes.append(code)
         error.append(_wrong(seen, before == after))
     return RingClasses(np.array(codes, np.int64), np.array(error))
+
+
+def _may_hold(code: int, classes: Ids) -> bool:
+    """Whether a group that is no class is larger than one and may hold it, with others."""
+    named = classes[(classes > USUAL) & (classes < _OTHER)]
+    if code <= USUAL or code > _OTHER or code in named or not len(named):
+        return False
+    if code == _OTHER:  # nobody counted its rings
+        return True
+    shifts = _BITS * np.arange(len(RING_SIZES))
+    mask = (1 << _BITS) - 1
+    own, parts = (code >> shifts) & mask, (named[:, None] >> shifts) & mask
+    return bool((parts <= own).all(axis=1).any())
 
 
 def _wrong(seen: Mask, same: Mask) -> float:
