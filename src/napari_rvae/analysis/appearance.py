@@ -23,6 +23,7 @@ __all__ = [
     "comparable",
     "difference",
     "median_of_known",
+    "unit_colour",
     "unit_names",
     "unused_colour",
     "unused_name",
@@ -140,6 +141,11 @@ def unit_names(
         for level, number in zip(levels, hosts, strict=True):
             names[number] = f"{words[level]} host" if levels.max() else "host"
     return names
+
+
+def unit_colour(unit: int) -> str:
+    """Colour of a unit that was given none: that of its number, everywhere the same."""
+    return UNIT_COLOURS[unit % len(UNIT_COLOURS)]
 
 
 def unused_name(name: str, taken: Container[str]) -> str:

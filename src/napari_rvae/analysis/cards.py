@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.appearance import unit_colour
 from napari_rvae.analysis.shares import count_units, join_units
 from napari_rvae.analysis.stands import (
     open_sides,
@@ -195,7 +195,7 @@ def unit_cards(
     )
     hosts = facts.pictures.hosts(summary)
     rows = [row for _, row in summary.iterrows()]
-    cards = [_card(row, place, facts, n_examples) for place, row in enumerate(rows)]
+    cards = [_card(row, facts, n_examples) for row in rows]
     host = next((place for place, row in enumerate(rows) if row.get("is_host", True)), 0)
     described = []
     for card, row in zip(cards, rows, strict=True):
@@ -217,7 +217,7 @@ class _Facts(NamedTuple):
     crops: Crops | None
 
 
-def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> UnitCard:
+def _card(row: pd.Series[Any], facts: _Facts, n_examples: int) -> UnitCard:
     """Card of one row of the summary, without atoms and words."""
     sites, pictures, unit = facts.sites, facts.pictures, int(row["unit"])
     here = sites[sites["unit"] == unit]
@@ -228,7 +228,7 @@ def _card(row: pd.Series[Any], place: int, facts: _Facts, n_examples: int) -> Un
     return UnitCard(
         unit=unit,
         name=str(row["name"]),
-        color=_color(row, place),
+        color=_color(row),
         count=int(row["count"]),
         share=_number(row, "share", len(here) / max(int((sites["unit"] >= 0).sum()), 1)),
         stability=_number(row, "stability"),
@@ -259,6 +259,6 @@ def _median(values: pd.Series[Any]) -> float:
     return float(known.median()) if len(known) else math.nan
 
 
-def _color(row: pd.Series[Any], place: int) -> str:
+def _color(row: pd.Series[Any]) -> str:
     given = row.get("color")
-    return given if isinstance(given, str) else UNIT_COLOURS[place % len(UNIT_COLOURS)]
+    return given if isinstance(given, str) else unit_colour(int(row["unit"]))

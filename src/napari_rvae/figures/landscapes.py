@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.appearance import unit_colour
 from napari_rvae.errors import InputError
 from napari_rvae.figures.page import Theme, new_figure, percentile_limits, plain_axes, theme_of
 
@@ -293,7 +293,7 @@ def _draw_units(
     for unit, point, place in zip(middles.index, points, places, strict=True):
         number = int(unit)
         card = by_unit.get(number)
-        color = card.color if card is not None else UNIT_COLOURS[number % len(UNIT_COLOURS)]
+        color = card.color if card is not None else unit_colour(number)
         picture = None if card is None else _picture_of(card)
         axes.plot(*point, "o", color=color, markersize=5, markeredgecolor=look.ink, zorder=8)
         if picture is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.appearance import unit_colour
 from napari_rvae.analysis.network import Network
 from napari_rvae.analysis.poses import place_pictures
 from napari_rvae.errors import InputError
@@ -210,7 +210,7 @@ def _draw_node(
 
     look, radius = style.look, style.radius
     x, y, unit = float(node["x"]), float(node["y"]), int(node["unit"])
-    color = _NO_UNIT if unit < 0 else UNIT_COLOURS[unit % len(UNIT_COLOURS)]
+    color = _NO_UNIT if unit < 0 else unit_colour(unit)
     color = card.color if card is not None else color
     disc = Circle(
         (x, y), radius, facecolor=look.paper, edgecolor=color, linewidth=0.35 * style.font
@@ -459,9 +459,10 @@ def order_figure(
     for axes, panel in zip(parts, panels, strict=True):
         axes.set_facecolor(look.paper)
         plain_axes(axes, look)
-        for number, name in enumerate(panel):
-            color = (colors or {}).get(name, UNIT_COLOURS[(number + 1) % len(UNIT_COLOURS)])
-            color = color if name in shares else look.accent
+        for name in panel:
+            color = look.accent
+            if name in shares:
+                color = (colors or {}).get(name) or unit_colour(int(name.split()[1]))
             _draw_line(axes, order[order["name"] == name], against, color, share=name in shares)
         title = "share (%)" if panel is shares else (labels or {}).get(panel[0], panel[0])
         axes.set_title(title, color=look.ink, fontsize=8, loc="left", pad=3)

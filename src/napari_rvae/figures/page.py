@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.appearance import unit_colour
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames
 from napari_rvae.tables import (
@@ -168,10 +168,8 @@ def _unit_legend(table: pd.DataFrame, units: Units | None) -> pd.DataFrame:
         legend.insert(1, "name", [f"unit {unit}" for unit in legend["unit"]])
     else:
         legend = pd.DataFrame({"unit": [], "name": [], "count": []})
-    if units is not None and "color" in units.summary:
-        legend["colour"] = units.summary["color"].to_numpy()
-    else:
-        legend["colour"] = [UNIT_COLOURS[i % len(UNIT_COLOURS)] for i in range(len(legend))]
+    colours = {} if units is None else units.colors
+    legend["colour"] = [colours.get(unit, unit_colour(unit)) for unit in legend["unit"]]
     return legend
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.appearance import UNIT_COLOURS, unit_colour
 from napari_rvae.analysis.network import pathway_network
 from napari_rvae.figures.landscapes import draw_landscape
 from napari_rvae.figures.networks import draw_network
@@ -224,9 +224,9 @@ def _draw_shares(axes: Axes, order: pd.DataFrame, cards: Sequence[UnitCard], loo
     colors = {f"unit {card.unit}": card.color for card in cards}
     names = {f"unit {card.unit}": card.name for card in cards}
     shown = [name for name in default_quantities(order, cards) if name.startswith("unit ")]
-    for number, name in enumerate(shown):
+    for name in shown:
         rows = order[order["name"] == name]
-        color = colors.get(name, UNIT_COLOURS[(number + 1) % len(UNIT_COLOURS)])
+        color = colors.get(name) or unit_colour(int(name.split()[1]))
         frame = rows["frame"].to_numpy(float)
         value, low, high = (
             100 * rows[column].to_numpy(float) for column in ("value", "low", "high")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from napari_rvae.analysis.appearance import UNIT_COLOURS
+from napari_rvae.analysis.appearance import unit_colour
 from napari_rvae.analysis.scatter import plot_range, plotted_values
 from napari_rvae.analysis.shares import group_shares
 from napari_rvae.errors import InputError
@@ -112,7 +112,8 @@ def _draw_shares(
     common = shares.mean().sort_values(ascending=False, kind="stable").index
     whole = len(common) > 1 and groups == "unit"
     for number, group in enumerate(common[1:_MOST] if whole else common[:_MOST]):
-        colour = colors.get(group, UNIT_COLOURS[(number + 1) % len(UNIT_COLOURS)])
+        own = unit_colour(int(group if groups == "unit" else number + 1))
+        colour = colors.get(group, own)
         name = labels.get(group, str(group))
         axes.plot(shares.index, shares[group], color=colour, linewidth=1.3, label=name)
     axes.set_ylim(bottom=0)

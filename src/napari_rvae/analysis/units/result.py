@@ -129,8 +129,7 @@ class Units:
         numbers = self.summary["unit"].tolist()
         if "color" in self.summary:
             return dict(zip(numbers, self.summary["color"].tolist(), strict=True))
-        palette = appearance.UNIT_COLOURS
-        return {number: palette[number % len(palette)] for number in numbers}
+        return {number: appearance.unit_colour(number) for number in numbers}
 
     @property
     def probabilities(self) -> pd.DataFrame | None:
