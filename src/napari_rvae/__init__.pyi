@@ -47,13 +47,11 @@ from .analysis.units import (
 )
 from .analysis.walls import (
     DisplacementPrediction,
-    add_wall_channel,
     nucleation_sites,
     pinning_centres,
     predict_displacement,
     residence_map,
     switched_area,
-    wall_mask,
     wall_motion,
 )
 from .analysis.windows import WindowComparison, compare_windows
@@ -123,6 +121,7 @@ from .layers import (
 )
 from .preprocess import (
     LatticeDistortion,
+    add_wall_channel,
     analyse_frames,
     destripe,
     lattice_distortion,
@@ -130,6 +129,7 @@ from .preprocess import (
     measure_drift,
     register_scans,
     signed_response,
+    wall_mask,
 )
 from .runs import Run, load_run, save_run
 from .synthetic import (

@@ -67,7 +67,7 @@ _TELL_EVERY = 0.2
 _NEIGHBOURS = 3
 
 #: Side of the window around a site on a wall, in pixels.
-_WALL_WINDOW = 32.0
+_WALL_WINDOW = 24.0
 
 #: Sites encoded between two looks at whether to stop.
 _CHUNK = 1000

@@ -111,7 +111,7 @@ def _ready(target: WallTarget, response: Frames, sites: pd.DataFrame) -> _Walls:
     largest = abs(response.frame(0, 0)).max()
     picture = image_layer(
         response,
-        channel="response",
+        channel=0,
         contrast_limits=(-float(largest), float(largest)),
         name=f"response of {movie}",
         style=ImageStyle(colormap="PiYG"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from napari_rvae.analysis.maps import ANGLE_COLUMNS
 from napari_rvae.crops import extract_crops
 from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames, as_region
+from napari_rvae.preprocess.wall_mask import DRAWN, add_wall_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +39,7 @@ _MOST_VALUES = 1 << 25
 def latent_image(
     model: RVAE, frames: Any, column: str, *, stride: int = ..., symmetry: int | None = ...,
     channels: Sequence[int | str] | None = ..., region: Any = ...,
+    walls: pd.DataFrame | None = ...,
 ) -> Any: ...  # fmt: skip
 
 
@@ -56,6 +59,7 @@ def latent_image(
     symmetry: int | None = None,
     channels: Sequence[int | str] | None = None,
     region: Any = None,
+    walls: pd.DataFrame | None = None,
 ) -> Any:
     """Latents of a crop around every pixel, as pictures over the frames.
 
@@ -81,6 +85,9 @@ def latent_image(
         Channels to cut; those that the model was trained on, by name, when left out.
     region
         Bool (Y, X) or (T, Y, X); NaN outside.
+    walls
+        Sites along walls, for a model whose crops have the layer "walls": ferroelastic ones are
+        drawn, as they were for the training.
 
     Returns
     -------
@@ -109,13 +116,13 @@ def latent_image(
     import dask
     import dask.array as da
 
-    encoder = _Encoder(model, as_frames(frames), stride, symmetry, channels, region)
+    movie = _with_walls(as_frames(frames), walls, model.channels_)
+    encoder = _Encoder(model, movie, stride, symmetry, channels, region)
     names = [column] if isinstance(column, str) else list(column)
     known = encoder.columns()
     for name in names:
         if name not in known:
             raise InputError(f"There is no column {name!r}: choose from {', '.join(known)}.")
-    movie = encoder.movie
     draw = dask.delayed(encoder.draw, pure=False)
     found = {}
     for name in names:
@@ -125,6 +132,22 @@ def latent_image(
         ]
         found[name] = da.stack(pictures) if "t" in movie.axis_labels else pictures[0]
     return found[column] if isinstance(column, str) else found
+
+
+def _with_walls(movie: Frames, walls: pd.DataFrame | None, names: Sequence[str]) -> Frames:
+    """Frames with the channel of drawn walls, where the model wants it and they have none."""
+    if DRAWN not in names or DRAWN in movie.channels:
+        return movie
+    if walls is None:
+        raise InputError(
+            "The model was trained on windows with walls drawn in: give the sites along the walls "
+            "of these frames (walls=...)."
+        )
+    if movie.n_channels == 1 and len(names) == 2:  # a single channel may have any name
+        movie = dataclasses.replace(movie, channels=tuple(n for n in names if n != DRAWN))
+    table = tables.validate_sites(walls, need=["wall_type", "normal_angle"])
+    drawn = table[table["wall_type"] == "ferroelastic"].reset_index(drop=True)
+    return add_wall_channel(movie, drawn)
 
 
 class _Encoder:

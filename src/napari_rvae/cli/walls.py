@@ -159,7 +159,7 @@ def _trained(
     import napari_rvae as nr
 
     with progress.step("cutting crops") as tick:
-        picture = response.select_channel("response")
+        picture = response.select_channel(0)
         crops = nr.extract_crops(picture, sites, options.crop, progress=tick)
     if not len(crops):
         raise InputError(

@@ -60,9 +60,22 @@ class CropConfig(Config):
     )
     subtract_mean: bool = option(
         True,
-        "Take each crop's own mean off; off: keep it, where the sign of the signal matters.",
+        "Take each crop's own mean off; off: keep it in all channels.",
         advanced=True,
         label="Take the mean off",
+    )
+    keep_mean: str = option(
+        "response, lateral response",
+        "Channels whose mean is kept all the same: the sign of a signed response matters.",
+        advanced=True,
+        label="But not of",
+    )
+    walls: str = option(
+        "auto",
+        "Draw the ferroelastic walls as a layer; auto: where the table has some.",
+        choices=("auto", "on", "off"),
+        advanced=True,
+        label="Draw walls",
     )
     stabilise: bool = option(
         False,

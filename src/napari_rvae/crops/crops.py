@@ -65,6 +65,8 @@ class Crops:
         What the crops show: "frame", or "rendered" for Gaussians at the fitted atoms.
     subtract_mean
         Whether each crop's own mean was taken off.
+    kept_means
+        Channels whose mean was not, all the same.
     left_out
         Number of sites without a crop, by the reason: "no such frame" (of the movie, or at a
         lag), "at the border", "outside the region", "missing pixels".
@@ -99,6 +101,7 @@ class Crops:
     lags: tuple[int, ...] = (0,)
     content: str = "frame"
     subtract_mean: bool = True
+    kept_means: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     layer_noise: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
@@ -222,7 +225,7 @@ def concat_crops(*crops: Crops) -> Crops:
             raise InputError("The crops differ in grid or channels: cut them alike.")
         if other.content != first.content:
             raise InputError("Some of the crops show frames, others atoms: cut them alike.")
-        if other.subtract_mean != first.subtract_mean:
+        if (other.subtract_mean, other.kept_means) != (first.subtract_mean, first.kept_means):
             raise InputError("Some of the crops have their mean taken off: cut them alike.")
     return replace(
         first,

@@ -28,6 +28,7 @@ from napari_rvae.preprocess.correlation import (
 from napari_rvae.preprocess.distortion import frame_distortions, physical_spacing
 from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.preprocess.pictures import Pictures
+from napari_rvae.preprocess.wall_mask import DRAWN, draw_walls
 from napari_rvae.preprocess.windows import round_window, sample_windows, smooth_for
 from napari_rvae.tables import group_rows, validate_sites
 
@@ -35,6 +36,9 @@ __all__ = ["extract_crops"]
 
 #: The host's amplitude is averaged over this many neighbour distances.
 _HOST_REACH = 5.0
+
+#: Number of the channel of drawn walls, and how far from the site they fade, in windows.
+_DRAW, _FADING = -1, 1 / 6
 
 #: Sites that stand in no lattice, whose distance from each other says nothing about the specimen.
 _NO_LATTICE = ("wall", "grid")
@@ -68,8 +72,13 @@ def extract_crops(
     square changes as a lattice turns) and is divided by the local amplitude of the host (a trimmed
     mean over some five neighbour distances; 1 where there are no amplitudes), so that
     ramps go and heavier stays brighter. What the mean and the spread were is kept in the crops.
-    Where the sign of the signal itself matters, as it does in the signed response of domains,
-    ``CropConfig.subtract_mean`` leaves the means in.
+    In the signed response of domains the sign itself matters: ``CropConfig.keep_mean`` names the
+    channels whose mean stays.
+
+    Where the table has ferroelastic walls, they are drawn as lines in a further layer, "walls",
+    unless `channels` names others (``CropConfig.walls``). They are found along their whole length,
+    and hardly seen in one window: this is what tells junctions from plain walls. The layer fades
+    away from the site, by a Gaussian of a sixth of the window: what passes by is not the site's.
 
     Several channels, and several frames of each, are layers of one crop: they share its window
     and, in the model, its pose. Each layer has its own unit and noise; the model weighs them by
@@ -92,7 +101,7 @@ def extract_crops(
         "frame", "rendered" (Gaussians at the fitted atoms), or an array of the frames' shape,
         such as probability maps.
     channels
-        Which channels to cut; all when left out.
+        Which channels to cut; all when left out. "walls" are drawn where the frames have none.
     lags
         Frame lags: layers of one crop are the frames t + lag, for each lag all channels. A site
         whose frame t + lag does not exist gets no crop.
@@ -184,6 +193,7 @@ def _assemble(
         lags=plan.lags,
         content=plan.config.content,
         subtract_mean=plan.config.subtract_mean,
+        kept_means=plan.kept_means(),
         left_out={reason: count for reason, count in lost.items() if count},
     )
 
@@ -277,7 +287,7 @@ class _Plan:
             spacing = physical_spacing(table, distortion[-1])
         side = _window_side(movie, table, config, spacing)
         pictures = Pictures(movie, table, config, content)
-        steps, layers = _layers(movie, channels, lags)
+        steps, layers = _layers(movie, channels, lags, drawn=_draws(movie, table, config, content))
         points = table[["y", "x"]].to_numpy(float)
         host = _host_amplitude(table, points, spacing)
         return _Plan(
@@ -286,8 +296,24 @@ class _Plan:
 
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers of a crop."""
-        names = self.movie.channels
-        return tuple(layer_name(names[number], lag) for lag, number in self.layers)
+        return tuple(layer_name(self.channel(number), lag) for lag, number in self.layers)
+
+    def channel(self, number: int) -> str:
+        """Name of a channel."""
+        return DRAWN if number == _DRAW else self.movie.channels[number]
+
+    def kept_means(self) -> tuple[str, ...]:
+        """Channels whose mean stays."""
+        keep = {name.strip() for name in self.config.keep_mean.split(",")}
+        names = dict.fromkeys(self.channel(number) for _, number in self.layers)
+        return tuple(name for name in names if name in keep or name == DRAWN)
+
+    def picture(self, frame: int, channel: int) -> NDArray[np.float64]:
+        """Picture (Y, X) to cut from: a frame, or its walls as lines."""
+        if channel != _DRAW:
+            return self.pictures.picture(frame, channel)
+        here = self.sites[(self.sites["frame"] == frame) & _is_drawn(self.sites)]
+        return draw_walls(here, self.movie.frame_shape).astype(np.float64)
 
     def has_frames(self, frame: int) -> bool:
         """Whether a frame and all that lie beside it by the lags exist."""
@@ -317,19 +343,24 @@ class _Plan:
         out = np.full((len(points), len(self.layers), side, side), np.nan, np.float32)
         first_mean, first_sd = np.full((2, len(points)), np.nan)
         noise = [(math.nan, UNKNOWN_NOISE)] * len(self.layers)
-        disc, samples = round_window(side), self.samples(frame)
+        disc, samples, keep = round_window(side), self.samples(frame), self.kept_means()
         step = np.hypot(*self.distortion[frame].T) * self.window / side
         for number, (lag, channel) in enumerate(self.layers):
             if not self.has_frames(frame):
                 break
-            image = self.pictures.picture(frame + lag, channel)
+            image = self.picture(frame + lag, channel)
+            name = self.channel(channel)
             cut = sample_windows(smooth_for(image, step), points, samples)
             mean = np.einsum("nij,ij->n", cut, disc)
             # before single precision, in which a large offset would cost a small signal its digits
             rest = cut - mean[:, None, None]
-            kept = rest if self.config.subtract_mean else cut
-            out[:, number] = kept / divisor[:, None, None]
-            noise[number] = self._noise(image, divisor)
+            kept = rest if self.config.subtract_mean and name not in keep else cut
+            if name == DRAWN:
+                out[:, number] = cut * _fading(side)
+                noise[number] = 0.0, UNKNOWN_NOISE
+            else:
+                out[:, number] = kept / divisor[:, None, None]
+                noise[number] = self._noise(image, divisor)
             if number == 0:
                 first_mean, first_sd = mean, np.sqrt(np.einsum("nij,ij->n", rest**2, disc))
         return _Cut(out, first_mean, first_sd, tuple(noise))
@@ -346,6 +377,28 @@ class _Plan:
             return white, UNKNOWN_NOISE
         measured = noise_correlation(image)
         return white, measured._replace(sd=measured.sd / unit)
+
+
+def _fading(side: int) -> NDArray[np.float64]:
+    """Weight (S, S) of drawn walls about the site."""
+    away = (np.arange(side) - (side - 1) / 2) / (_FADING * side)
+    return np.exp(-(away[:, None] ** 2 + away**2) / 2)
+
+
+def _is_drawn(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which sites (N,) lie on walls that are drawn: ferroelastic ones of known direction."""
+    if "wall_type" not in table or "normal_angle" not in table:
+        return np.zeros(len(table), bool)
+    kind, angle = table["wall_type"].to_numpy(), table["normal_angle"].to_numpy(float)
+    return np.asarray((kind == "ferroelastic") & np.isfinite(angle), bool)
+
+
+def _draws(movie: Frames, table: pd.DataFrame, config: CropConfig, content: Any) -> bool:
+    """Whether walls are drawn as a layer that nobody has named."""
+    own = content is not None and not isinstance(content, str)
+    if DRAWN in movie.channels or config.walls == "off" or own or config.content != "frame":
+        return False
+    return config.walls == "on" or bool(_is_drawn(table).any())
 
 
 def _window_side(movie: Frames, table: pd.DataFrame, config: CropConfig, spacing: float) -> float:
@@ -368,7 +421,7 @@ def _window_side(movie: Frames, table: pd.DataFrame, config: CropConfig, spacing
 
 
 def _layers(
-    movie: Frames, channels: Sequence[int | str] | None, lags: Sequence[int]
+    movie: Frames, channels: Sequence[int | str] | None, lags: Sequence[int], *, drawn: bool
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
     """Lags, and lag and channel of every layer of a crop."""
     steps = tuple(int(lag) for lag in lags)
@@ -378,7 +431,11 @@ def _layers(
         raise InputError(
             f"lags = {steps} reach beyond the movie from every one of its {movie.n_frames} frames."
         )
-    numbers = [movie.channel_index(c) for c in channels or range(movie.n_channels)]
+    if channels:
+        own = DRAWN not in movie.channels
+        numbers = [_DRAW if own and c == DRAWN else movie.channel_index(c) for c in channels]
+    else:
+        numbers = [*range(movie.n_channels), *([_DRAW] if drawn else [])]
     if len(set(numbers)) < len(numbers):
         raise InputError(f"channels = {channels}: name each channel once.")
     return steps, tuple((lag, number) for lag in steps for number in numbers)

@@ -116,10 +116,11 @@ def detect_walls(
     allowed = as_region(region, movie)
     response, heights = _inputs(movie, channels, config)
     domains = response.table["domains"].to_numpy() if "domains" in response.table else None
+    number = response.channel_index("response") if "response" in response.channels else 0
     parts: list[dict[str, NDArray[Any]]] = []
     for t in range(response.n_frames):
         two = domains is None or domains[t] != 1
-        walls = _walls_of(response.frame(t, "response"), heights, t, config, polar=two)
+        walls = _walls_of(response.frame(t, number), heights, t, config, polar=two)
         here = allowed[t] if allowed is not None and allowed.ndim == 3 else allowed
         parts.append(_columns(walls, t, response.frame_shape, here))
         if progress is not None and progress(t + 1, response.n_frames) is False:
@@ -140,7 +141,8 @@ def _inputs(
     movie: Frames, channels: Sequence[str | int] | None, config: WallConfig
 ) -> tuple[Frames, Callable[[int], Array | None]]:
     """The signed response, and what reads the levelled height of a frame, if it is needed."""
-    if channels is None and "response" in movie.channels:
+    name = "lateral response" if config.modality == "lateral" else "response"
+    if channels is None and name in movie.channels:
         response = movie
     else:
         pair = channels

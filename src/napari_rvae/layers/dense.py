@@ -49,7 +49,7 @@ def latent_image_layers(
     style
         Colours and opacity.
     **options
-        Further ones of :func:`~napari_rvae.latent_image`: ``channels``, ``region``.
+        Further ones of :func:`~napari_rvae.latent_image`: ``channels``, ``region``, ``walls``.
 
     Returns
     -------

@@ -10,9 +10,11 @@ from napari_rvae.preprocess.registration import register_scans
 from napari_rvae.preprocess.response import signed_response
 from napari_rvae.preprocess.rows import destripe
 from napari_rvae.preprocess.variance import stabilise_variance
+from napari_rvae.preprocess.wall_mask import add_wall_channel, wall_mask
 
 __all__ = [
     "LatticeDistortion",
+    "add_wall_channel",
     "analyse_frames",
     "destripe",
     "flyback_columns",
@@ -23,4 +25,5 @@ __all__ = [
     "register_scans",
     "signed_response",
     "stabilise_variance",
+    "wall_mask",
 ]

@@ -60,7 +60,8 @@ def signed_response(
     -------
     Frames
         (T, C, Y, X) with the channels "response" and "quadrature", in the unit of the amplitude,
-        as float32; of "vector" also "lateral response" and "lateral quadrature". The quadrature is
+        as float32; of "lateral" they are "lateral response" and "lateral quadrature", of
+        "vector" these are the third and fourth. The quadrature is
         what two domains on a background do not explain. ``table`` also has
 
         - ``domains``: 1 or 2, or 0 where a scan is constant or empty; with one, the background is
@@ -90,7 +91,8 @@ def signed_response(
         _turned(complex_response(movie, pair, phase_unit=phase_unit))
         for pair in _pairs(movie, channels, modality)
     ]
-    names = ("response", "quadrature", "lateral response", "lateral quadrature")
+    names: tuple[str, ...] = ("response", "quadrature", "lateral response", "lateral quadrature")
+    names = names[2:] if modality == "lateral" else names
     data = np.concatenate([part.data for part in parts], axis=1)
     return _as_frames(movie, data, names[: data.shape[1]], parts[0].facts)
 

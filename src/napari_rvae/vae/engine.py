@@ -21,6 +21,7 @@ from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
 from napari_rvae.device import to_device
 from napari_rvae.errors import InputError, NotFittedError
+from napari_rvae.preprocess.wall_mask import DRAWN
 from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.epochs import EpochRecord, FitProgress
 from napari_rvae.vae.gauge import Decoder, Gauge, fit_gauge
@@ -178,7 +179,7 @@ class TrainedOnCrops:
     scale
         What each channel of the crops is divided by (C,): its standard deviation where it is the
         only one, else in proportion to its noise.
-    channels, lags, window_nd, window_px, content, subtract_mean
+    channels, lags, window_nd, window_px, content, subtract_mean, kept_means
         As of the training crops.
     base_channels
         Channels of the frames that the layers of every lag show.
@@ -198,6 +199,7 @@ class TrainedOnCrops:
     lags: tuple[int, ...] = (0,)
     base_channels: tuple[str, ...] = ()
     subtract_mean: bool = True
+    kept_means: tuple[str, ...] = ()
     gauge: Gauge | None = None
     spread: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -212,6 +214,7 @@ class TrainedOnCrops:
             lags=crops.lags,
             base_channels=crops.base_channels,
             subtract_mean=crops.subtract_mean,
+            kept_means=crops.kept_means,
             **parts,
         )
 
@@ -224,7 +227,11 @@ class TrainedOnCrops:
     def crop_config(self) -> CropConfig:
         """Options with which to cut crops like those of the training."""
         plain = CropConfig(
-            pixels=self.basis.pixels, content=self.content, subtract_mean=self.subtract_mean
+            pixels=self.basis.pixels,
+            content=self.content,
+            subtract_mean=self.subtract_mean,
+            keep_mean=", ".join(self.kept_means),
+            walls="on" if DRAWN in self.base_channels else "off",
         )
         try:
             return replace(plain, window_nd=self.window_nd)
@@ -301,6 +308,7 @@ class TrainedOnCrops:
             "lags": list(self.lags),
             "base_channels": list(self.base_channels),
             "subtract_mean": self.subtract_mean,
+            "kept_means": list(self.kept_means),
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -352,6 +360,7 @@ class TrainedOnCrops:
             "lags": tuple(int(lag) for lag in header.get("lags", [0])),
             "base_channels": tuple(header.get("base_channels", header["channels"])),
             "subtract_mean": bool(header.get("subtract_mean", True)),
+            "kept_means": tuple(str(name) for name in header.get("kept_means", ())),
             "gauge": gauge.to(device),
             "spread": tensors["spread"].numpy(),
         }

@@ -39,6 +39,11 @@ _WORTH_SPLITTING, _HELD_OUT_CROPS = 200, 1000
 #: to the last per cent must not outweigh the other layers.
 _LEAST_NOISE = 0.01
 
+#: What was drawn, such as walls as lines, has no noise by which to weigh it beside what was
+#: measured: it counts as if its noise were as large as itself. Its lines lie everywhere, and would
+#: take all latents otherwise.
+_DRAWN_NOISE = 1.0
+
 #: Window in neighbour distances to assume where crops do not know theirs.
 _USUAL_WINDOW = 3.5
 
@@ -82,8 +87,10 @@ def prepare(
     Raises
     ------
     InputError
-        If there are fewer than eight usable crops, or all are the same.
+        If there are fewer than eight usable crops, all are the same, or a layer is a component of
+        a vector and the model is to turn it.
     """
+    _check_components(crops, config)
     good = yield from _usable_crops(crops, waiting(config))
     training, held_out = _choose_rows(crops, good, config)
     basis, scale = _basis_of(crops, training, config)
@@ -145,7 +152,8 @@ def _basis_of(
 
     A single layer is divided by its standard deviation. Of several, each is divided by its noise,
     in which unit a misfit counts alike in all of them, so that a noisy layer does not drown the
-    others; the unit of all is then such that the mean variance of the layers is 1.
+    others, nor a drawn one those that were measured; the unit of all is then such that the mean
+    variance of the layers is 1.
     """
     sample = np.sort(np.random.default_rng(config.seed).permutation(rows)[:_BASIS_CROPS])
     images = crops.read(sample)
@@ -158,7 +166,9 @@ def _basis_of(
     }
     if scale.size == 1:
         return SteerableBasis.fit(images, **options), scale
-    noise = np.sqrt(np.maximum(layer_noise_power(images, **options), _LEAST_NOISE))
+    power = np.maximum(layer_noise_power(images, **options), _LEAST_NOISE)
+    drawn = crops.layer_noise == 0
+    noise = np.sqrt(power if drawn.all() else np.where(drawn, _DRAWN_NOISE, power))
     unit = math.sqrt(float((noise**-2).mean()))
     images /= (noise * unit)[:, None, None].astype(np.float32)
     return SteerableBasis.fit(images, noise2=unit**-2, **options), scale * noise * unit
@@ -176,6 +186,16 @@ def _spread(crops: Crops, images: NDArray[np.float32]) -> NDArray[np.float64]:
             "there is nothing to learn in it."
         )
     return scale
+
+
+def _check_components(crops: Crops, config: RVAEConfig) -> None:
+    """A lateral response is one component of a vector: a turned crop would show another one."""
+    lateral = [name for name in crops.base_channels if "lateral" in name.lower()]
+    if lateral and config.rotation:
+        raise InputError(
+            f"The channel {lateral[0]!r} is one component of a vector, which is another one in a "
+            "turned crop: leave it out, or train with rotation = False."
+        )
 
 
 def _usable_crops(

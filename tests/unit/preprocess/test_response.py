@@ -108,7 +108,7 @@ def test_missing_values_stay_and_an_empty_scan_is_left_out(movie):
 
 def test_lateral_and_vector(movie):
     lateral = signed_response(movie.frames, modality="lateral")
-    assert lateral.channels == ("response", "quadrature")
+    assert lateral.channels == ("lateral response", "lateral quadrature")
     vector = signed_response(movie.frames, modality="vector")
     assert vector.channels[2:] == ("lateral response", "lateral quadrature")
     assert np.array_equal(vector.data[:, 2:], lateral.data)

@@ -70,6 +70,16 @@ def test_a_layer_without_noise_counts_as_nearly_clean(sample):
     assert 5 < ratio < 11  # noise of a tenth of the spread is the least
 
 
+def test_a_drawn_layer_counts_as_if_its_noise_were_as_large_as_itself(sample):
+    crops = layered(sample, 64, noise=(0.3, 0.0)).crops
+    crops = dataclasses.replace(crops, layer_noise=np.array([0.3, 0.0]))
+    model = RVAE(n_latents=2, epochs=1, hidden=16, device="cpu").fit(crops)
+    spread = crops.images.std(axis=(0, 2, 3))
+    first, drawn = model._trained.scale / spread
+    power = layer_noise_power(crops.images / spread[:, None, None], band_limit=0.6)
+    assert drawn / first == pytest.approx(1 / math.sqrt(power[0]), rel=0.02)
+
+
 def test_a_constant_layer_is_named(sample):
     crops = layered(sample, 40, noise=(0.1, 0.0), empty=(1,)).crops
     with pytest.raises(InputError, match="layer 'channel 1' of the crops holds one constant"):

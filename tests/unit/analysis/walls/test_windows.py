@@ -12,8 +12,11 @@ from napari_rvae import (
     InputError,
     add_wall_channel,
     compare_windows,
+    detect_walls,
     extract_crops,
+    latent_image,
     sample_grid,
+    signed_response,
     simulate_walls,
     wall_mask,
 )
@@ -85,3 +88,71 @@ def test_drawn_walls_are_a_layer_of_crops():
     assert add_wall_channel(one, movie.sites, name="again").channels == ("walls", "again")
     with pytest.raises(InputError, match="channel 'walls' already"):
         add_wall_channel(both, movie.sites)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    """A movie with ferroelastic walls, its response, and its sites."""
+    movie = simulate_walls(n_frames=2, size=96, seed=1)
+    return signed_response(movie.frames).select_channel("response"), detect_walls(movie.frames)
+
+
+def test_ferroelastic_walls_are_drawn_unasked_and_fade_away_from_the_site(scans):
+    response, sites = scans
+    crops = extract_crops(response, sites, window=24)
+    assert crops.channels == ("response", "walls")
+    assert crops.layer_noise[1] == 0
+    assert crops.kept_means == ("response", "walls")
+    of_walls = sites.set_index("site_id")["wall_type"].loc[crops.site_id] == "ferroelastic"
+    middle = crops.images[:, 1, 15:17, 15:17].mean((1, 2))
+    assert middle[of_walls].min() > 0.8
+    assert crops.images[:, 1, 0].max() < 0.05
+    polar = sites[sites["wall_type"] == "180"].reset_index(drop=True)
+    assert extract_crops(response, polar, window=24).channels == ("response",)
+    assert extract_crops(response, sites, CropConfig(walls="off", window=24)).channels == (
+        "response",
+    )
+    assert extract_crops(response, sites, window=24, channels=["response"]).channels == (
+        "response",
+    )
+
+
+def test_means_are_kept_channel_by_channel(scans):
+    response, sites = scans
+    plain = CropConfig(window=24, keep_mean="", walls="off")
+    lost = extract_crops(response, sites, plain)
+    kept = extract_crops(response, sites, dataclasses.replace(plain, keep_mean=" response"))
+    assert (lost.kept_means, kept.kept_means) == ((), ("response",))
+    np.testing.assert_allclose(
+        kept.images.mean((2, 3)) - lost.images.mean((2, 3)), kept.mean[:, None], atol=0.05
+    )
+
+
+def test_a_model_cuts_again_what_it_was_trained_on(scans, tmp_path):
+    response, sites = scans
+    crops = extract_crops(response, sites, window=24, pixels=16)
+    model = RVAE(n_latents=2, epochs=1, hidden=16, device="cpu").fit(crops)
+    model.save(tmp_path / "model")
+    again = RVAE.load(tmp_path / "model", device="cpu")
+    assert again.crop_config.keep_mean == "response, walls"
+    polar = sites[sites["wall_type"] == "180"].reset_index(drop=True)
+    other = extract_crops(response, polar, again.crop_config, window=24)
+    assert other.channels == crops.channels  # with nothing drawn
+    assert len(again.transform(other)) == len(other)
+    with pytest.raises(InputError, match="give the sites along the walls"):
+        latent_image(again, response, "z0")
+    picture = latent_image(again, response, "z0", stride=24, walls=sites)
+    assert np.isfinite(picture[0, 48, 48].compute())
+
+
+def test_one_component_of_a_vector_is_not_turned():
+    movie = simulate_walls(n_frames=1, size=96, seed=1, lateral=True)
+    sideways = signed_response(movie.frames, modality="lateral")
+    assert sideways.channels == ("lateral response", "lateral quadrature")
+    both = signed_response(movie.frames, modality="vector")
+    for frames, channels in ((sideways, [0]), (both, ["response", "lateral response"])):
+        crops = extract_crops(frames, movie.sites, window=24, pixels=16, channels=channels)
+        with pytest.raises(InputError, match="one component of a vector"):
+            RVAE(epochs=1, device="cpu").fit(crops)
+        options = {"n_latents": 2, "epochs": 1, "hidden": 16, "device": "cpu"}
+        assert RVAE(rotation=False, **options).fit(crops).is_fitted

@@ -16,7 +16,10 @@ from napari_rvae.frames import Frames, as_frames
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["add_wall_channel", "wall_mask"]
+__all__ = ["DRAWN", "add_wall_channel", "draw_walls", "wall_mask"]
+
+#: The channel of walls that are drawn.
+DRAWN = "walls"
 
 #: Points that are drawn for each site along its wall, over so many spacings.
 _POINTS, _SPAN = 9, 1.2
@@ -59,31 +62,50 @@ def wall_mask(sites: pd.DataFrame, frames: Any, *, width: float = 1.5) -> NDArra
     if not width > 0:
         raise InputError(f"width = {width}: give pixels, more than 0.")
     drawn = np.zeros((movie.n_frames, *movie.frame_shape), np.float32)
-    pixels = np.moveaxis(np.indices(movie.frame_shape), 0, -1).reshape(-1, 2)
     for _, frame, rows in tables.group_rows(table):
-        points = table[["y", "x"]].to_numpy(float)[rows]
-        angle = table["normal_angle"].to_numpy(float)[rows]
-        good = np.isfinite(points).all(1) & np.isfinite(angle)
-        if not good.any() or not 0 <= frame < movie.n_frames:
-            continue
-        points, angle = points[good], angle[good]
-        near = np.asarray(cKDTree(points).query(points, min(2, len(points)))[0]).reshape(
-            len(points), -1
-        )
-        along = np.stack([np.cos(angle), np.sin(angle)], 1)[:, None]
-        steps = np.linspace(-0.5, 0.5, _POINTS) * _SPAN * float(np.median(near[:, -1]))
-        line = (points[:, None] + steps[:, None] * along).reshape(-1, 2)
-        distance = cKDTree(line).query(pixels, distance_upper_bound=5 * width)[0]
-        value = np.exp(-0.5 * (np.minimum(distance, 5 * width) / width) ** 2)
-        value[~np.isfinite(distance)] = 0
-        drawn[frame] = value.reshape(movie.frame_shape)
+        if 0 <= frame < movie.n_frames:
+            drawn[frame] = draw_walls(table.iloc[rows], movie.frame_shape, width=width)
     return drawn
 
 
+def draw_walls(
+    sites: pd.DataFrame, shape: tuple[int, int], *, width: float = 1.5
+) -> NDArray[np.float32]:
+    """Draw the walls of one frame as lines (Y, X), as :func:`wall_mask` does.
+
+    Parameters
+    ----------
+    sites
+        Sites along the walls of one frame, with ``normal_angle``.
+    shape
+        Rows and columns (Y, X) of the picture.
+    width
+        Standard deviation of a line across the wall in px.
+    """
+    points, angle = sites[["y", "x"]].to_numpy(float), sites["normal_angle"].to_numpy(float)
+    good = np.isfinite(points).all(1) & np.isfinite(angle)
+    if not good.any():
+        return np.zeros(shape, np.float32)
+    points, angle = points[good], angle[good]
+    near = np.asarray(cKDTree(points).query(points, min(2, len(points)))[0])
+    step = float(np.median(near.reshape(len(points), -1)[:, -1]))
+    along = np.stack([np.cos(angle), np.sin(angle)], 1)[:, None]
+    steps = np.linspace(-0.5, 0.5, _POINTS) * _SPAN * step
+    line = (points[:, None] + steps[:, None] * along).reshape(-1, 2)
+    pixels = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 2)
+    distance = cKDTree(line).query(pixels, distance_upper_bound=5 * width)[0]
+    value = np.exp(-0.5 * (np.minimum(distance, 5 * width) / width) ** 2)
+    value[~np.isfinite(distance)] = 0
+    return np.asarray(value.reshape(shape), np.float32)
+
+
 def add_wall_channel(
-    frames: Any, sites: pd.DataFrame, *, name: str = "walls", width: float = 1.5
+    frames: Any, sites: pd.DataFrame, *, name: str = DRAWN, width: float = 1.5
 ) -> Frames:
     """Add the walls, drawn as lines, to the frames as a further channel.
+
+    :func:`~napari_rvae.extract_crops` draws the ferroelastic walls of its sites by itself; this is
+    for grids, whose sites lie on no wall. In crops, the channel "walls" fades away from the site.
 
     Parameters
     ----------
