@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import apply_units, find_units, link_sites, simulate_graphene
+from napari_rvae import Cancelled, apply_units, find_units, link_sites, simulate_graphene
 from napari_rvae.analysis.units import find
 from napari_rvae.analysis.units.rings import (
     UNKNOWN,
@@ -12,6 +12,8 @@ from napari_rvae.analysis.units.rings import (
     find_ring_groups,
     ring_words,
 )
+from napari_rvae.analysis.units.surroundings import bonds_of
+from napari_rvae.analysis.units.ward import ward_clusters
 from napari_rvae.tables import make_sites
 
 
@@ -172,3 +174,19 @@ def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeyp
     unit = find_units(graphene, features=values).table["unit"].to_numpy()
     assert len(np.unique(unit[four])) == 1
     assert not np.isin(unit[three], unit[four]).any()
+
+
+def test_long_steps_ask_whether_to_stop(graphene, rng):
+    asked = []
+    find_ring_groups(graphene, lambda: asked.append("rings"))
+    bonds_of(graphene, lambda: asked.append("bonds"))
+    n_frames = graphene["frame"].nunique()
+    assert asked == ["rings"] * 2 * n_frames + ["bonds"] * n_frames
+    points = rng.normal(size=(400, 3))
+
+    def stop():
+        raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        ward_clusters(points, np.ones(400), 5, stop)
+    assert len(np.unique(ward_clusters(points, np.ones(400), 5, lambda: None))) == 5

@@ -128,14 +128,15 @@ def find_units(
     known = np.flatnonzero(np.isfinite(values).all(1))
     step = Steps(progress, config.n_starts)
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
-    rings = find_ring_groups(ordered).of(known) if config.geometry else None
+    rings = find_ring_groups(ordered, step.tick).of(known) if config.geometry else None
     found = search(values[known], columns, evidence.of(known), rings, config, step)
     membership = np.full((len(table), found.model.n_environments), np.nan)
     membership[known] = found.membership
     groups = groups_at(found.tree, found.model.n_environments, found.n_units)
-    bonds = bonds_of(ordered)
+    bonds = bonds_of(ordered, step.tick)
     if found.model.bonded:
         membership = with_contacts(membership, groups, found.model, evidence, bonds)
+    step.tick()
     back = np.argsort(order)
     units = assemble(
         table["site_id"].to_numpy(np.int64),

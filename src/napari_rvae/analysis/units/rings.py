@@ -10,6 +10,7 @@ bond is told by the gap that it lacks it to: that of a missing atom, another, or
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,7 @@ class RingClasses:
         return np.where(votes.any(axis=1, keepdims=True), joint, np.nan)
 
 
-def find_ring_groups(table: pd.DataFrame) -> RingGroups:
+def find_ring_groups(table: pd.DataFrame, tick: Callable[[], None] | None = None) -> RingGroups:
     """Find the group of unusual rings, or the gap, that each site is at.
 
     Rings of a fifth of all and more are usual; where others are more than 15 % of all, the
@@ -141,6 +142,8 @@ def find_ring_groups(table: pd.DataFrame) -> RingGroups:
     ----------
     table
         Sites table; what is neither atom nor vacancy is unknown.
+    tick
+        Called twice for each frame; it may raise.
     """
     code = np.full(len(table), UNKNOWN, np.int64)
     group = np.full(len(table), -1, np.int64)
@@ -150,6 +153,8 @@ def find_ring_groups(table: pd.DataFrame) -> RingGroups:
     distances = neighbour_distances(table, None)
     found: dict[str, list[tuple[Ids, Faces, Ids]]] = {source: [] for source in distances}
     for source, _, rows in tables.group_rows(table):
+        if tick is not None:
+            tick()
         here = rows[np.isfinite(points[rows]).all(axis=1) & is_atom[rows]]
         if math.isfinite(distances[source]) and distances[source] > 0 and len(here) > 2:
             scaled = points[here] / distances[source]
@@ -161,6 +166,8 @@ def find_ring_groups(table: pd.DataFrame) -> RingGroups:
         usual = _usual_sizes([faces for _, faces, _ in frames])
         valence = _valence([count for *_, count in frames])
         for here, faces, count in frames if usual else []:
+            if tick is not None:
+                tick()
             code[here], own, whole[here] = _frame_groups(faces, usual, len(here))
             lacking = np.flatnonzero(count < valence)
             gaps = _gap_codes(faces, usual, lacking)

@@ -101,7 +101,7 @@ def search(
     step.done()
     classes, ring = _ring_classes(rings, stays, sites, config)
     sample = _sampled(len(stays.count), _MOST_STAYS, rng)
-    environment = _environments(stays, sample, ring, config)
+    environment = _environments(stays, sample, ring, config, step)
     step.tick()
     model = _model(space, stays, sample, environment, noisy=noisy)
     own_ring = ring[sample][np.unique(environment, return_index=True)[1]]
@@ -253,7 +253,7 @@ def _ring_classes(
     return classes, classes.code[np.where(known, np.nan_to_num(share).argmax(axis=1), 0)]
 
 
-def _environments(stays: Stays, sample: Ids, ring: Ids, config: UnitConfig) -> Ids:
+def _environments(stays: Stays, sample: Ids, ring: Ids, config: UnitConfig, step: Steps) -> Ids:
     """Environment of each sampled stay; those of other rings are kept apart."""
     found, own = np.zeros(len(sample), np.int64), ring[sample]
     n_found = 0
@@ -266,7 +266,7 @@ def _environments(stays: Stays, sample: Ids, ring: Ids, config: UnitConfig) -> I
         if n_clusters > 1 and stays.mean.shape[1]:
             mine = sample[rows]
             weight = np.minimum(stays.count[mine], MOST_SIGHTINGS).astype(float)
-            found[rows] = n_found + ward_clusters(stays.mean[mine], weight, n_clusters)
+            found[rows] = n_found + ward_clusters(stays.mean[mine], weight, n_clusters, step.tick)
         else:
             found[rows] = n_found
         n_found = int(found.max()) + 1
@@ -376,7 +376,7 @@ def _repeated(
     seen = rng.choice(names, max(int(_RESEEN * len(names)), 1), replace=False)
     rows = np.flatnonzero(np.isin(place, seen))
     rows = rows[_sampled(len(rows), _MOST_REPEATED, rng)]
-    found = _environments(stays, rows, ring, config)
+    found = _environments(stays, rows, ring, config, step)
     step.tick()
     middle = np.stack(
         [stays.mean[rows[found == number]].mean(axis=0) for number in range(int(found.max()) + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,13 +83,18 @@ def _labels(units: Units, table: pd.DataFrame) -> tuple[NDArray[np.object_], NDA
     return np.full(len(table), "", object), names.to_numpy(object)
 
 
-def bonds_of(table: pd.DataFrame) -> Ids:
-    """Pairs of rows (M, 2) of a sites table that are bonded, in all frames."""
+def bonds_of(table: pd.DataFrame, tick: Callable[[], None] | None = None) -> Ids:
+    """Pairs of rows (M, 2) of a sites table that are bonded, in all frames.
+
+    `tick` is called for each frame; it may raise.
+    """
     points = table[["y", "x"]].to_numpy(float)
     is_atom = (table["kind"] == "atom").to_numpy()
     distances = neighbour_distances(table, None)
     pairs = [np.zeros((0, 2), np.int64)]
     for source, _, rows in tables.group_rows(table):
+        if tick is not None:
+            tick()
         here = rows[np.isfinite(points[rows]).all(axis=1)]
         if math.isfinite(distances[source]) and distances[source] > 0 and len(here) > 1:
             pairs.append(here[bonded_pairs(points[here] / distances[source], is_atom[here])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["ward_clusters"]
 
 
-def ward_clusters(points: Array, weight: Array, n_clusters: int) -> Ids:
+def ward_clusters(
+    points: Array, weight: Array, n_clusters: int, tick: Callable[[], None] | None = None
+) -> Ids:
     """Number of the cluster (N,) of each point.
 
     Ward's method (J. Am. Stat. Assoc. 58, 236 (1963)) by chains of nearest neighbours (F. Murtagh,
@@ -29,8 +32,10 @@ def ward_clusters(points: Array, weight: Array, n_clusters: int) -> Ids:
         Weight (N,) of each, above 0.
     n_clusters
         Number of clusters, N at most.
+    tick
+        Called now and then; it may raise.
     """
-    mergers = _mergers(points, weight.astype(float))
+    mergers = _mergers(points, weight.astype(float), tick)
     mergers.sort(key=lambda merger: merger[0])
     owner = np.arange(len(points))
 
@@ -46,7 +51,9 @@ def ward_clusters(points: Array, weight: Array, n_clusters: int) -> Ids:
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
-def _mergers(points: Array, weight: Array) -> list[tuple[float, int, int]]:
+def _mergers(
+    points: Array, weight: Array, tick: Callable[[], None] | None
+) -> list[tuple[float, int, int]]:
     """All mergers: cost, the point that stands for both, and the other; not in order."""
     square = np.sum(points**2, axis=1)
     cost = (square[:, None] + square - 2 * points @ points.T).astype(np.float32)
@@ -56,6 +63,8 @@ def _mergers(points: Array, weight: Array) -> list[tuple[float, int, int]]:
     mergers: list[tuple[float, int, int]] = []
     chain: list[int] = []
     while len(mergers) < len(points) - 1:
+        if tick is not None and not chain:
+            tick()
         if not chain:
             chain = [int(np.argmax(alive))]
         a = chain[-1]
