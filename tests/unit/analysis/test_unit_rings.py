@@ -165,8 +165,8 @@ def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeyp
     values.columns = [f"f{number}" for number in range(8)]
     values["site_id"] = graphene["site_id"].to_numpy()
 
-    def one_at_a_large_group(table):
-        rings = find_ring_groups(table)
+    def one_at_a_large_group(table, tick):
+        rings = find_ring_groups(table, tick)
         one = (table["lattice_track_id"] == places[four][0]).to_numpy()
         return RingGroups(np.where(one, 1 << 24, rings.code), rings.group, rings.whole)
 
