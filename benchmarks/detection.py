@@ -12,6 +12,7 @@ simulators; positions are compared with the Cramer-Rao bound. The rows:
 - isolated: atoms without a lattice;
 - scales: neighbours 6 to 50 px apart with the same electrons in a column;
 - dark: inverted contrast, told and not told;
+- ellipse: a probe that is 1.1, 1.2 and 1.3 times as long as wide, as astigmatism makes it;
 - large: a frame of 4096 x 4096 px on two threads, in a process of its own (only with ``--large``);
 - peers: other finders on the middle of the frames of "lattice", each at its best threshold for
   the frame, and ours on the same middle (only with ``--peers-python``).
@@ -92,6 +93,9 @@ NOISE_SEEDS, NOISE_SIDE = 10, 384
 #: Sides of frames by neighbour distance, in pixels.
 SCALES = {6.0: 384, 8.0: 512, 12.0: 768, 20.0: 1024, 30.0: 1280, 50.0: 1536}
 
+#: Longest by shortest width of elliptical probes.
+ELONGATIONS = (1.1, 1.2, 1.3)
+
 LARGE_SIDE, LARGE_THREADS = 4096, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 
 #: A peer is ahead if its F1 is larger at all, or its error smaller by this factor.
@@ -127,6 +131,11 @@ BARS = (
     Bar("scales", "F1", least=0.99),
     Bar("scales", "CPU s/Mpx", most=3.0, cases=(" 12 px", " 20 px", " 30 px", " 50 px")),
     Bar("dark", "F1", least=0.998),
+    Bar("ellipse", "F1", least=0.998),
+    Bar("ellipse", "y/bound", most=1.3),
+    Bar("ellipse", "x/bound", most=1.3),
+    Bar("ellipse", "z y", 0.85, 1.25),
+    Bar("ellipse", "z x", 0.85, 1.25),
     Bar("large", "wall s", most=30.0),
 )
 
@@ -256,6 +265,19 @@ def dark_row(options: argparse.Namespace) -> Iterator[Figure]:
             yield figure("dark", case, atoms, scores, f"{setting.specimen}, {name}")
 
 
+def ellipse_row(options: argparse.Namespace) -> Iterator[Figure]:
+    """An elliptical probe."""
+    counts = [c for c in options.counts if c > 4]
+    for longer in ELONGATIONS:
+        every = settings(KINDS, counts, options, size=options.size // 2, elongation=longer)
+        for setting in (some for some in every if some.simulator == "tailed"):
+            case = make_case(setting)
+            found, cpu = find(case.image)
+            atoms, scores = frame_scores(found, case)
+            values = scores | accuracy(found, case) | cost(cpu, case)
+            yield figure("ellipse", case, atoms, values, f"{setting.specimen}, {longer:g} to 1")
+
+
 def large_row(options: argparse.Namespace) -> Iterator[Figure]:
     """Measure one large frame in a process that holds nothing else."""
     case = make_case(Setting(specimen="honeycomb", seed=options.seeds[0], size=LARGE_SIDE))
@@ -331,6 +353,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
     "isolated": isolated_row,
     "scales": scales_row,
     "dark": dark_row,
+    "ellipse": ellipse_row,
     "large": large_row,
     "peers": peers_row,
 }

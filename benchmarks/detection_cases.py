@@ -48,6 +48,9 @@ DOPANTS, EMPTY, DOPANT_CONTRAST = 0.03, 0.01, 3.5
 #: bright these are.
 DISORDER, POLARIZATION, B_CONTRAST = 0.01, 0.06, 0.45
 
+#: Direction of the longer axis of an elliptical probe, in radians from x towards smaller y.
+LONG_AXIS = 0.6
+
 #: Neighbour distances of specimen beyond the frame.
 MARGIN = 4.0
 
@@ -78,6 +81,14 @@ class Setting:
     size: int = 1024
     spacing: float = SPACING
     contrast: str = "bright"
+    elongation: float = 1.0  # of the probe, longest by shortest width; only "tailed"
+
+    @property
+    def form(self) -> Floats:
+        """Quadratic form (2, 2) of the probe in units of sigma, of determinant 1."""
+        along = np.array([-math.sin(LONG_AXIS), math.cos(LONG_AXIS)])
+        longer = self.elongation
+        return longer * np.eye(2) + (1 / longer - longer) * np.outer(along, along)
 
     @property
     def magnification(self) -> float:
@@ -319,7 +330,9 @@ def _tailed_scan(specimen: Specimen, setting: Setting, rng: np.random.Generator)
     position = _drifted(specimen.position, setting, rng)
     jitter = rng.normal(0.0, scan.jitter, setting.size)
     amplitude = setting.peak * specimen.contrast
-    atoms = render_tailed(position, amplitude, setting.sigma, shape, row_shift=jitter)
+    atoms = render_tailed(
+        position, amplitude, setting.sigma, shape, row_shift=jitter, form=setting.form
+    )
     ground = scan.background + DIRT * setting.peak * _cloud(shape, setting, rng)
     expected = ground + atoms
     if setting.contrast == "dark":
@@ -382,8 +395,9 @@ def render_tailed(
     shape: tuple[int, int],
     *,
     row_shift: Floats,
+    form: Floats,
 ) -> Floats:
-    """Draw atoms (N, 2) into a frame whose rows are shifted along x."""
+    """Draw atoms (N, 2) of a form (2, 2) into a frame whose rows are shifted along x."""
     half = math.ceil(TAIL_END * SPACING / SIGMA * sigma) + 1
     corner = np.rint(position).astype(int) - half
     seen = (amplitude > 0) & (corner < shape).all(1) & (corner + 2 * half >= 0).all(1)
@@ -392,9 +406,14 @@ def render_tailed(
         low, high = np.maximum(start, 0), np.minimum(start + 2 * half + 1, shape)
         rows = np.arange(low[0], high[0])
         dx = np.arange(low[1], high[1]) - x - row_shift[rows, None]
-        r2 = ((rows[:, None] - y) ** 2 + dx**2) / sigma**2
+        r2 = squared_distance(rows[:, None] - y, dx, form) / sigma**2
         picture[low[0] : high[0], low[1] : high[1]] += height * tailed_shape(r2)
     return picture
+
+
+def squared_distance(dy: Floats, dx: Floats, form: Floats) -> Floats:
+    """Squared distance by a quadratic form (2, 2)."""
+    return np.asarray(form[0, 0] * dy**2 + 2 * form[0, 1] * dy * dx + form[1, 1] * dx**2)
 
 
 # --------------------------------------------------------------------------- the bound
@@ -455,18 +474,21 @@ def _gradients(
     place: Floats, height: Floats, setting: Setting, shape: tuple[int, ...]
 ) -> NDArray[Any]:
     """Change (R, C, 3 K + 1) of the pixels with y and x of the first of K atoms, and the rest."""
-    step, atom = 0.01, SHAPES[setting.simulator]  # step in sigma
+    step, shaped = 0.01, SHAPES[setting.simulator]  # step in sigma
+
+    def atom(dy: Floats, dx: Floats) -> Floats:
+        return shaped(squared_distance(dy, dx, setting.form))
+
     dy = (np.arange(shape[0])[:, None, None] - place[:, 0]) / setting.sigma
     dx = (np.arange(shape[1])[None, :, None] - place[:, 1]) / setting.sigma
     slopes = [
-        (atom((dy - a * step) ** 2 + (dx - b * step) ** 2)
-         - atom((dy + a * step) ** 2 + (dx + b * step) ** 2))
+        (atom(dy - a * step, dx - b * step) - atom(dy + a * step, dx + b * step))
         * height / (2 * step * setting.sigma)
         for a, b in ((1, 0), (0, 1))
     ]  # fmt: skip
     first = [part[:, :, :1] for part in slopes]
     others = [part[:, :, 1:] for part in slopes]
-    heights, background = atom(dy**2 + dx**2), np.ones((*shape, 1))
+    heights, background = atom(dy, dx), np.ones((*shape, 1))
     return np.concatenate([*first, *others, heights, background], axis=2)
 
 

@@ -24,6 +24,7 @@ def render_gaussians(
     shape: tuple[int, int],
     *,
     row_shift: ArrayLike | None = None,
+    form: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Draw a sum of Gaussians.
 
@@ -40,6 +41,9 @@ def render_gaussians(
         Rows and columns (Y, X) of the picture.
     row_shift
         Horizontal displacement (Y,) of each row in pixels, as a jittering scan makes it.
+    form
+        Quadratic form F (2, 2) of ellipses in place of circles: the exponent at a step d from the
+        middle is -d F d / (2 sigma^2).
 
     Returns
     -------
@@ -68,6 +72,7 @@ def render_gaussians(
     if py.size == 0:
         return picture.reshape(shape)
     half = int(np.ceil(_CUT * width.max())) + 1
+    ellipse = np.eye(2) if form is None else np.asarray(form, dtype=float)
     jitter = np.zeros(rows) if row_shift is None else np.asarray(row_shift, dtype=float)
     offsets = np.arange(-half, half + 1)
     batch = max(1, _BATCH_PIXELS // (2 * half + 1) ** 2)
@@ -80,12 +85,15 @@ def render_gaussians(
         inside_y, inside_x = (yi >= 0) & (yi < rows), (xi >= 0) & (xi < columns)
         safe_y, safe_x = np.clip(yi, 0, rows - 1), np.clip(xi, 0, columns - 1)
         twice = 2 * width[part, None] ** 2
-        column = np.exp(-((yi - py[part, None]) ** 2) / twice) * inside_y
+        dy = yi - py[part, None]
+        column = np.exp(-ellipse[0, 0] * dy**2 / twice) * inside_y
         dx = xi[:, None, :] - px[part, None, None]  # (n, 1, width): one row serves all
         if row_shift is not None:
             dx = dx - jitter[safe_y][:, :, None]
-        row = np.exp(-(dx**2) / twice[..., None]) * inside_x[:, None, :]
+        row = np.exp(-ellipse[1, 1] * dx**2 / twice[..., None]) * inside_x[:, None, :]
         values = height[part, None, None] * column[:, :, None] * row
+        if ellipse[0, 1]:
+            values *= np.exp(-2 * ellipse[0, 1] * dy[:, :, None] * dx / twice[..., None])
         first, last = safe_y.min() * columns, (safe_y.max() + 1) * columns
         index = safe_y[:, :, None] * columns + safe_x[:, None, :] - first
         picture[first:last] += np.bincount(index.ravel(), values.ravel(), minlength=last - first)

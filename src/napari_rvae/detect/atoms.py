@@ -93,9 +93,10 @@ def detect_atoms(
     -------
     DataFrame
         Sites table of kind "atom" with ``amplitude`` and ``background`` (units of the frames),
-        ``sigma`` (one for the movie), ``y_sd``, ``x_sd`` (pixels), ``snr`` (amplitude over its
-        standard deviation), and ``lattice_support`` (0 to 1, NaN where there is no lattice). With
-        ``classify=True`` also sublattices, species and vacancies: see :func:`classify_atoms`.
+        ``sigma`` (one for the movie; in a frame with an elliptical probe its mean), ``y_sd``,
+        ``x_sd`` (pixels), ``snr`` (amplitude over its standard deviation), and ``lattice_support``
+        (0 to 1, NaN where there is no lattice). With ``classify=True`` also sublattices, species
+        and vacancies: see :func:`classify_atoms`.
 
     Raises
     ------

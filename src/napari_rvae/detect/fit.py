@@ -136,8 +136,10 @@ class _Fitter:
         free_sigma: bool,
         tail: float = 0.0,
         radius: float = _FIT_RADIUS,
+        form: NDArray[np.float64] | None = None,
     ) -> None:
         self.tail = tail
+        (self.yy, self.yx), (_, self.xx) = (np.eye(2) if form is None else form).tolist()
         self.n_free = 5 if free_sigma else 4
         self.centre = position.round().long()
         widest = float(sigma.max())
@@ -185,9 +187,12 @@ class _Fitter:
         """Unit Gaussian (N, P, P), distances to its centre along y and x, and 1/sigma^2."""
         inv = torch.exp(-2 * p[:, 4])
         dy, dx = offset - p[:, 1, None], offset - p[:, 2, None]
-        gy = torch.exp(-0.5 * dy**2 * inv[:, None])
-        gx = torch.exp(-0.5 * dx**2 * inv[:, None])
-        return gy[:, :, None] * gx[:, None, :], dy, dx, inv
+        gy = torch.exp(-0.5 * self.yy * dy**2 * inv[:, None])
+        gx = torch.exp(-0.5 * self.xx * dx**2 * inv[:, None])
+        unit = gy[:, :, None] * gx[:, None, :]
+        if self.yx:
+            unit *= torch.exp((-self.yx * inv[:, None] * dy)[:, :, None] * dx[:, None, :])
+        return unit, dy, dx, inv
 
     def _without_atoms(self) -> torch.Tensor:
         """The picture, padded, less all atoms."""
@@ -216,8 +221,11 @@ class _Fitter:
         root = root.view_as(unit)
         torch.mul(unit, root, out=slopes[:, 0])
         scaled = (p[:, 0] * inv)[:, None, None] * slopes[:, 0]
-        torch.mul(scaled, dy[:, :, None], out=slopes[:, 1])
-        torch.mul(scaled, dx[:, None, :], out=slopes[:, 2])
+        torch.mul(scaled, self.yy * dy[:, :, None], out=slopes[:, 1])
+        torch.mul(scaled, self.xx * dx[:, None, :], out=slopes[:, 2])
+        if self.yx:
+            slopes[:, 1] += self.yx * scaled * dx[:, None, :]
+            slopes[:, 2] += self.yx * scaled * dy[:, :, None]
         slopes[:, 3] = root
         if self.n_free == 5:
             torch.mul(scaled, dy[:, :, None] ** 2 + dx[:, None, :] ** 2, out=slopes[:, 4])
@@ -412,6 +420,7 @@ def fit_atoms(
     device: torch.device | None = None,
     tail: float = 0.0,
     radius: float = _FIT_RADIUS,
+    form: NDArray[np.float64] | None = None,
 ) -> AtomFit:
     """Fit amplitude, position and background of every atom.
 
@@ -439,6 +448,9 @@ def fit_atoms(
         (:class:`~napari_rvae.detect.leftover.Leftover`).
     radius
         How far from an atom pixels are looked at, in sigma.
+    form
+        Quadratic form (2, 2) of elliptical atoms (:class:`~napari_rvae.detect.ellipse.ProbeShape`);
+        round ones when left out. It takes `sigma` as given: ``free_sigma`` is for round ones.
 
     Returns
     -------
@@ -458,6 +470,7 @@ def fit_atoms(
         free_sigma=free_sigma,
         tail=tail,
         radius=radius,
+        form=form,
     )
     for number in range(rounds):
         fitter.improve(3 if number == 0 else 2)

@@ -81,7 +81,11 @@ class Leftover(NamedTuple):
 
 
 def measure_leftover(
-    image: NDArray[np.float64], variance: NDArray[np.float64], fit: AtomFit, sigma: float
+    image: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    fit: AtomFit,
+    sigma: float,
+    form: NDArray[np.float64] | None = None,
 ) -> Leftover:
     """Look at what the atoms leave, all of them together.
 
@@ -102,6 +106,8 @@ def measure_leftover(
         The fitted atoms.
     sigma
         Width with which they were fitted, in pixels.
+    form
+        Quadratic form (2, 2) of the ellipses that they were fitted with, if they were.
 
     Returns
     -------
@@ -109,7 +115,7 @@ def measure_leftover(
         Zero where nothing is sure.
     """
     shape = (image.shape[0], image.shape[1])
-    atoms = render_gaussians(fit.y, fit.x, fit.amplitude, sigma, shape)
+    atoms = render_gaussians(fit.y, fit.x, fit.amplitude, sigma, shape, form=form)
     width, left = _width(sigma), fill_missing(image - atoms)
     tails = _tails(fit, sigma, shape)
     height, tail, trust = _heights(image, variance, left, atoms, tails, sigma)

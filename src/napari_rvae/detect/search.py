@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned
+from napari_rvae.detect.ellipse import ROUND, shape_step
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.leftover import measure_leftover
@@ -86,6 +87,9 @@ _SEARCH_SIGMA, _FIT_SIGMA = 1.25, 2.2
 #: up for rows that are shifted.
 _BEST_RADIUS = 2.5
 
+#: The shape of the probe is told in so many steps at most; one this small is the last.
+_SHAPES, _SETTLED = 4, 0.01
+
 #: Maxima of the filtered frame are at least this many sigma apart.
 _PEAK_RADIUS = 1.2
 
@@ -133,7 +137,17 @@ class _Grid:
         Width of an atom's image in its pixels.
     binning
         Pixels of the frame along a side of one here.
+
+    Attributes
+    ----------
+    spread
+        Covariance (2, 2) of an atom's image in pixels of the frame.
+    form
+        Its quadratic form (2, 2) in these pixels, of determinant 1; None where it is round.
     """
+
+    spread: NDArray[np.float64]
+    form: NDArray[np.float64] | None
 
     def __init__(self, image: NDArray[np.float64], sigma: float, binning: int) -> None:
         self.binning = binning
@@ -142,6 +156,7 @@ class _Grid:
         # the mean over a bin widens the picture by the bin's own variance
         self.sigma = math.sqrt((sigma / binning) ** 2 + (1 - binning**-2) / 12)
         self.frame_sigma = sigma
+        self.spread, self.form = sigma**2 * np.eye(2), None
         self.variance = np.ones_like(self.full)
 
     def fit(
@@ -149,14 +164,60 @@ class _Grid:
     ) -> AtomFit:
         """Fit atoms near places in pixels of the frame; the answer is in these, too."""
         fit = fit_atoms(
-            self.image, self.variance, *self._inside(y, x), self.sigma, rounds=rounds, device=device
+            self.image,
+            self.variance,
+            *self._inside(y, x),
+            self.sigma,
+            rounds=rounds,
+            device=device,
+            form=self.form,
         )
+        return self._in_frame(fit)
+
+    def take(self, spread: NDArray[np.float64]) -> None:
+        """Take another shape of the atoms, their covariance (2, 2) in pixels of the frame."""
+        own = spread / self.binning**2 + self._pixel
+        self.spread, self.frame_sigma = spread, float(np.linalg.det(spread)) ** 0.25
+        self.sigma = float(np.linalg.det(own)) ** 0.25
+        self.form = np.asarray(self.sigma**2 * np.linalg.inv(own))
+
+    @property
+    def _pixel(self) -> NDArray[np.float64]:
+        """What the mean over a bin adds to the covariance in these pixels."""
+        return (1 - self.binning**-2) / 12 * np.eye(2)
+
+    def fit_shape(self, first: AtomFit, device: torch.device) -> AtomFit:
+        """Tell the shape of the atoms from a first fit, and take it; return the fit with it."""
+        start, shape, believed = self._from_frame(first), ROUND, ROUND
+        fit = start
+        for _ in range(_SHAPES):
+            told = shape_step(self.image, self.variance, fit, self.sigma, shape)
+            if told is None:
+                return first
+            step, sd = told
+            shape = shape.changed(step)
+            believed = shape.trusted(sd)
+            if believed is ROUND:
+                return first
+            fit = fit_atoms(  # always from there: atoms that overlap would wander
+                self.image,
+                self.variance,
+                *self._clipped(start.y, start.x),
+                shape.wider * self.sigma,
+                rounds=2,
+                device=device,
+                form=shape.form,
+            )
+            if np.abs(step).max() < _SETTLED:
+                break
+        own = (believed.wider * self.sigma) ** 2 * np.linalg.inv(believed.form)
+        self.take(self.binning**2 * (own - self._pixel))
         return self._in_frame(fit)
 
     def fit_better(self, first: AtomFit, device: torch.device) -> AtomFit:
         """Fit again without tails and the rows' shifts, as far as the first fit tells them."""
         fit = self._from_frame(first)
-        rest = measure_leftover(self.image, self.variance, fit, self.sigma)
+        rest = measure_leftover(self.image, self.variance, fit, self.sigma, self.form)
         if rest.trust:
             better = fit_atoms(
                 self.image - rest.tails - rest.moved,
@@ -167,6 +228,7 @@ class _Grid:
                 device=device,
                 tail=rest.tail,
                 radius=_BEST_RADIUS,
+                form=self.form,
             )
             fit = fit.towards(better, rest.trust)
         fit = replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(self.sigma)))
@@ -234,6 +296,7 @@ class FrameSearch:
         self.fine = _Grid(image, scale.sigma, finest)
         self.coarse = self.fine if coarsest == finest else _Grid(image, scale.sigma, coarsest)
         full = self.fine.full
+        self.sigma = self.fine.sigma
         self.noise_sd = noise_level(full)  # in the finer pixels: narrow atoms look like noise
         self.filtered, self.left = self._filter(full)
         curve = noise_curve(full)
@@ -244,13 +307,13 @@ class FrameSearch:
 
     def _filter(self, picture: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         density = self.scale.density * self.fine.binning**2
-        return blob_filter(picture, self.fine.sigma, self.noise_sd, density=density)
+        return blob_filter(picture, self.sigma, self.noise_sd, density=density)
 
     def _maxima(
         self, filtered: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Maxima of the filtered frame; places in pixels of the frame."""
-        y, x, height = local_maxima(filtered, _PEAK_RADIUS * self.fine.sigma)
+        y, x, height = local_maxima(filtered, _PEAK_RADIUS * self.sigma)
         k = self.fine.binning
         return k * y + (k - 1) / 2, k * x + (k - 1) / 2, height
 
@@ -264,9 +327,10 @@ class FrameSearch:
         Parameters
         ----------
         best
-            Fit again without what all the atoms tell of tails and of the rows' shifts.
+            Let all the atoms tell the shape of the probe, and fit again without what they tell of
+            tails and of the rows' shifts.
         """
-        first, rest = self._first_look()
+        first, rest = self._first_look(best=best)
         inflation = self._inflation(rest)
         y2, x2, height2 = self._maxima(rest)
         new = height2 >= max(self._least_height(), 2.5 * self.left * inflation)
@@ -281,16 +345,21 @@ class FrameSearch:
         fit = _prune(fit, self.separation)
         return fit.widen(inflation)
 
-    def _first_look(self) -> tuple[AtomFit, NDArray[np.float64]]:
+    def _first_look(self, *, best: bool) -> tuple[AtomFit, NDArray[np.float64]]:
         """Fit the filter's maxima; and what the filter finds without them."""
         grid = self.fine
         y, x, self.heights = self._maxima(self.filtered)
         worth = self.heights >= 0.3 * self._least_height()
         fit = _prune(self.coarse.fit(y[worth], x[worth], 3, self.device), self.separation)
+        if best:
+            fit = _prune(self.coarse.fit_shape(fit, self.device), self.separation)
+            if self.coarse.form is not None and grid is not self.coarse:
+                grid.take(self.coarse.spread)
         k, shape = grid.binning, (grid.full.shape[0], grid.full.shape[1])
         flatter = (grid.frame_sigma / (k * grid.sigma)) ** 2
         rows, columns = ((p - (k - 1) / 2) / k for p in (fit.y, fit.x))
-        model = render_gaussians(rows, columns, flatter * fit.amplitude, grid.sigma, shape)
+        height = flatter * fit.amplitude
+        model = render_gaussians(rows, columns, height, grid.sigma, shape, form=grid.form)
         return fit, self._filter(grid.full - model)[0]
 
     def _inflation(self, rest: NDArray[np.float64]) -> float:
