@@ -47,7 +47,7 @@ class UnitConfig(Config):
         "Groups of unusual rings of bonds that recur, such as 5-7 pairs, are told apart from all "
         "else (without usual rings in the material this changes nothing); distorted atoms go to "
         "the unit of distorted atoms that they are bonded to.",
-        label="Look at bonds and rings",
+        label="Bonds and rings",
     )
     mirror: bool = option(
         True,
