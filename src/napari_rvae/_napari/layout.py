@@ -18,6 +18,7 @@ from napari_rvae._napari.window import (
     make_narrow,
     resize_window,
     roomy_size,
+    share_width,
     show_scale_bar,
 )
 from napari_rvae._napari.workspace import Step
@@ -38,6 +39,9 @@ _SETTLED = 100
 
 #: Width of the steps, in pixels of the screen; the canvas takes what is left.
 _WIDTH = 340
+
+#: Share of the width below the canvas that the plot gets.
+_PLOT = 0.62
 
 #: With Ctrl and Alt (on a Mac: Command and Option) they bring the tab of a step to the front.
 _DIGITS = (KeyCode.Digit1, KeyCode.Digit2, KeyCode.Digit3, KeyCode.Digit4, KeyCode.Digit5)
@@ -67,14 +71,15 @@ def open_docks(viewer: Any, *, front: int = 0) -> None:
     show_scale_bar(viewer)
     if set(viewer.window.dock_widgets) != before:  # they have taken room from the canvas
         resize_window(viewer, size)
-        QTimer.singleShot(_SETTLED, partial(_fit, viewer, docks, size))
+        QTimer.singleShot(_SETTLED, partial(_fit, viewer, docks, below, size))
 
 
-def _fit(viewer: Any, docks: list[Any], size: Any) -> None:
+def _fit(viewer: Any, docks: list[Any], below: list[Any], size: Any) -> None:
     if is_closed(viewer):
         return
     resize_window(viewer, size)
     make_narrow(viewer, docks, _WIDTH)
+    share_width(viewer, below, _PLOT)
     grown = keep_on_screen(viewer)
     QTimer.singleShot(_SETTLED if grown else 0, partial(_show_all, viewer))
 

@@ -21,6 +21,7 @@ __all__ = [
     "on_destroyed",
     "resize_window",
     "roomy_size",
+    "share_width",
     "show_scale_bar",
 ]
 
@@ -206,6 +207,27 @@ def make_narrow(viewer: Any, docks: Iterable[Any], width: int) -> None:
     window: Any = viewer.window._qt_window  # noqa: SLF001
     first = [dock for dock in docks if not dock.isFloating()][:1]
     window.resizeDocks(first, [width] * len(first), Qt.Orientation.Horizontal)
+
+
+def share_width(viewer: Any, docks: Iterable[Any], first: float) -> None:
+    """Give the first of the docks below the canvas a share of the width, and the rest to another.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    docks
+        Its docks, in the order of :func:`dock_below`; where all are tabs of one, nothing happens.
+    first
+        Share of the first, 0 to 1.
+    """
+    window: Any = viewer.window._qt_window  # noqa: SLF001
+    below = Qt.DockWidgetArea.BottomDockWidgetArea
+    placed = [d for d in docks if window.dockWidgetArea(d) == below and not d.isFloating()]
+    if len(placed) > 1 and placed[1] not in window.tabifiedDockWidgets(placed[0]):
+        whole = placed[0].width() + placed[1].width()
+        sizes = [round(first * whole), round((1 - first) * whole)]
+        window.resizeDocks(placed[:2], sizes, Qt.Orientation.Horizontal)
 
 
 def keep_on_screen(viewer: Any) -> bool:
