@@ -377,3 +377,12 @@ def test_the_plot_is_written_as_it_is_shown(qtbot, widget, sites, monkeypatch, t
     assert widget.status.plain_text.startswith("Figure of the plot, 85 mm wide")
     widget.figure.click()
     assert "already there" in widget.status.plain_text
+
+
+def test_a_new_theme_is_followed_at_once(qtbot, widget, sites):
+    _settle(qtbot, widget)
+    for colour in ("white", "black"):
+        widget.setStyleSheet(f"QWidget {{ background: {colour}; }}")
+        QApplication.processEvents()
+        corner = widget.canvas.grab().toImage().pixelColor(1, 1)
+        assert corner.name() == {"white": "#ffffff", "black": "#000000"}[colour]
