@@ -9,7 +9,8 @@ from napari.components import ViewerModel
 
 from napari_rvae import add_layers, image_layer, simulate_walls, sites_from_layer
 from napari_rvae._napari.detect_widget import ATOMS, WALLS, DetectWidget
-from napari_rvae._napari.layer_kinds import kind_of
+from napari_rvae._napari.latents_widget import LatentsWidget
+from napari_rvae._napari.layer_kinds import kind_of, record_of
 from napari_rvae._napari.train_widget import TrainWidget
 from napari_rvae._napari.walls_page import NO_SCAN
 
@@ -96,7 +97,7 @@ def test_walls_become_lines_and_sites_over_the_signed_response(widget, viewer, m
     train = TrainWidget(viewer)
     qtbot.addWidget(train)
     assert train.image.layer() is response
-    assert train.crop_config().window == 32
+    assert train.crop_config().window == 24
 
 
 def test_a_second_search_takes_the_place_of_the_first(widget, viewer, movie, qtbot):
@@ -124,3 +125,66 @@ def test_the_same_layer_twice_is_one_line(widget, viewer, movie, qtbot):
     qtbot.waitUntil(widget.walls.detect.isEnabled, timeout=LONG)
     widget.walls.detect.click()
     assert "choose the layer of each" in widget.status.plain_text
+
+
+@pytest.fixture
+def found(widget, viewer, movie, qtbot):
+    """The viewer with walls, and Train and Latents."""
+    _open(viewer, movie)
+    _detect(widget, qtbot)
+    made = TrainWidget(viewer), LatentsWidget(viewer)
+    for one in made:
+        qtbot.addWidget(one)
+        one.show()
+    yield made
+    for step in ("train", "latents"):
+        qtbot.waitUntil(lambda step=step: widget.workspace.job(step) is None, timeout=LONG)
+
+
+def _train(train, qtbot):
+    train.show_options(epochs=1, n_latents=2, hidden=16, pixels=16)
+    qtbot.waitUntil(train.train_button.isEnabled, timeout=LONG)
+    train.train()
+    qtbot.waitUntil(lambda: train.workspace.job("train") is None, timeout=LONG)
+
+
+def test_crops_along_walls_show_drawn_walls_and_earlier_frames(found, viewer, qtbot):
+    train, _ = found
+    assert train.second.isVisible()
+    assert train.crop_config().window == 24
+    train.earlier.setValue(1)
+    _train(train, qtbot)
+    model = train.workspace.model.rvae
+    assert (model.channels_, model.lags_) == (("response", "walls"), (0, -1))
+    (points,) = _ours(viewer, "sites")
+    known = points.features["z0"].notna()
+    assert not known[points.features["frame"] == 0].any()
+    assert known[points.features["frame"] == 1].any()
+    assert record_of(points)["steps"][-1]["lags"] == [0, -1]
+
+
+def test_a_second_channel_is_cut_and_found_again_for_the_image_of_every_place(found, viewer, qtbot):
+    train, latents = found
+    train.second.choose(viewer.layers["topography"])
+    _train(train, qtbot)
+    assert train.workspace.model.rvae.channels_ == ("response", "topography", "walls")
+    latents.color_by("z1")
+    qtbot.waitUntil(latents.everywhere.isEnabled, timeout=LONG)
+    latents.everywhere.click()
+    qtbot.waitUntil(lambda: latents.workspace.job("latents") is None, timeout=LONG)
+    picture = viewer.layers["z1 image"]
+    image = latents.image.layer()
+    assert picture.data.shape == image.data.shape
+    assert np.allclose(picture.scale, image.scale)
+    assert np.isfinite(picture.data[0, 48, 48])
+    assert viewer.layers.index(picture) < viewer.layers.index(_ours(viewer, "sites")[0])
+    latents.color_by("angle", symmetry=2)
+    latents.draw_everywhere()
+    qtbot.waitUntil(lambda: latents.workspace.job("latents") is None, timeout=LONG)
+    angle = viewer.layers["angle image (deg)"]
+    assert tuple(angle.contrast_limits) == (-90, 90)
+    latents.draw_everywhere()
+    latents.workspace.job("latents").stop()
+    qtbot.waitUntil(lambda: latents.workspace.job("latents") is None, timeout=LONG)
+    assert "cancelled" in latents.status.plain_text
+    assert sum(layer.name.startswith("angle image") for layer in viewer.layers) == 1

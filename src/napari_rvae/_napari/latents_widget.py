@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_rvae._napari import drawing, exporting, manifold
 from napari_rvae._napari.colouring import Colours
+from napari_rvae._napari.dense_work import start_dense
 from napari_rvae._napari.detection import current_frame
 from napari_rvae._napari.jobs import Job
 from napari_rvae._napari.layer_kinds import record_of
@@ -69,6 +70,13 @@ class LatentsWidget(SitesStep):
             self.draw_directions,
         )
         self.add_row(self.map, self.directions)
+        self.everywhere = button(
+            "Image of every place",
+            "Encode a window at every few pixels of the image with the present model, and draw the "
+            "column: a latent or the angle, else z0",
+            self.draw_everywhere,
+        )
+        self.add_row(self.everywhere)
         self.export = button(
             "Export table…", "Write the sites as a table for other programs", self._ask_export
         )
@@ -139,6 +147,18 @@ class LatentsWidget(SitesStep):
             self.say(f"Directions: {column} of {sites}, {arms} each.", "done")
 
         self.attempt(draw)
+
+    def draw_everywhere(self) -> Job | None:
+        """Draw the latent or angle that is shown, else z0, at every place, in a thread."""
+        from napari_rvae.tables import latent_names
+
+        layer, column = self.sites.layer(), self._column()
+        known = [] if layer is None else [*latent_names(layer.features), "angle"]
+        column = column if column is not None and column in known else "z0"
+        order = self.colours.order("angle") if layer is not None and "angle" in known else 1
+        return self._begin(
+            lambda: start_dense(self.workspace, layer, self.image.layer(), [column], order)
+        )
 
     def _drawn(self, kind: str) -> Any:
         """Layer of a kind that was drawn for the chosen sites, or None."""
@@ -277,6 +297,8 @@ class LatentsWidget(SitesStep):
         self.pictures.show_model(model, can_decode=has_model and not busy)
         for made in (self.map, self.directions):
             made.setEnabled(layer is not None)
+        image = self.image.layer()
+        self.everywhere.setEnabled(model is not None and image is not None and not busy)
         for made in (self.export, self.save):
             made.setEnabled(layer is not None and not busy)
         self.open.setEnabled(not busy)

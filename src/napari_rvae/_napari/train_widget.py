@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QSpinBox, QWidget
 
 from napari_rvae._napari import training
 from napari_rvae._napari.check_list import CheckList
@@ -53,6 +53,19 @@ PRESET_TIP = (
 
 NO_MODEL = "Train or load a model first."
 
+SECOND_TIP = (
+    "A further image of the movie, such as the topography: crops get a layer of it, too. It takes "
+    "latents for itself."
+)
+
+EARLIER_TIP = (
+    "Crops get a layer of each of so many frames before, at the same place: latents then tell how "
+    "things move. Sites of the first frames have no crop."
+)
+
+#: Frames before that a crop may show.
+_MOST_EARLIER = 8
+
 PICTURE_TIP = (
     "Pictures that the model decodes from the latents z0 and z1, each from the 5 to the 95 % "
     "quantile of the sites; the other latents stay at their median. They are turned alike."
@@ -78,6 +91,9 @@ class TrainWidget(StepWidget):
         self.sites = self.add_layer_choice(
             "Sites", is_sites, tip="Points to cut a window around: found, or set by hand"
         )
+        self.second = self.add_layer_choice(
+            "Second channel", is_frames, empty="none", tip=SECOND_TIP
+        )
         preferences = read_preferences()
         self._add_options(preferences)
         self._add_buttons()
@@ -91,6 +107,7 @@ class TrainWidget(StepWidget):
             self._undo.append(partial(event.disconnect, self._match_image))
         self._match_image()
         self._fix_window()
+        self._show_layers()
         self.refresh()
 
     # ------------------------------------------------------------------ parts
@@ -104,6 +121,11 @@ class TrainWidget(StepWidget):
         )
         self._crop_forms = (ConfigForm(CropConfig), ConfigForm(CropConfig, advanced=True))
         self._model_forms = (ConfigForm(RVAEConfig), ConfigForm(RVAEConfig, advanced=True))
+        self.earlier = QSpinBox()
+        self.earlier.setRange(0, _MOST_EARLIER)
+        self.earlier.setSpecialValueText("none")
+        leave_wheel(self.earlier)
+        self.add_input("Earlier frames", self.earlier, EARLIER_TIP)
         self.body.addWidget(self._crop_forms[0])
         self.body.addWidget(self._model_forms[0])
         self._add_preset()
@@ -293,7 +315,20 @@ class TrainWidget(StepWidget):
             self.save_model(folder)
 
     def _inputs(self) -> Inputs:
-        return training.take_inputs(self.image.layer(), self.sites.layer())
+        shown = training.fixed_window(self.sites.layer()) is not None
+        return training.take_inputs(
+            self.image.layer(),
+            self.sites.layer(),
+            second=self.second.layer() if shown else None,
+            earlier=self.earlier.value() if shown else 0,
+        )
+
+    def _show_layers(self) -> None:
+        """Offer further layers of a crop for sites on walls and grids."""
+        shown = training.fixed_window(self.sites.layer()) is not None
+        for widget in (self.second, self.earlier):
+            widget.setVisible(shown)
+            self.inputs.labelForField(widget).setVisible(shown)
 
     def _model(self) -> Model:
         model = self.workspace.model
@@ -414,6 +449,7 @@ class TrainWidget(StepWidget):
         self._match_image()
         self._on_choice()
         self._fix_window()
+        self._show_layers()
 
     def _fix_window(self) -> None:
         """Give sites that have no neighbour distance a window in pixels."""

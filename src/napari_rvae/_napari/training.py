@@ -87,12 +87,15 @@ class Inputs:
         The Points layer, which may change or go while the work is done.
     placed
         The same sites where the layer has them, which may lie otherwise than the image.
+    lags
+        Frame lags that the layers of a new training's crops stand for.
     """
 
     frames: Frames
     sites: pd.DataFrame
     layer: Any
     placed: pd.DataFrame
+    lags: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,24 +148,40 @@ class Result:
     step: dict[str, Any] = field(default_factory=dict)
 
 
-def take_inputs(image: Any, points: Any) -> Inputs:
+def take_inputs(image: Any, points: Any, *, second: Any = None, earlier: int = 0) -> Inputs:
     """Take the image and the sites out of their layers.
 
     Points that the user has set get the features of sites, so that what is found of them later
     finds its point, whatever is deleted or added meanwhile.
+
+    Parameters
+    ----------
+    image
+        Image layer.
+    points
+        Layer of the sites.
+    second
+        Image layer of a further channel, or None.
+    earlier
+        Number of frames before that crops show, too.
 
     Raises
     ------
     InputError
         If one of them is missing, there are no sites, or some lie outside the image.
     """
-    from napari_rvae.layers import frames_from_layer, sites_from_layer
+    from napari_rvae.layers import frames_from_layer, frames_from_layers, sites_from_layer
 
     if image is None:
         raise InputError("There is no image: open one first.")
     if points is None:
         raise InputError("There are no sites: detect them first, or set points by hand.")
-    frames, sites = frames_from_layer(image), sites_from_layer(points, image)
+    sites = sites_from_layer(points, image)
+    frames = frames_from_layer(image)
+    if second is not None:
+        if second is image:
+            raise InputError(f"Both channels are {image.name!r}: choose another second one.")
+        frames = frames_from_layers([image, second])
     if not len(sites):
         raise InputError(f"The layer {points.name!r} holds no points: detect sites first.")
     rows, columns = frames.frame_shape
@@ -176,7 +195,7 @@ def take_inputs(image: Any, points: Any) -> Inputs:
     placed = sites_from_layer(points)
     if "site_id" not in points.features:
         points.features = placed
-    return Inputs(frames, sites, points, placed)
+    return Inputs(frames, sites, points, placed, tuple(range(0, -earlier - 1, -1)))
 
 
 def image_of(points: Any, layers: Any) -> Any:
@@ -209,7 +228,7 @@ def train(
 
         with limit_threads(threads):
             choose_device(device)  # that it is missing is said before the crops are cut
-            cut = _cut(control, inputs, crops)
+            cut = _cut(control, inputs, crops, inputs.lags)
             rvae = RVAE(config, device=device)
             live = yield from _fit(control, rvae, rvae.iter_fit(cut))
             model = Model(rvae, rvae.crop_config, inputs.frames.name, live.picture)
@@ -232,7 +251,7 @@ def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
                 f"The model has {count(done, 'epoch')} already: ask for more than that."
             )
         with limit_threads(threads):
-            cut = _cut(control, inputs, model.crops)
+            cut = _cut(control, inputs, model.crops, rvae.lags_)
             steps = rvae.iter_fit(cut, resume=True, epochs=epochs)
             live = yield from _fit(control, rvae, steps)
             newer = Model(rvae, model.crops, model.name, live.picture)
@@ -253,7 +272,7 @@ def apply(inputs: Inputs, model: Model, *, window: float | None, threads: int) -
         from napari_rvae.device import limit_threads
 
         with limit_threads(threads):
-            cut = _cut(control, inputs, crops)
+            cut = _cut(control, inputs, crops, model.rvae.lags_)
             latents = yield from _encode(control, model.rvae, cut, None)
             if control.stopped:
                 raise Cancelled("Encoding was stopped.")
@@ -308,7 +327,7 @@ def fixed_window(layer: Any) -> float | None:
     return max(8.0, 2.0 * float(record_of(layer).get("grid_step", _WALL_WINDOW / 2)))
 
 
-def _cut(control: Control, inputs: Inputs, config: CropConfig) -> Crops:
+def _cut(control: Control, inputs: Inputs, config: CropConfig, lags: tuple[int, ...]) -> Crops:
     """Cut the crops; that no site has one is an error."""
     from napari_rvae.crops import extract_crops
 
@@ -318,7 +337,7 @@ def _cut(control: Control, inputs: Inputs, config: CropConfig) -> Crops:
             "far neighbours are apart: give the window in pixels (Advanced > Fixed window)."
         )
     crops = extract_crops(
-        inputs.frames, inputs.sites, config, progress=control.ticker("cutting crops")
+        inputs.frames, inputs.sites, config, lags=lags, progress=control.ticker("cutting crops")
     )
     if not len(crops):
         raise InputError(
@@ -426,8 +445,17 @@ def _finish(
     }
     step |= {"epochs": done, "device": rvae.device_, "threads": read_preferences().n_threads}
     step |= {"stopped": True} if rvae.can_resume else {}
+    step |= {"lags": list(rvae.lags_)} if rvae.lags_ != (0,) else {}
+    step |= {"channels": list(rvae.channels_)} if len(_measured(rvae)) > 1 else {}
     sample = some_crops(crops, rvae.config.seed)
     return Result(model, latents, len(crops), text, sample, step)
+
+
+def _measured(rvae: RVAE) -> list[str]:
+    """Channels of a model that were measured: drawn walls are no image."""
+    from napari_rvae.preprocess.wall_mask import DRAWN
+
+    return [name for name in rvae.channels_ if name != DRAWN]
 
 
 def _encode(

@@ -210,8 +210,15 @@ def _model_lines(steps: list[dict[str, Any]]) -> Iterator[str]:
         yield from _apply_lines(step)
         return
     yield "# The model, and what it says of the sites."
+    if "channels" in step:
+        raise InputError(
+            f"The crops show several images ({', '.join(step['channels'])}), and the script reads "
+            "one: put them together with frames_from_layers, and cut crops of them."
+        )
     options = _call("CropConfig", step["crops"])
-    yield f"crops = rvae.extract_crops(frames, sites{f', {options}' if options else ''})"
+    plan = f", {options}" if options else ""
+    plan += f", lags={tuple(step['lags'])}" if "lags" in step else ""
+    yield f"crops = rvae.extract_crops(frames, sites{plan})"
     options = _call("RVAEConfig", step["model"]) or "rvae.RVAEConfig()"
     yield f"model = rvae.RVAE({options}, device={step.get('device', 'auto')!r})"
     if step.get("stopped"):
