@@ -210,13 +210,17 @@ class Tour:
         self.keep("walls-detect")
 
         train = self.widget(1)
-        train.show_options(n_latents=2)
+        self.wait()
+        self.keep("walls-train")
         train.train_button.click()
         self.wait(lambda: train.workspace.job("train") is None)
         latents = self.widget(2)
         self.wait()
         latents.color_by("z0")
         self.keep("walls-latents")
+        latents.draw_everywhere()
+        self.wait(lambda: latents.workspace.job("latents") is None)
+        self.keep("walls-dense")
         viewer.close()
 
     def look_around(self) -> None:

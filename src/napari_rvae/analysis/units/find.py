@@ -21,6 +21,7 @@ from napari_rvae.analysis.units.space import feature_values
 from napari_rvae.analysis.units.surroundings import bonds_of, environment_names
 from napari_rvae.analysis.units.tree import groups_at
 from napari_rvae.analysis.units.unknown import without_strange
+from napari_rvae.analysis.units.wall_names import are_walls, wall_unit_names
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
 
@@ -81,6 +82,8 @@ def find_units(
         Unit 0 is the host, the others follow by decreasing number of sites. A site without
         features has unit -1, and so has one that looks like no unit, and what it is occurs at
         fewer than ``min_places`` places. A perovskite has several hosts, one for each sublattice.
+        Units of sites along walls are named by what most of their sites are, such as "straight
+        180-degree wall", "junction of walls", "ferroelastic wall".
 
     Raises
     ------
@@ -147,6 +150,8 @@ def find_units(
     )
     if like is not None:
         units = _called_like(units, like)
+    if len(units) and are_walls(table):
+        units = _named_as_walls(units, table, like)
     if len(units):
         finer = units.environments.assign(name=environment_names(units, table, order[bonds]))
         units = dataclasses.replace(units, environments=finer)
@@ -155,6 +160,13 @@ def find_units(
         summary = units.summary.merge(symmetry, on="unit", how="left")
         units = dataclasses.replace(units, summary=summary)
     return units
+
+
+def _named_as_walls(units: Units, table: pd.DataFrame, like: Units | None) -> Units:
+    """Return units of walls with names of their own, but for those that are known."""
+    kept = {} if like is None else {unit: like.names.get(unit) for unit in units.names}
+    names = wall_unit_names(units, table, {unit: name for unit, name in kept.items() if name})
+    return dataclasses.replace(units, summary=units.summary.assign(name=list(names.values())))
 
 
 def _called_like(units: Units, old: Units) -> Units:
