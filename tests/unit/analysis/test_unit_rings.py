@@ -156,7 +156,8 @@ def test_a_group_that_may_hold_a_class_tells_nothing():
     assert votes.tolist() == [[0, 1], [0, 0], [0, 0], [1, 0]]
 
 
-def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeypatch):
+@pytest.mark.parametrize("shown", [1 << 24, 1 << 4], ids=["a large group", "other rings"])
+def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeypatch, shown):
     four, three = ((graphene["environment"] == name).to_numpy() for name in ("si4", "si3"))
     places = graphene["lattice_track_id"].to_numpy()
     assert len(np.unique(places[four])) == 4  # just as many as a unit needs
@@ -165,12 +166,12 @@ def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeyp
     values.columns = [f"f{number}" for number in range(8)]
     values["site_id"] = graphene["site_id"].to_numpy()
 
-    def one_at_a_large_group(table, tick):
+    def one_at_other_rings(table, tick):
         rings = find_ring_groups(table, tick)
         one = (table["lattice_track_id"] == places[four][0]).to_numpy()
-        return RingGroups(np.where(one, 1 << 24, rings.code), rings.group, rings.whole)
+        return RingGroups(np.where(one, shown, rings.code), rings.group, rings.whole)
 
-    monkeypatch.setattr(find, "find_ring_groups", one_at_a_large_group)
+    monkeypatch.setattr(find, "find_ring_groups", one_at_other_rings)
     unit = find_units(graphene, features=values).table["unit"].to_numpy()
     assert len(np.unique(unit[four])) == 1
     assert not np.isin(unit[three], unit[four]).any()
