@@ -94,6 +94,11 @@ class TrainWidget(StepWidget):
         self.second = self.add_layer_choice(
             "Second channel", is_frames, empty="none", tip=SECOND_TIP
         )
+        self.earlier = QSpinBox()
+        self.earlier.setRange(0, _MOST_EARLIER)
+        self.earlier.setSpecialValueText("none")
+        leave_wheel(self.earlier)
+        self.add_input("Earlier frames", self.earlier, EARLIER_TIP)
         preferences = read_preferences()
         self._add_options(preferences)
         self._add_buttons()
@@ -121,11 +126,6 @@ class TrainWidget(StepWidget):
         )
         self._crop_forms = (ConfigForm(CropConfig), ConfigForm(CropConfig, advanced=True))
         self._model_forms = (ConfigForm(RVAEConfig), ConfigForm(RVAEConfig, advanced=True))
-        self.earlier = QSpinBox()
-        self.earlier.setRange(0, _MOST_EARLIER)
-        self.earlier.setSpecialValueText("none")
-        leave_wheel(self.earlier)
-        self.add_input("Earlier frames", self.earlier, EARLIER_TIP)
         self.body.addWidget(self._crop_forms[0])
         self.body.addWidget(self._model_forms[0])
         self._add_preset()

@@ -138,6 +138,10 @@ def test_what_is_missing_is_said(movie):
         signed_response(np.zeros((1, 2, 32, 32)), modality="lateral")
     with pytest.raises(InputError, match="constant or empty in every frame"):
         signed_response(np.ones((2, 2, 32, 32)))
+    flat = np.asarray(movie.frames.data)[:, :2].copy()
+    flat[:, 1] = 37.0
+    with pytest.raises(InputError, match="amplitude and phase with channels="):
+        signed_response(flat)
     with pytest.raises(InputError, match="modality = 'sideways'"):
         signed_response(movie.frames, modality="sideways")
     with pytest.raises(InputError, match="name amplitude and phase"):
