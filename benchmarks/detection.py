@@ -14,6 +14,7 @@ simulators; positions are compared with the Cramer-Rao bound. The rows:
 - dark: inverted contrast, told and not told;
 - ellipse: a probe that is 1.1, 1.2 and 1.3 times as long as wide, as astigmatism makes it;
 - large: a frame of 4096 x 4096 px on two threads, in a process of its own (only with ``--large``);
+- movie: 20 frames of 1024 x 1024 px on one thread and on two (only with ``--large``);
 - peers: other finders on the middle of the frames of "lattice", each at its best threshold for
   the frame, and ours on the same middle (only with ``--peers-python``).
 
@@ -97,6 +98,9 @@ SCALES = {6.0: 384, 8.0: 512, 12.0: 768, 20.0: 1024, 30.0: 1280, 50.0: 1536}
 ELONGATIONS = (1.1, 1.2, 1.3)
 
 LARGE_SIDE, LARGE_THREADS = 4096, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+
+#: Frames of a movie, of which so many are different.
+MOVIE_FRAMES, MOVIE_DIFFERENT = 20, 4
 
 #: A peer is ahead if its F1 is larger at all, or its error smaller by this factor.
 AHEAD = 0.98
@@ -290,10 +294,30 @@ def large_row(options: argparse.Namespace) -> Iterator[Figure]:
     yield figure("large", case, atoms, scores | values)
 
 
+def movie_row(options: argparse.Namespace) -> Iterator[Figure]:
+    """Time a movie on one thread and on two; its frames are searched side by side."""
+    first = Setting(specimen="honeycomb", seed=options.seeds[0], size=options.size)
+    cases = [
+        make_case(dataclasses.replace(first, seed=first.seed + k)) for k in range(MOVIE_DIFFERENT)
+    ]
+    images = [case.image for case in cases] * (MOVIE_FRAMES // MOVIE_DIFFERENT)
+    for threads in ("1", "2"):
+        environment = LARGE_THREADS | {"OMP_NUM_THREADS": threads}
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, environment):
+            path = Path(folder) / "frames.npy"
+            np.save(path, np.stack(images))
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                found, values = pool.submit(find_in_file, path).result()
+        atoms, scores = frame_scores(found[found["frame"] == 0], cases[0])
+        load = {"load": os.getloadavg()[0]}
+        name = f"{len(images)} frames, threads: {threads}"
+        yield figure("movie", cases[0], atoms, scores | values | load, name)
+
+
 def find_in_file(path: Path) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Find the atoms in a file's frame; and wall seconds, CPU seconds and memory for it."""
+    """Find the atoms in a file's frames; and wall seconds, CPU seconds and memory for it."""
     frame = np.load(path)
-    find(frame[:128, :128])  # load everything
+    find(frame[..., :128, :128].reshape(-1, 128, 128)[0])  # load everything
     before = largest_memory()
     begun = time.perf_counter()
     found, cpu = find(frame)
@@ -355,6 +379,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
     "dark": dark_row,
     "ellipse": ellipse_row,
     "large": large_row,
+    "movie": movie_row,
     "peers": peers_row,
 }
 
@@ -449,13 +474,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--counts", type=_numbers(float), default=list(COUNTS), help="100,15,4")
     parser.add_argument("--size", type=int, default=1024, help="side of a frame in pixels")
     parser.add_argument("--noise-seeds", type=int, default=NOISE_SEEDS)
-    parser.add_argument("--large", action="store_true", help="also a frame of 4096 x 4096 px")
+    parser.add_argument("--large", action="store_true", help="also a large frame and a movie")
     parser.add_argument("--peers-python", help="Python of the peers' environment: also compare")
     parser.add_argument("--peers-size", type=int, default=384, help="side of their frames")
     parser.add_argument("--out", type=Path, help="write the figures to this file as JSON")
     options = parser.parse_args()
     if options.rows is None:
-        left_out = {"large": not options.large, "peers": not options.peers_python}
+        left_out = dict.fromkeys(("large", "movie"), not options.large)
+        left_out["peers"] = not options.peers_python
         options.rows = [row for row in ROWS if not left_out.get(row)]
     if options.quick:
         options.seeds, options.size, options.noise_seeds = options.seeds[:1], 512, 2
