@@ -180,6 +180,14 @@ class TestInvariance:
             points = np.stack([SIDE - 1 - points[:, 1], points[:, 0]], axis=1)
         assert max(gap(turned, place) for place in points) < 0.1
 
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_a_flipped_frame_has_flipped_atoms(self, found, bright, axis):
+        flipped = places(detect_atoms(np.flip(bright.frame, axis)))
+        points = places(found).copy()
+        points[:, axis] = SIDE - 1 - points[:, axis]
+        assert len(flipped) == len(points)
+        assert max(gap(flipped, place) for place in points) < 0.1
+
     def test_the_same_twice(self, found, bright):
         pd.testing.assert_frame_equal(detect_atoms(bright.frame.copy()), found)
 
