@@ -410,6 +410,27 @@ def test_a_preview_follows_the_options(qtbot, viewer, widget, six, detector):
     assert set(layer.data[:, 0]) == {2}
 
 
+def test_another_preview_of_the_image_changes_the_points_of_the_first(
+    qtbot, viewer, widget, six, detector
+):
+    detector.passes.release(1000)
+    widget.preview.click()
+    _idle(qtbot, widget)
+    (layer,) = _points(viewer)
+    detector.atoms = lambda index: _atoms(index).iloc[:3]
+    viewer.dims.set_point(0, 2)
+    widget.preview.click()
+    _idle(qtbot, widget)
+    assert _points(viewer) == [layer]
+    assert layer.data[:, 0].tolist() == [2] * 3
+    assert (layer.size > 0).all()
+    assert (layer.face_color[:, 3] == 0).all()
+    assert layer.features["frame"].tolist() == [2] * 3
+    widget.detect.click()
+    _idle(qtbot, widget)
+    assert [item.name for item in _points(viewer)] == ["atoms of six"]
+
+
 # ---------------------------------------------------------------------- some frames anew
 def _fewer(index):
     """What is found the second time: two sites of the four."""

@@ -106,11 +106,11 @@ def test_what_fails_ahead_is_left_to_those_who_ask():
     ("view", "shape", "spacing", "expected"),
     [
         (Part(0, 0, 512, 512), (512, 512), 12.0, None),  # the whole frame
-        (Part(0, 0, 2048, 2048), (2048, 2048), 12.0, Part(724, 724, 1324, 1324)),
+        (Part(0, 0, 2048, 2048), (2048, 2048), 12.0, Part(754, 754, 1294, 1294)),
         (Part(0, 0, 2048, 2048), (2048, 2048), None, Part(768, 768, 1280, 1280)),
-        (Part(100, 1900, 300, 2048), (2048, 2048), 12.0, Part(100, 1898, 300, 2048)),  # as seen
-        (Part(0, 0, 10, 10), (2048, 2048), 12.0, Part(0, 0, 150, 150)),  # zoomed far in
-        (Part(0, 0, 90, 4000), (90, 4000), 12.0, Part(0, 1700, 90, 2300)),
+        (Part(100, 1900, 300, 2048), (2048, 2048), 12.0, Part(100, 1900, 300, 2048)),  # as seen
+        (Part(0, 0, 10, 10), (2048, 2048), 12.0, Part(0, 0, 135, 135)),  # zoomed far in
+        (Part(0, 0, 90, 4000), (90, 4000), 12.0, Part(0, 1730, 90, 2270)),
     ],
 )
 def test_as_much_of_a_large_frame_is_looked_at_as_half_a_second_takes(

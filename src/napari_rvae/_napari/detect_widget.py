@@ -402,6 +402,7 @@ class DetectWidget(StepWidget):
         self._show_preview(preview.trial_frames(int(self.image.layer().data.shape[0])))
 
     def _show_preview(self, numbers: tuple[int, ...]) -> None:
+        self._again.stop()  # this one has the options of now
         self._previewed = numbers
         view = detection.in_view(self.image.layer()) if len(numbers) == 1 else None
         self.attempt(lambda: preview.start_preview(self.workspace, self._target(numbers), view))

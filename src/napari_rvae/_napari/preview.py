@@ -19,7 +19,7 @@ from napari_rvae._napari.detection import (
     remove_preview,
 )
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
-from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of
+from napari_rvae._napari.layer_kinds import METADATA_KEY, kind_of, record_of
 from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.some_frames import Part, middle_part, with_scale
 from napari_rvae._napari.words import describe_distance, enumerate_frames, listed
@@ -59,7 +59,7 @@ def start_preview(workspace: Workspace, target: Target, view: Part | None = None
         return Detected(found.layer, found.sites, _text(found, seen, counts), found.done)
 
     def then(found: Detected, outcome: Outcome) -> None:
-        _show(workspace, found, outcome)
+        _show(workspace, target, found, outcome)
 
     return workspace.start("detect", f"Preview of {enumerate_frames(numbers)}", work, then)
 
@@ -87,18 +87,32 @@ def _text(found: Detected, seen: Target, counts: list[str]) -> str:
     return f"{text}, {apart}." if apart else f"{text}."
 
 
-def _show(workspace: Workspace, found: Detected, outcome: Outcome) -> None:
+def _show(workspace: Workspace, target: Target, found: Detected, outcome: Outcome) -> None:
     viewer = workspace.viewer
-    remove_preview(viewer)
     text = " ".join((found.text, *outcome.warnings))
     if found.layer is None:
+        remove_preview(viewer)
         workspace.say("detect", text, "warning")
         return
     data, options, kind = found.layer
     options |= {"name": PREVIEW, "face_color": "transparent"}
     options |= {"border_color": "#f0e442", "border_width": 0.12}
-    options["metadata"][METADATA_KEY]["kind"] = PREVIEW
-    selected = set(viewer.layers.selection)
-    viewer.add_layer(Layer.create(data, options, kind))
-    viewer.layers.selection = selected  # the user goes on with what is at hand
+    record = options["metadata"][METADATA_KEY]
+    record |= {"kind": PREVIEW, "image": str(target.image.unique_id)}
+    _put(viewer, Layer.create(data, options, kind))
     workspace.say("detect", text, "warning" if outcome.warnings else "info")
+
+
+def _put(viewer: Any, layer: Layer) -> None:
+    """Add a preview, or give its points to the one of the same image, which is much faster."""
+    from napari_rvae.layers.undo import layer_state, restore_layer
+
+    shown = [item for item in viewer.layers if kind_of(item) == PREVIEW]
+    if len(shown) == 1 and record_of(shown[0])["image"] == record_of(layer)["image"]:
+        restore_layer(shown[0], layer_state(layer))
+        shown[0].metadata = layer.metadata
+        return
+    remove_preview(viewer)
+    selected = set(viewer.layers.selection)
+    viewer.add_layer(layer)
+    viewer.layers.selection = selected  # the user goes on with what is at hand

@@ -46,7 +46,7 @@ _MEASURING = threading.Lock()
 
 #: Part of a frame that takes about half a second: side in neighbour distances, or in pixels where
 #: that is not known. Frames hardly larger are looked at as a whole.
-_SIDE, _PIXELS, _HARDLY = 50, 512, 1.2
+_SIDE, _PIXELS, _HARDLY = 45, 512, 1.2
 
 
 class Part(NamedTuple):
