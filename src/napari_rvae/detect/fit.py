@@ -137,6 +137,7 @@ class _Fitter:
         tail: float = 0.0,
         radius: float = _FIT_RADIUS,
         form: NDArray[np.float64] | None = None,
+        known: tuple[torch.Tensor, ...] | None = None,
     ) -> None:
         self.tail = tail
         (self.yy, self.yx), (_, self.xx) = (np.eye(2) if form is None else form).tolist()
@@ -155,9 +156,9 @@ class _Fitter:
         self.low = position - self.centre - _MAX_MOVE * sigma[:, None]
         self.high = position - self.centre + _MAX_MOVE * sigma[:, None]
         self.log_sigma_0 = sigma.log()
-        start, base = self._each(self._start)
+        height, base = known or self._each(self._start)
         offset = position - self.centre
-        self.p = torch.stack([start, offset[:, 0], offset[:, 1], base, self.log_sigma_0], 1)
+        self.p = torch.stack([height, offset[:, 0], offset[:, 1], base, self.log_sigma_0], 1)
         self.expected = torch.zeros_like(base)  # background, and how sure that is (1/variance)
         self.sureness = torch.zeros_like(base)
         self.mates: NDArray[np.int64] | None = None
@@ -421,6 +422,7 @@ def fit_atoms(
     tail: float = 0.0,
     radius: float = _FIT_RADIUS,
     form: NDArray[np.float64] | None = None,
+    start: AtomFit | None = None,
 ) -> AtomFit:
     """Fit amplitude, position and background of every atom.
 
@@ -451,6 +453,9 @@ def fit_atoms(
     form
         Quadratic form (2, 2) of elliptical atoms (:class:`~napari_rvae.detect.ellipse.ProbeShape`);
         round ones when left out. It takes `sigma` as given: ``free_sigma`` is for round ones.
+    start
+        An earlier fit of the same atoms: their heights and backgrounds are where this one begins,
+        so that what the neighbours say of the background counts from the first round on.
 
     Returns
     -------
@@ -462,6 +467,10 @@ def fit_atoms(
         return AtomFit(*(np.zeros(0) for _ in range(8)))
     scaled, weight, level, spread = _in_units(image, variance)
     order = np.argsort(y, kind="stable")
+    known = None
+    if start is not None:
+        values = start.amplitude[order] / spread, (start.background[order] - level) / spread
+        known = tuple(torch.as_tensor(v, dtype=torch.float32, device=device) for v in values)
     fitter = _Fitter(
         torch.as_tensor(scaled, device=device),
         torch.as_tensor(weight, device=device),
@@ -471,11 +480,12 @@ def fit_atoms(
         tail=tail,
         radius=radius,
         form=form,
+        known=known,
     )
     for number in range(rounds):
-        fitter.improve(3 if number == 0 else 2)
-        if number + 1 < rounds:
+        if number or known is not None:
             fitter.share_background()
+        fitter.improve(3 if number == 0 and known is None else 2)
     fit = fitter.result().select(np.argsort(order))
     return AtomFit(
         y=fit.y,

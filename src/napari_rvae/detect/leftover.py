@@ -15,7 +15,7 @@ from napari_rvae.preprocess.background import finer, slow_background
 from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
 
-__all__ = ["Leftover", "measure_leftover"]
+__all__ = ["Leftover", "common_width", "measure_leftover"]
 
 #: What is smooth over this many sigma is background.
 _SMOOTH = 5.0
@@ -129,6 +129,63 @@ def measure_leftover(
     for rows in _bands(len(image)):
         moved[rows] = -shifts.shift[rows, None] * np.gradient(atoms[rows], axis=1)
     return Leftover(tail, tails, shifts.shift, shifts.sd, moved, max(trust, shifts.trust))
+
+
+def common_width(
+    image: NDArray[np.float64], variance: NDArray[np.float64], fit: AtomFit, sigma: float
+) -> tuple[float, float]:
+    """Width of an atom's image that fits a frame best, if it is the same for all atoms.
+
+    One step of weighted least squares of the width, of a factor for all heights and of tails as
+    far as they are sure, with what is smooth left out: fits of single atoms with a wrong width are
+    too high or too low all alike, and take what is left for background.
+
+    Parameters
+    ----------
+    image
+        One frame (Y, X); NaN pixels tell nothing.
+    variance
+        Noise variance of each pixel (Y, X).
+    fit
+        The fitted atoms.
+    sigma
+        Width with which they were fitted, in pixels.
+
+    Returns
+    -------
+    width, error : float
+        In pixels; `sigma` with an infinite error where the frame does not tell. The error holds
+        the whole of what is added for the noise of the positions.
+    """
+    shape = (image.shape[0], image.shape[1])
+    smooth = _width(sigma)
+    inner = (
+        slice(smooth, -smooth),
+        slice(smooth, -smooth),
+    )  # nobody draws the atoms beyond the rim
+    weight = _weight(image, variance)[inner]
+    picture = _without_smooth(fill_missing(image), smooth)[inner]
+    wide, narrow = (
+        render_gaussians(fit.y, fit.x, fit.amplitude, sigma * factor, shape)
+        for factor in (1.01, 0.99)
+    )
+    looks = [(wide + narrow) / 2, (wide - narrow) / 0.02, _tails(fit, sigma, shape)]
+    looks = [_without_smooth(part, smooth)[inner] for part in looks]
+    matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
+    right = np.array([(weight * a * picture).sum() for a in looks])
+    if not weight.any() or not np.linalg.cond(matrix) < 1e8:
+        return sigma, math.inf
+    plain, tailed = np.linalg.solve(matrix[:2, :2], right[:2]), np.linalg.solve(matrix, right)
+    inverse = np.linalg.inv(matrix)
+    trust = _trust(float(tailed[2]), math.sqrt(inverse[2, 2]))
+    height, change = (1 - trust) * plain + trust * tailed[:2]
+    if not height > 0:
+        return sigma, math.inf
+    error = sigma * math.sqrt(inverse[1, 1]) / float(height)
+    width = sigma * (1 + float(change / height))
+    # fitted positions lean towards the noise, so that the atoms seem narrower about them
+    lean = 0.5 * float(np.average(fit.y_sd**2 + fit.x_sd**2, weights=fit.amplitude**2))
+    return math.hypot(width, math.sqrt(lean)), math.hypot(error, lean / (2 * width))
 
 
 def _bands(count: int) -> list[slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -39,6 +40,13 @@ _BINNED_VALLEY = 8
 #: Rounds of finding atoms and measuring their width; the width is settled at this change.
 _ROUNDS = 2
 _SETTLED = 0.03
+
+#: The width of least squares is taken if its error is below the first share of it, and each step
+#: below the second: far from the truth it leads to what else is in the frame.
+_SURE_WIDTH, _NEAR_WIDTH = 0.01, 0.1
+
+#: Steps to it are at most so much of the one before.
+_SLOWEST = 0.6
 
 #: So many widths are tried, each where a line through the last two leads.
 _LOOKS = 4
@@ -84,10 +92,34 @@ def _refine(
         scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
         if change < _SETTLED:
             break
+    scale = _fitted_width(part, scale, fit)
     # the mean over a bin widens the picture by the bin's own variance
     sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
     confirmed = float(np.mean(search.chance(fit) > 0.5)) if fit.y.size >= _MANY else 0.0
     return sigma, binning * scale.spacing, confirmed
+
+
+def _fitted_width(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit) -> AtomScale:
+    """The width by least squares, where that is sure; it is near the first by then.
+
+    A step leads a part of the way, as single atoms and the ground adapt to a wrong width; so two
+    steps tell where all of them would lead (A. C. Aitken's rule).
+    """
+    if fit.y.size < _MANY:
+        return scale
+    widths = [scale.sigma]
+    for _ in range(2):
+        here = replace(scale, sigma=widths[-1])
+        width, error = FrameSearch(image, here, torch.device("cpu")).width(fit)
+        step = abs(width - widths[-1])
+        if error > _SURE_WIDTH * width or step > _NEAR_WIDTH * width:
+            return scale
+        widths.append(width)
+        if step < error:
+            return replace(scale, sigma=width)
+    first, second = np.diff(widths)
+    rate = min(max(float(second / first), 0.0), _SLOWEST)
+    return replace(scale, sigma=widths[-1] + float(second) * rate / (1 - rate))
 
 
 def _width_that_looks(

@@ -17,7 +17,7 @@ from napari_rvae.detect.binning import binned
 from napari_rvae.detect.ellipse import ROUND, shape_step
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
-from napari_rvae.detect.leftover import measure_leftover
+from napari_rvae.detect.leftover import common_width, measure_leftover
 from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
 from napari_rvae.detect.sampling import middle, rows_agree
@@ -229,10 +229,20 @@ class _Grid:
                 tail=rest.tail,
                 radius=_BEST_RADIUS,
                 form=self.form,
+                start=fit,
             )
             fit = fit.towards(better, rest.trust)
         fit = replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(self.sigma)))
         return self._in_frame(fit)
+
+    def width(self, first: AtomFit, device: torch.device) -> tuple[float, float]:
+        """Width of all atoms alike and its error, in pixels of the frame; the fit is done anew."""
+        place = self._inside(first.y, first.x)
+        fit = fit_atoms(self.image, self.variance, *place, self.sigma, rounds=2, device=device)
+        width, error = common_width(self.image, self.variance, fit, self.sigma)
+        # less the bin's own variance
+        inner = math.sqrt(max(width**2 - (1 - self.binning**-2) / 12, 0.1))
+        return self.binning * inner, self.binning * error * width / inner
 
     def _inside(
         self, y: NDArray[np.float64], x: NDArray[np.float64]
@@ -344,6 +354,10 @@ class FrameSearch:
             fit = self.fine.fit_better(fit, self.device)
         fit = _prune(fit, self.separation)
         return fit.widen(inflation)
+
+    def width(self, fit: AtomFit) -> tuple[float, float]:
+        """Width of an atom's image that fits all atoms best, and its error, in pixels."""
+        return self.fine.width(fit, self.device)
 
     def _first_look(self, *, best: bool) -> tuple[AtomFit, NDArray[np.float64]]:
         """Fit the filter's maxima; and what the filter finds without them."""

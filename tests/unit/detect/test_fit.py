@@ -122,3 +122,18 @@ def test_the_device_does_not_matter(bright):
     there = fit_atoms(bright.frame, bright.expected, *start, SIGMA, device=torch.device("cuda"))
     assert there.y == pytest.approx(here.y, abs=1e-2)
     assert there.amplitude == pytest.approx(here.amplitude, rel=1e-2)
+
+
+def test_a_fit_goes_on_where_another_one_ended(rng):
+    points, _ = lattice()
+    scene = draw(*points.T, 20.0, background=10.0)
+    y, x = scene.sites["y"].to_numpy(), scene.sites["x"].to_numpy()
+
+    def fitted(rounds, start=None):
+        return fit_atoms(scene.frame, scene.expected, y, x, SIGMA, rounds=rounds, start=start)
+
+    first, settled, use = fitted(2), fitted(8), interior(scene)
+    goes_on = fitted(2, first)
+    away, before = (np.std((fit.amplitude - settled.amplitude)[use]) for fit in (goes_on, first))
+    assert away < 0.6 * before
+    np.testing.assert_allclose(goes_on.sigma, SIGMA, rtol=1e-6)

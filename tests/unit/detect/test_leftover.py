@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_rvae.detect.fit import TAIL_WIDTH, fit_atoms
-from napari_rvae.detect.leftover import measure_leftover
+from napari_rvae.detect.leftover import common_width, measure_leftover
 from napari_rvae.render import render_gaussians
 from scenes import SIDE, SIGMA, lattice
 
@@ -105,3 +105,35 @@ def test_rows_that_seem_shifted_by_far_are_not(rng):
     y, x, _, frame = scene(rng, jitter=0.8 * SIGMA)
     _, fit = fitted(frame, y, x)
     assert not measure_leftover(frame, np.ones_like(frame), fit, SIGMA).shift.any()
+
+
+class TestCommonWidth:
+    """One width for all atoms, by least squares."""
+
+    @staticmethod
+    def seen(frame, y, x, sigma, noise):
+        inside = (y > -0.5) & (x > -0.5) & (y < SIDE - 0.5) & (x < SIDE - 0.5)
+        start = np.clip(np.stack([y, x])[:, inside], 0, SIDE - 1)
+        variance = np.full_like(frame, noise**2)
+        fit = fit_atoms(frame, variance, *start, sigma, rounds=2)
+        return common_width(frame, variance, fit, sigma)
+
+    @pytest.mark.parametrize("tail", [0.0, 0.08])
+    @pytest.mark.parametrize("factor", [0.94, 1.06])
+    def test_a_wrong_width_gets_better(self, tail, factor, rng):
+        y, x, _, frame = scene(rng, noise=5.0, tail=tail, ramp=20.0)
+        width, error = self.seen(frame, y, x, factor * SIGMA, 5.0)
+        assert abs(width / SIGMA - 1) < 0.6 * abs(factor - 1)
+        assert error < 0.01 * SIGMA
+
+    def test_the_right_width_stays(self, rng):
+        y, x, _, frame = scene(rng, noise=10.0, ramp=20.0)
+        width, error = self.seen(frame, y, x, SIGMA, 10.0)
+        assert width == pytest.approx(SIGMA, abs=4 * error)
+
+    def test_a_frame_without_atoms_tells_none(self, rng):
+        frame = rng.normal(0, 1, (SIDE, SIDE))
+        y = x = np.array([SIDE / 2])
+        fit = fit_atoms(frame, np.ones_like(frame), y, x, SIGMA)
+        fit.amplitude[:] = 0.0
+        assert common_width(frame, np.ones_like(frame), fit, SIGMA) == (SIGMA, np.inf)
