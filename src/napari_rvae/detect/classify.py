@@ -15,7 +15,14 @@ from scipy.spatial import cKDTree
 
 from napari_rvae.config import SpeciesConfig
 from napari_rvae.detect.indexing import LatticeIndex, index_atoms
-from napari_rvae.detect.species import HostRatio, odd_atoms, pool_tracks, ratio_to_host
+from napari_rvae.detect.species import (
+    HostRatio,
+    Odd,
+    name_odd,
+    odd_atoms,
+    pool_tracks,
+    ratio_to_host,
+)
 from napari_rvae.detect.sublattices import (
     SublatticeNumbers,
     brightness_levels,
@@ -247,6 +254,8 @@ class _Labels:
             return
         level = brightness_levels(brightness, _SAME_LETTER)
         seen = self._ratios(rows)
+        hosts: list[tuple[str, Ints, Ints]] = []  # letter, atoms, and their rows in its table
+        odd: list[Odd] = []
         for number in range(int(level.max()) + 1):
             mine = [here[np.isin(self.sublattice[here], np.flatnonzero(level == number))]
                     for here in rows]  # fmt: skip
@@ -254,7 +263,13 @@ class _Labels:
             self.species[atoms[np.isfinite(self.amplitude[atoms])]] = _letter(number)
             known = np.isfinite(np.stack(seen)[:, atoms]).all(axis=0)
             if known.any():
-                self._name_odd(atoms[known], seen.select(atoms[known]), _letter(number), config)
+                atoms = atoms[known]
+                pooled, row = self._pooled(seen.select(atoms), atoms)
+                hosts.append((_letter(number), atoms, row))
+                odd.append(odd_atoms(pooled, least_contrast=config.least_contrast))
+        named = name_odd(odd, config.false_discovery_rate)
+        for (letter, atoms, row), chances, side in zip(hosts, odd, named, strict=True):
+            self._name_odd(letter, atoms, row, chances, side)
 
     def _ratios(self, rows: list[Ints]) -> HostRatio:
         """Each atom's amplitude over that of its sublattice around it."""
@@ -268,19 +283,17 @@ class _Labels:
                         column[mine] = values
         return every
 
-    def _name_odd(self, atoms: Ints, seen: HostRatio, letter: str, config: SpeciesConfig) -> None:
-        """Name the atoms that are brighter or dimmer than their host."""
-        pooled, row = seen, np.arange(len(atoms))
-        if self.track is not None:
-            pooled, row = pool_tracks(seen, self.track[atoms])
-        odd = odd_atoms(
-            pooled,
-            least_contrast=config.least_contrast,
-            false_discovery_rate=config.false_discovery_rate,
-        )
+    def _pooled(self, seen: HostRatio, atoms: Ints) -> tuple[HostRatio, Ints]:
+        """Ratios with all sightings of an atom as one, and the row of each sighting there."""
+        if self.track is None:
+            return seen, np.arange(len(atoms))
+        return pool_tracks(seen, self.track[atoms])
+
+    def _name_odd(self, letter: str, atoms: Ints, row: Ints, odd: Odd, side: Ints) -> None:
+        """Name the atoms of one host: as bright, brighter (side 1) or dimmer (-1)."""
         host = 1 - odd.brighter - odd.dimmer
-        chance = np.choose(odd.named + 1, [odd.dimmer, host, odd.brighter])
-        name = np.array([f"{letter}-", letter, f"{letter}+"], object)[odd.named + 1]
+        chance = np.choose(side + 1, [odd.dimmer, host, odd.brighter])
+        name = np.array([f"{letter}-", letter, f"{letter}+"], object)[side + 1]
         self.species[atoms], self.probability[atoms] = name[row], chance[row]
 
     def atoms(self, rows: Ints) -> FrameAtoms:

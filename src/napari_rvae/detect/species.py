@@ -10,16 +10,19 @@ share of false ones below a given rate (W. Sun, T. T. Cai, J. Am. Stat. Assoc. 1
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 from scipy.special import logsumexp
 
-__all__ = ["HostRatio", "Odd", "odd_atoms", "pool_tracks", "ratio_to_host"]
+__all__ = ["HostRatio", "Odd", "name_odd", "odd_atoms", "pool_tracks", "ratio_to_host"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,6 +50,9 @@ _FREEDOM = (4.0, 8.0, 20.0, 200.0)
 
 #: Long tails must explain this much more (nats): they could as well be unlike atoms.
 _TAILS_COST = 18.0
+
+#: What hosts are like is told by the atoms within so many standard deviations.
+_INNER = 2.0
 
 #: Atoms within this many standard deviations of the host are hosts.
 _NEAR = 1.3
@@ -81,7 +87,7 @@ def ratio_to_host(points: Floats, amplitude: Floats, noise: Floats) -> HostRatio
     -------
     HostRatio
         The host's height is a local median, averaged over the neighbourhood: dopants among the
-        neighbours do not count. NaN below three atoms.
+        neighbours do not count, nor does the atom itself. NaN below three atoms.
     """
     known = np.isfinite(amplitude) & np.isfinite(points).all(axis=1)
     nothing = np.full(len(points), np.nan)
@@ -90,9 +96,7 @@ def ratio_to_host(points: Floats, amplitude: Floats, noise: Floats) -> HostRatio
     count = min(_NEIGHBOURS + 1, int(known.sum()))
     near = np.asarray(cKDTree(points[known]).query(points[known], count)[1])
     height, error = amplitude[known], noise[known]
-    # over the median, a smooth surface: its own noise is then far below that of one atom
-    host = np.median(height[near[:, 1:]], axis=1)
-    host = np.maximum(host[near].mean(axis=1), 1e-30)
+    host = np.maximum(_host_around(height, near), 1e-30)
     # noise grows with the signal: what a brighter atom's own fit says is no host's
     local = np.maximum(
         np.median(error[near], axis=1), error / np.sqrt(np.maximum(height / host, 1.0))
@@ -101,6 +105,32 @@ def ratio_to_host(points: Floats, amplitude: Floats, noise: Floats) -> HostRatio
     for part, values in zip(result, (height / host, error / host, local / host), strict=True):
         part[known] = values
     return result
+
+
+def _host_around(height: Floats, near: Ints) -> Floats:
+    """Mean (N,) of the medians about an atom and its neighbours, its own height left out.
+
+    Its own noise is far below that of one atom. `near` (N, K) are an atom and the K - 1 nearest.
+    A median moves with a value in its middle and not with one far off: were an atom among those
+    that it is compared with, the hosts' ratios would be too near 1 and their tails too long.
+    """
+    others = np.sort(height[near[:, 1:]], axis=1)
+    size = others.shape[1]
+    below, above = others[:, (size - 1) // 2], others[:, size // 2]
+    median = (below + above) / 2
+    # the median without one of the values below the middle, above it, and in it
+    without_low, without_high, without_it = above, below, median
+    if size % 2:
+        before, after = others[:, size // 2 - 1], others[:, size // 2 + 1]
+        without_low, without_high = (above + after) / 2, (below + before) / 2
+        without_it = (before + after) / 2
+    total, own = median[near[:, 0]], near[:, :1]
+    for other in near[:, 1:].T:
+        inside = (near[other, 1:] == own).any(axis=1)
+        side = np.sign(height - median[other]).astype(int)
+        less = np.choose(side + 1, [without_low[other], without_it[other], without_high[other]])
+        total += np.where(inside, less, median[other])
+    return np.asarray(total / near.shape[1])
 
 
 def pool_tracks(seen: HostRatio, track: Ints) -> tuple[HostRatio, Ints]:
@@ -139,14 +169,10 @@ def pool_tracks(seen: HostRatio, track: Ints) -> tuple[HostRatio, Ints]:
 
 
 class Odd(NamedTuple):
-    """Probabilities (N,) that an atom is brighter, or dimmer, than the host; and which are named.
-
-    `named` is 1 for brighter, -1 for dimmer, 0 for host.
-    """
+    """Probabilities (N,) that an atom is brighter, or dimmer, than the host."""
 
     brighter: Floats
     dimmer: Floats
-    named: Ints
 
 
 @dataclass(frozen=True)
@@ -163,8 +189,8 @@ class _Component:
         return np.asarray(math.log(self.share) - 0.5 * (rest + np.log(variance)))
 
 
-def odd_atoms(seen: HostRatio, *, least_contrast: float, false_discovery_rate: float) -> Odd:
-    """Find the atoms that differ from their host.
+def odd_atoms(seen: HostRatio, *, least_contrast: float) -> Odd:
+    """Tell how likely atoms differ from their host.
 
     Parameters
     ----------
@@ -172,8 +198,6 @@ def odd_atoms(seen: HostRatio, *, least_contrast: float, false_discovery_rate: f
         Ratios (N,), all finite, of the atoms that share a host.
     least_contrast
         Atoms within this share of the host's amplitude are hosts.
-    false_discovery_rate
-        Expected share of hosts among those that are named.
     """
     count = len(seen.ratio)
     seen = _calibrated(seen)
@@ -196,25 +220,70 @@ def odd_atoms(seen: HostRatio, *, least_contrast: float, false_discovery_rate: f
         # a host that is dim by chance is no brighter atom, however wide the component
         brighter[far] = np.where(seen.ratio > 1, share[:, up].sum(axis=1), 0)
         dimmer[far] = np.where(seen.ratio < 1, share[:, ~up].sum(axis=1), 0)
-    odd = np.maximum(brighter, dimmer)
-    named = _discoveries(odd, false_discovery_rate)
-    return Odd(brighter, dimmer, np.where(named, np.where(brighter > dimmer, 1, -1), 0))
+    return Odd(brighter, dimmer)
+
+
+def name_odd(odd: Sequence[Odd], false_discovery_rate: float) -> list[Ints]:
+    """Name the atoms that are likely enough no hosts, those of all hosts together.
+
+    Parameters
+    ----------
+    odd
+        Probabilities of the atoms of each host.
+    false_discovery_rate
+        Expected share of hosts among those that are named. Where the species of one host are
+        beyond doubt and those of another are not, most of the errors are among the latter.
+
+    Returns
+    -------
+    list
+        For each host an array (N,): 1 for brighter, -1 for dimmer, 0 for host.
+    """
+    if not odd:
+        return []
+    likely = np.concatenate([np.maximum(part.brighter, part.dimmer) for part in odd])
+    side = np.concatenate([np.where(part.brighter > part.dimmer, 1, -1) for part in odd])
+    named = np.where(_discoveries(likely, false_discovery_rate), side, 0)
+    return np.split(named, np.cumsum([len(part.brighter) for part in odd])[:-1])
 
 
 def _calibrated(seen: HostRatio) -> HostRatio:
     """Centre the hosts on 1 and give them the spread that they have.
 
     Hosts may differ a little among themselves (more than the noise), or the noise may have been
-    overrated; what the middle half of the atoms shows decides.
+    overrated; what the atoms near the middle show decides (the empirical null of B. Efron, J. Am.
+    Stat. Assoc. 99, 96 (2004)).
     """
-    ratio = seen.ratio / np.median(seen.ratio)
-    z = np.abs(ratio - 1) / seen.host_sd
-    scale = 1.4826 * float(np.median(z))
+    centre = float(np.median(seen.ratio))
+    scale = 1.4826 * float(np.median(np.abs(seen.ratio - centre) / seen.host_sd))
+    for _ in range(_ROUNDS // 2):
+        z = (seen.ratio - centre) / seen.host_sd
+        inner = np.abs(z) <= _INNER * scale
+        if not inner.any():
+            break
+        centre += float(np.average((seen.ratio - centre)[inner], weights=seen.host_sd[inner] ** -2))
+        scale = math.sqrt(float(np.mean(z[inner] ** 2)) / _inner_variance(_FREEDOM[-1]))
+    ratio = seen.ratio / centre
     if scale <= 1:
         scale = max(scale, 0.5)
-        return HostRatio(ratio, seen.own_sd, scale * seen.host_sd)
+        return HostRatio(ratio, scale * seen.own_sd, scale * seen.host_sd)
     extra = float(np.median(seen.host_sd)) * math.sqrt(scale**2 - 1)
     return HostRatio(ratio, np.hypot(seen.own_sd, extra), np.hypot(seen.host_sd, extra))
+
+
+@cache
+def _inner_variance(freedom: float, width: float = 1.0) -> float:
+    """Variance of a Student's variable times a width, of what of it is within `_INNER`."""
+    z = np.linspace(0.0, _INNER, 401)
+    weight = stats.t.pdf(z / width, freedom)
+    return float((weight * z**2).sum() / weight.sum())
+
+
+@cache
+def _width(freedom: float) -> float:
+    """Width of Student's distribution that is as wide near the middle as a normal one."""
+    wanted = _inner_variance(_FREEDOM[-1])
+    return float(brentq(lambda width: _inner_variance(freedom, width) - wanted, 0.3, 1.2))
 
 
 def _host_density(seen: HostRatio, freedom: float) -> Floats:
@@ -222,8 +291,7 @@ def _host_density(seen: HostRatio, freedom: float) -> Floats:
 
     Dirt and uneven ground make the tails of real hosts longer than those of a normal one.
     """
-    z = (seen.ratio - 1) / seen.host_sd
-    width = stats.norm.isf(0.25) / stats.t.isf(0.25, freedom)  # the middle half stays as it is
+    z, width = (seen.ratio - 1) / seen.host_sd, _width(freedom)
     density = stats.t.logpdf(z / width, freedom) + 0.5 * math.log(2 * math.pi)
     return np.asarray(density - np.log(width * seen.host_sd))
 
