@@ -5,7 +5,9 @@
 For each seed: error of the displacement of detected walls; recall and precision of pinning centres
 within 3 px; rank correlation of one direction of the latents with the true curvature, area under
 the curve of junctions, and spread of the latents of turned windows; what a second and
-a third latent add, by the window.
+a third latent add, by the window. The part "held-out" trains one model on four movies (4 k to
+4 k + 3 for seed k) and judges each by what the other three tell; "latents" judges parts of one
+movie by its other parts.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
@@ -35,6 +37,8 @@ from napari_rvae import (
     Crops,
     Frames,
     Simulation,
+    concat_crops,
+    concat_sites,
     detect_walls,
     extract_crops,
     join_latents,
@@ -50,6 +54,12 @@ from napari_rvae.vae.measures import turn_pictures
 
 #: A centre counts as passed when a wall came to it so many frames before the end.
 PASSED = 5
+
+#: A site so near to a crossing is at a junction, and one so far away is at none; in px.
+NEAR, FAR = 3, 12
+
+#: Movies of one model of the part "held-out".
+POOL = 4
 
 
 def oriented(simulation: Simulation) -> Frames:
@@ -127,35 +137,31 @@ def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(cKDTree(others).query(points)[0])
 
 
-def latents(seed: int, *, walls_drawn: str = "auto") -> dict[str, float]:
-    """What the latents of windows along detected walls tell of the truth.
-
-    All options are the defaults, as a user of Detect and Train has them. Sites of 180-degree walls
-    are judged.
-    """
+def walls_of(seed: int) -> tuple[Simulation, pd.DataFrame]:
+    """A movie and its detected walls."""
     simulation = simulate_walls(n_frames=16, size=192, seed=seed)
+    return simulation, detect_walls(simulation.frames).assign(source=f"movie {seed}")
+
+
+def crops_along(simulation: Simulation, walls: pd.DataFrame, walls_drawn: str = "auto") -> Crops:
+    """Windows along walls; all options are the defaults, as a user of Detect and Train has them."""
     movie = oriented(simulation).select_channel("response")
-    walls = detect_walls(simulation.frames)
-    crops = extract_crops(movie, walls, CropConfig(window=24, walls=walls_drawn))
+    return extract_crops(movie, walls, CropConfig(window=24, walls=walls_drawn))
+
+
+def latents(seed: int, *, walls_drawn: str = "auto") -> dict[str, float]:
+    """What the latents of windows along detected walls tell of the truth, within one movie.
+
+    Sites of 180-degree walls are judged. A movie has few junctions, which stay where they are: in
+    some movies one part of it holds nearly all, and the others cannot tell what one looks like.
+    """
+    simulation, walls = walls_of(seed)
+    crops = crops_along(simulation, walls, walls_drawn)
     model = RVAE(seed=seed, device="cpu").fit(crops)
-    table = join_latents(walls, model.transform(crops)).dropna(subset=["z0"])
-    table = table[table["wall_type"] == "180"].reset_index(drop=True)
-    z = table[latent_names(table)].to_numpy()
+    table = encoded(model, walls, crops)
     bend, junction = truth(simulation, table)
-    block = spatial_blocks(table, 48)
-    folds = GroupKFold(5)
-    good = np.isfinite(bend)
-    guess = cross_val_predict(LinearRegression(), z[good], bend[good], groups=block[good], cv=folds)
-    used = (junction < 3) | (junction > 12)
-    is_one = junction[used] < 3
-    judge = make_pipeline(  # a stripe may begin on either side
-        StandardScaler(),
-        PolynomialFeatures(2),
-        LogisticRegression(class_weight="balanced", max_iter=2000),
-    )
-    chance = cross_val_predict(
-        judge, z[used], is_one, groups=block[used], cv=folds, method="predict_proba"
-    )[:, 1]
+    guess, chance = guesses(table, bend, junction, spatial_blocks(table, 48), GroupKFold(5))
+    z = table[latent_names(table)].to_numpy()
     rows = np.arange(0, len(crops), max(1, len(crops) // 300))
     some = crops.select(rows)
     turned = [
@@ -165,11 +171,87 @@ def latents(seed: int, *, walls_drawn: str = "auto") -> dict[str, float]:
         for a in np.linspace(0, 2 * math.pi, 7)[:-1]
     ]
     return {
-        "curvature_spearman": float(spearmanr(guess, bend[good])[0]),
-        "junction_auc": float(roc_auc_score(is_one, chance)),
-        "junctions": float(is_one.sum()),
+        **scores(guess, chance, bend, junction),
         "spread_when_turned": float(np.median(np.std(turned, axis=0).mean(0) / z.std(0))),
         "sites": float(len(table)),
+    }
+
+
+def held_out(seed: int) -> dict[str, float]:
+    """The same of one model of four movies, each judged by what the other three tell."""
+    found = [walls_of(one) for one in range(POOL * seed, POOL * (seed + 1))]
+    simulations = [simulation for simulation, _ in found]
+    table = concat_sites(*(walls for _, walls in found))
+    by_movie = [part for _, part in table.groupby("source", sort=False, observed=True)]
+    crops = concat_crops(*map(crops_along, simulations, by_movie))
+    table = encoded(RVAE(seed=seed, device="cpu").fit(crops), table, crops)
+    movie = table["source"].to_numpy()
+    parts = [table[movie == name].reset_index(drop=True) for name in pd.unique(movie)]
+    known = [truth(*pair) for pair in zip(simulations, parts, strict=True)]
+    bend, junction = (np.concatenate(values) for values in zip(*known, strict=True))
+    table = pd.concat(parts, ignore_index=True)
+    movie = table["source"].to_numpy()
+    guess, chance = guesses(table, bend, junction, movie, LeaveOneGroupOut())
+    each = pd.DataFrame(
+        [
+            scores(*(values[movie == name] for values in (guess, chance, bend, junction)))
+            for name in pd.unique(movie)
+        ]
+    )
+    worst = {f"worst_{name}": each[name].min() for name in ("curvature_spearman", "junction_auc")}
+    return {**scores(guess, chance, bend, junction), **worst, "sites": float(len(table))}
+
+
+def encoded(model: RVAE, walls: pd.DataFrame, crops: Crops) -> pd.DataFrame:
+    """Sites of 180-degree walls that have latents."""
+    table = join_latents(walls, model.transform(crops)).dropna(subset=["z0"])
+    return table[table["wall_type"] == "180"].reset_index(drop=True)
+
+
+def guesses(
+    table: pd.DataFrame, bend: np.ndarray, junction: np.ndarray, groups: np.ndarray, folds: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Curvature (N,) along one direction of the latents, and how likely a junction each site is.
+
+    Of each group by what the others tell; NaN where the truth does not say.
+    """
+    z = table[latent_names(table)].to_numpy()
+    guess, chance = np.full((2, len(table)), np.nan)
+    good, used = np.isfinite(bend), is_clear(junction)
+    guess[good] = cross_val_predict(
+        LinearRegression(), z[good], bend[good], groups=groups[good], cv=folds
+    )
+    judge = make_pipeline(  # a stripe may begin on either side
+        StandardScaler(),
+        PolynomialFeatures(2),
+        LogisticRegression(class_weight="balanced", max_iter=2000),
+    )
+    chance[used] = cross_val_predict(
+        judge,
+        z[used],
+        junction[used] < NEAR,
+        groups=groups[used],
+        cv=folds,
+        method="predict_proba",
+    )[:, 1]
+    return guess, chance
+
+
+def is_clear(junction: np.ndarray) -> np.ndarray:
+    """Sites that are at a junction or well away from all of them."""
+    return (junction < NEAR) | (junction > FAR)
+
+
+def scores(
+    guess: np.ndarray, chance: np.ndarray, bend: np.ndarray, junction: np.ndarray
+) -> dict[str, float]:
+    """Rank correlation with the curvature, and area under the curve of junctions."""
+    good, used = np.isfinite(bend), is_clear(junction)
+    is_one = junction[used] < NEAR
+    return {
+        "curvature_spearman": float(spearmanr(guess[good], bend[good])[0]),
+        "junction_auc": float(roc_auc_score(is_one, chance[used])),
+        "junctions": float(is_one.sum()),
     }
 
 
@@ -214,6 +296,7 @@ PARTS = {
     "motion": motion,
     "pinning": pinning,
     "latents": latents,
+    "held-out": held_out,
     "plain": functools.partial(latents, walls_drawn="off"),
     "windows": windows,
 }
