@@ -24,13 +24,13 @@ __all__ = ["STRIDE", "frames_of_model", "start_dense"]
 STRIDE = 4
 
 
-def frames_of_model(model: Model, image: Any, layers: Sequence[Any]) -> Frames:
+def frames_of_model(model: Model | None, image: Any, layers: Sequence[Any]) -> Frames:
     """Frames with the channels that a model wants: the image, and others by their names.
 
     Parameters
     ----------
     model
-        The model.
+        The model; None wants the image alone.
     image
         Image layer of the first channel.
     layers
@@ -44,7 +44,7 @@ def frames_of_model(model: Model, image: Any, layers: Sequence[Any]) -> Frames:
     from napari_rvae.layers import frames_from_layer, frames_from_layers
     from napari_rvae.preprocess.wall_mask import DRAWN
 
-    names = [name for name in model.rvae.channels_ if name != DRAWN]
+    names = [] if model is None else [name for name in model.rvae.channels_ if name != DRAWN]
     if len(names) < 2:
         return frames_from_layer(image)
     chosen = [image]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QFormLayout
 
+from napari_rvae._napari.dense_work import frames_of_model
 from napari_rvae._napari.figure_view import Drawing, FigureView
 from napari_rvae._napari.sites_step import SitesStep
 
@@ -124,10 +125,11 @@ class InspectWidget(SitesStep):
         return int(chosen[-1]) if chosen else None
 
     def _show(self, layer: Any, image: Any, model: Model, row: int) -> None:
-        from napari_rvae.layers import frames_from_layer, sites_from_layer
+        from napari_rvae.layers import sites_from_layer
 
         site_id = int(layer.features["site_id"].iloc[row])
-        frames, table = frames_from_layer(image), sites_from_layer(layer, image)
+        frames = frames_of_model(model, image, self.viewer.layers)
+        table = sites_from_layer(layer, image)
         self._look = _Look(model, frames, table, site_id)
         if self.view.drawing is None:  # the first look takes a moment
             self.view.show_text(LOOKING.format(site_id))

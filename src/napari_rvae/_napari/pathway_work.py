@@ -186,7 +186,7 @@ def _gather(
     model, plan = model_of(inputs)
     crops = None
     if model is not None and plan is not None and inputs.frames is not None:
-        crops = _kept(cut_crops(inputs.frames, table, plan, control), table, pathways)
+        crops = _kept(cut_crops(model, inputs.frames, table, plan, control), table, pathways)
     yield Progress(0, 0, "measuring the order parameters")
     order = order_parameters(table, frames_table=frames_table)
     if state is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import napari_rvae
+from napari_rvae._napari.dense_work import frames_of_model
 from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.settings import read_preferences
@@ -71,7 +72,7 @@ def has_units(layer: Any) -> bool:
 
 def take_inputs(workspace: Workspace, layer: Any, image: Any) -> Inputs:
     from napari_rvae.analysis.motif import parse_elements
-    from napari_rvae.layers import frames_from_layer, sites_from_layer
+    from napari_rvae.layers import sites_from_layer
 
     if layer is None:
         raise InputError(NO_SITES)
@@ -82,7 +83,9 @@ def take_inputs(workspace: Workspace, layer: Any, image: Any) -> Inputs:
     own = model is not None and made_by == model.key
     return Inputs(
         table=sites_from_layer(layer, image),
-        frames=None if image is None else frames_from_layer(image),
+        frames=None
+        if image is None
+        else frames_of_model(model if own else None, image, workspace.viewer.layers),
         model=model if own else None,
         # a model that has made the latents since is not that of the run
         run=record.get("run") if not made_by else None,
@@ -148,7 +151,7 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
             rvae, plan = model_of(inputs)
             crops = features = None
             if rvae is not None and plan is not None and inputs.frames is not None:
-                crops = cut_crops(inputs.frames, table, plan, control)
+                crops = cut_crops(rvae, inputs.frames, table, plan, control)
                 yield Progress(0, 0, "describing the crops")
                 features = rvae.invariants(crops)
             units = find_units(
@@ -194,10 +197,14 @@ def _with_rings(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(name): rings[name] for name in rings})
 
 
-def cut_crops(frames: Frames, table: pd.DataFrame, plan: CropConfig, control: Control) -> Crops:
-    from napari_rvae.crops import extract_crops
+def cut_crops(
+    rvae: RVAE, frames: Frames, table: pd.DataFrame, plan: CropConfig, control: Control
+) -> Crops:
+    """Cut the crops as they were that the model was trained on."""
+    from napari_rvae.analysis.recut import cut_as_trained
 
-    crops = extract_crops(frames, table, plan, progress=control.ticker("cutting crops"))
+    ticker = control.ticker("cutting crops")
+    crops = cut_as_trained(rvae, frames, table, plan, progress=ticker)
     if not len(crops):
         raise InputError("No site has a whole window inside the image: choose a smaller window.")
     return crops
@@ -289,7 +296,7 @@ def start_open(workspace: Workspace, layer: Any, image: Any) -> Job | None:
             rvae, plan = model_of(inputs)
             crops = None
             if rvae is not None and plan is not None and inputs.frames is not None:
-                crops = _some(cut_crops(inputs.frames, inputs.table, plan, control), units)
+                crops = _some(cut_crops(rvae, inputs.frames, inputs.table, plan, control), units)
             frames_table = None if inputs.frames is None else inputs.frames.table
             material = Material(_with_rings(inputs.table), rvae, crops, frames_table)
             yield Progress(0, 0, f"drawing {count(len(units), 'card')}")
@@ -427,7 +434,7 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
             if rvae is None or plan is None:
                 raise InputError(NO_MODEL)
             table = _linked(inputs.table, control)
-            crops = cut_crops(frames, table, plan, control)
+            crops = cut_crops(rvae, frames, table, plan, control)
             found = split_half(
                 crops,
                 table,

@@ -11,8 +11,8 @@ import pandas as pd
 
 from napari_rvae import tables
 from napari_rvae.analysis.explain import SiteViews, view_sites
+from napari_rvae.analysis.recut import cut_as_trained
 from napari_rvae.config import CropConfig
-from napari_rvae.crops import extract_crops
 from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames
 from napari_rvae.io.scales import pixel_scale
@@ -123,7 +123,7 @@ def inspect_site(
     if rows.empty:
         raise InputError(f"The table has no site {site_id}.")
     movie, site = as_frames(frames), rows.iloc[0]
-    crops = _crop_of(movie, sites, site, config or model.crop_config)
+    crops = _crop_of(model, movie, sites, site, config or model.crop_config)
     views = view_sites(model, crops)
     names = tables.latent_names(views.latents)
     z = views.latents[names].to_numpy(float)
@@ -143,17 +143,23 @@ def inspect_site(
     )
 
 
-def _crop_of(movie: Frames, sites: pd.DataFrame, site: pd.Series[Any], config: CropConfig) -> Crops:
-    """Crop of one site, cut among those of its frame; the window is that of the whole movie."""
+def _crop_of(
+    model: RVAE, movie: Frames, sites: pd.DataFrame, site: pd.Series[Any], config: CropConfig
+) -> Crops:
+    """Crop of one site, cut among those of its frames; the window is that of the whole movie."""
     window = config.window
     if window is None:
         window = config.window_nd * tables.neighbour_distance(sites)
-    here = sites[(sites["frame"] == site["frame"]) & (sites["source"] == site["source"])]
+    near = sites["frame"].isin([site["frame"] + lag for lag in model.lags_])
+    here = sites[near & (sites["source"] == site["source"])]
     wide = None if not math.isfinite(window) else window
-    crops = extract_crops(movie, here, config, window=wide)
+    crops = cut_as_trained(model, movie, here, config, window=wide)
     rows = np.flatnonzero(crops.site_id == site["site_id"])
     if not rows.size:
-        raise InputError(f"Site {site['site_id']} has no crop: its window leaves the frame.")
+        raise InputError(
+            f"Site {site['site_id']} has no crop: its window leaves the frame, or an earlier frame "
+            "that the model wants is not there."
+        )
     return crops.select(rows)
 
 

@@ -184,6 +184,7 @@ def _crops_of_run(
 ) -> tuple[RVAE, Crops, pd.DataFrame]:
     """Model of a run, the crops that it was trained on, cut again, and their sites."""
     import napari_rvae as nr
+    from napari_rvae.analysis.recut import cut_as_trained
 
     if run.sites is None:
         raise InputError(f"{run.folder} holds no sites: it was saved without them.")
@@ -193,7 +194,8 @@ def _crops_of_run(
     if not isinstance(options, nr.CropConfig):
         options = model.crop_config
     with progress.step("cutting crops") as tick:
-        return model, nr.extract_crops(frames, run.sites, options, progress=tick), run.sites
+        crops = cut_as_trained(model, frames, run.sites, options, progress=tick)
+    return model, crops, run.sites
 
 
 def halve_run(run: Run, frames: Frames, progress: Progress, *, device: str) -> SplitHalf:

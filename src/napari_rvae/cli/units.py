@@ -80,6 +80,7 @@ def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
     """
     import napari_rvae as nr
     from napari_rvae.analysis.motif import parse_elements
+    from napari_rvae.analysis.recut import cut_as_trained
     from napari_rvae.figures import export_units
 
     run = nr.load_run(arguments.run)
@@ -93,7 +94,9 @@ def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
     if frames is not None and model is not None:
         run.check_frames(frames)
         with progress.step("cutting crops") as tick:
-            crops = nr.extract_crops(frames, run.sites, _crop_config(run, model), progress=tick)
+            crops = cut_as_trained(
+                model, frames, run.sites, _crop_config(run, model), progress=tick
+            )
     with progress.step("drawing cards"):
         cards = nr.unit_cards(
             units,

@@ -1,5 +1,7 @@
 """One site with all that is known of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,13 @@ from napari_rvae import (
     Crops,
     InputError,
     detect_atoms,
+    detect_walls,
     extract_crops,
     inspect_site,
     join_latents,
+    signed_response,
     simulate_graphene,
+    simulate_walls,
     site_track,
 )
 from napari_rvae.figures import save_figure, site_figure
@@ -141,3 +146,22 @@ def test_a_figure_wide_or_tall(made, tmp_path, size, theme):
     figure = site_figure(found, theme=theme, size=size)
     assert len(figure.axes) == 7
     assert save_figure(figure, tmp_path / "site.png").stat().st_size > 5000
+
+
+def test_a_site_of_a_model_of_walls_with_earlier_frames():
+    simulation = simulate_walls(n_frames=4, size=96, seed=1)
+    movie = signed_response(simulation.frames).select_channel("response")
+    walls = detect_walls(simulation.frames)
+    crops = extract_crops(movie, walls, window=24, lags=(0, -1))
+    assert crops.channels[:2] == ("response", "walls")
+    model = RVAE(epochs=2, n_latents=2, seed=0).fit(crops)
+    row = len(crops) // 2
+    plain = dataclasses.replace(movie, channels=("any name",))
+    found = inspect_site(model, plain, walls, int(crops.site_id[row]))
+    assert found.views.crop.shape[1] == crops.images.shape[1] == 4
+    assert found.views.crop[0] == pytest.approx(crops.images[row], abs=1e-4)
+    with pytest.raises(InputError, match="frame that the model wants is not there"):
+        inspect_site(model, plain, walls, int(walls.query("frame == 0")["site_id"].iloc[0]))
+    both = extract_crops(signed_response(simulation.frames), walls, window=24)
+    with pytest.raises(InputError, match="which these frames lack"):
+        inspect_site(RVAE(epochs=1).fit(both), movie, walls, int(both.site_id[0]))
