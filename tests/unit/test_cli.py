@@ -232,7 +232,10 @@ def stand_ins(monkeypatch):
         progress(1, 1)
         return sites
 
-    def extract_crops(_frames, table, options, *, progress):
+    def extract_crops(_frames, table, options, *, progress, window=None, channels=None, lags=(0,)):
+        assert window is None
+        assert channels is None
+        assert lags == (0,)
         calls.crops = options
         progress(1, 1)
         return Crops(images=np.zeros((len(table), 1, 8, 8)), site_id=table["site_id"].to_numpy())
@@ -270,6 +273,7 @@ def stand_ins(monkeypatch):
         return CHECKS
 
     monkeypatch.setattr("napari_rvae.vae.checks.check_model", check_model)
+    monkeypatch.setattr("napari_rvae.analysis.recut.extract_crops", extract_crops)
     monkeypatch.setattr(StandIn, "calls", calls)
     for name, fake in fakes.items():
         monkeypatch.setitem(vars(napari_rvae), name, fake)
@@ -443,7 +447,12 @@ def test_no_crop_inside_the_frame(stand_ins, movie, monkeypatch, capsys):
 @pytest.fixture
 def checked(stand_ins, tmp_path, movie, monkeypatch):
     """A saved run of the movie, its model a stand-in; the folder's name."""
-    model = SimpleNamespace(crop_config=config.CropConfig(window_nd=2), config="options")
+    model = SimpleNamespace(
+        crop_config=config.CropConfig(window_nd=2),
+        config="options",
+        channels_=("intensity",),
+        lags_=(0,),
+    )
     monkeypatch.setattr(runs.Run, "load_model", lambda _run, _device: model)
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
     return str(runs.save_run(tmp_path / "saved", sites=sites, frames=np.load(movie)))
