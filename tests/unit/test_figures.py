@@ -57,7 +57,9 @@ def units(sites):
     table = pd.DataFrame({"site_id": sites["site_id"], "unit": unit})
     count = np.bincount(unit)
     return SimpleNamespace(
-        table=table, summary=pd.DataFrame({"unit": range(3), "name": UNIT_NAMES, "count": count})
+        table=table,
+        summary=pd.DataFrame({"unit": range(3), "name": UNIT_NAMES, "count": count}),
+        colors={},
     )
 
 

@@ -989,9 +989,11 @@ import sys
 import napari
 import numpy as np
 from napari_rvae import add_layers, points_layer
+from napari_rvae._napari import loading
 from napari_rvae._napari.latents_widget import LatentsWidget
 from napari_rvae.tables import make_sites
 
+loading._LOADER = loading.Loader([loading.LIBRARY])  # its thread would load torch, too
 viewer = napari.Viewer(show=False)
 widget = LatentsWidget(viewer)
 viewer.window.add_dock_widget(widget)

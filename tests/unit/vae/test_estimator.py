@@ -458,7 +458,9 @@ def test_crops_are_cut_as_those_of_the_training(movie, config, tmp_path):
     crops = extract_crops(movie.frames, sites, config)
     model = quick_model(crops)
     found = model.crop_config
-    assert dataclasses.replace(found, window_nd=config.window_nd) == config
+    assert (found.keep_mean, found.walls) == ("", "off")  # nothing of the kind was there
+    usual = {"keep_mean": config.keep_mean, "walls": config.walls}
+    assert dataclasses.replace(found, window_nd=config.window_nd, **usual) == config
     assert found.window_nd == pytest.approx(config.window_nd)
     again = extract_crops(movie.frames, sites, found)
     np.testing.assert_allclose(again.images, crops.images, atol=1e-4)
@@ -476,9 +478,10 @@ def test_a_window_in_pixels_becomes_one_in_neighbour_distances(movie):
 @pytest.mark.parametrize("window_nd", [math.nan, 0.3, 80.0])
 def test_the_window_stays_in_pixels_where_that_is_all_there_is(few, tmp_path, window_nd):
     model = quick_model(dataclasses.replace(few, window_nd=window_nd, window_px=21.5))
-    assert model.crop_config == CropConfig(window=21.5)
+    wanted = CropConfig(window=21.5, keep_mean="", walls="off")
+    assert model.crop_config == wanted
     model.save(tmp_path / "model")
-    assert RVAE.load(tmp_path / "model", device="cpu").crop_config == CropConfig(window=21.5)
+    assert RVAE.load(tmp_path / "model", device="cpu").crop_config == wanted
 
 
 def test_an_untrained_model_knows_no_crops():
