@@ -42,9 +42,9 @@ def frames_of_model(model: Model | None, image: Any, layers: Sequence[Any]) -> F
         If a channel has no layer.
     """
     from napari_rvae.layers import frames_from_layer, frames_from_layers
-    from napari_rvae.preprocess.wall_mask import DRAWN
+    from napari_rvae.preprocess.wall_mask import measured_channels
 
-    names = [] if model is None else [name for name in model.rvae.channels_ if name != DRAWN]
+    names = () if model is None else measured_channels(model.rvae.channels_)
     if len(names) < 2:
         return frames_from_layer(image)
     chosen = [image]

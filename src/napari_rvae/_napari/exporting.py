@@ -18,7 +18,7 @@ from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.pathway_state import Found, found_of
 from napari_rvae._napari.unit_state import UnitState, state_of
 from napari_rvae._napari.words import count
-from napari_rvae._napari.workspace import Workspace
+from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_rvae.frames import Frames
     from napari_rvae.layers import LayerTuple
     from napari_rvae.runs import Run
+    from napari_rvae.vae import RVAE
 
 __all__ = [
     "ask_export",
@@ -152,33 +153,19 @@ def start_save(
     """
     from napari_rvae.runs import check_run_folder
 
-    results, model = _take(sites, image), workspace.model
+    results = _take(sites, image)
     if workspace.job("train") is not None:
         raise InputError("The Train widget is at work: wait until it has finished.")
     check_run_folder(folder, overwrite=overwrite)
+    model = _own_model(results, workspace.model)
 
     def work(_control: Control) -> Generator[Progress, None, tuple[Path, bool]]:
         yield Progress(0, 0, f"saving {count(len(results.sites), 'site')}")
         from napari_rvae.layers.steps import steps_to_save
         from napari_rvae.runs import save_run
-        from napari_rvae.tables import latent_names
 
-        run = _run_of(results.record)
-        rvae, configs = None, _configs(results.record, run)
-        found_with = None if results.units is None else results.units.material.config
-        if found_with is not None:
-            configs["UnitConfig"] = found_with
-        ways = results.pathways
-        if ways is not None and ways.config is not None:
-            configs["PathwayConfig"] = ways.config
-        # a model has nothing to do with sites that it has not encoded
-        if latent_names(results.sites):
-            made_by = results.record.get("model", "")
-            if model is not None and made_by == model.key:
-                rvae = model.rvae
-                configs |= {"RVAEConfig": rvae.config, "CropConfig": model.crops}
-            elif not made_by and run is not None and run.has_model:
-                rvae = run.load_model("cpu")
+        run, ways = _run_of(results.record), results.pathways
+        rvae = _model_of_run(results, run) if model is None else model.rvae
         path = save_run(
             folder,
             frames=results.frames,
@@ -186,7 +173,7 @@ def start_save(
             model=rvae,
             units=_units(results, run),
             pathways=None if ways is None else ways.pathways,
-            configs=configs.values(),
+            configs=_configs(results, run, model).values(),
             steps=steps_to_save(results.record),
             overwrite=overwrite,
         )
@@ -195,7 +182,7 @@ def start_save(
     def then(saved: tuple[Path, bool], _outcome: Outcome) -> None:
         path, has_model = saved
         record_of(sites)["saved"] = str(path.resolve())
-        if has_model and model is not None and results.record.get("model") == model.key:
+        if model is not None:
             workspace.note_saved(model.key, path)
         lacks = [] if has_model else ["no model"]
         lacks += [] if results.frames is not None else ["no description of the movie"]
@@ -204,6 +191,24 @@ def start_save(
         workspace.say("latents", text, "done")
 
     return workspace.start("latents", "Saving the run", work, then)
+
+
+def _own_model(results: _Results, model: Model | None) -> Model | None:
+    """The model in use, if it has encoded the sites; it has nothing to do with others."""
+    from napari_rvae.tables import latent_names
+
+    if model is None or not latent_names(results.sites):
+        return None
+    return model if results.record.get("model", "") == model.key else None
+
+
+def _model_of_run(results: _Results, run: Run | None) -> RVAE | None:
+    """Model of the run that sites were opened from, if no other has encoded them since."""
+    from napari_rvae.tables import latent_names
+
+    if run is None or not run.has_model or not latent_names(results.sites):
+        return None
+    return None if results.record.get("model", "") else run.load_model("cpu")
 
 
 def _run_of(record: dict[str, Any]) -> Run | None:
@@ -216,13 +221,21 @@ def _run_of(record: dict[str, Any]) -> Run | None:
         return None
 
 
-def _configs(record: dict[str, Any], run: Run | None) -> dict[str, Config]:
+def _configs(results: _Results, run: Run | None, model: Model | None) -> dict[str, Config]:
     """Options of the steps that led to the sites, by class."""
     from napari_rvae.config import DetectConfig
 
     configs = {} if run is None else dict(run.configs)
-    if "config" in record:
-        configs["DetectConfig"] = DetectConfig.from_dict(record["config"])
+    if "config" in results.record:
+        configs["DetectConfig"] = DetectConfig.from_dict(results.record["config"])
+    found_with = None if results.units is None else results.units.material.config
+    if found_with is not None:
+        configs["UnitConfig"] = found_with
+    ways = results.pathways
+    if ways is not None and ways.config is not None:
+        configs["PathwayConfig"] = ways.config
+    if model is not None:
+        configs |= {"RVAEConfig": model.rvae.config, "CropConfig": model.crops}
     return configs
 
 

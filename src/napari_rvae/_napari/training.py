@@ -427,6 +427,8 @@ def _finish(
     control: Control, model: Model, crops: Crops, live: Live, plan: CropConfig
 ) -> Generator[Progress, None, Result]:
     """Encode the sites with the model as it is now, and tell what was done."""
+    from napari_rvae.preprocess.wall_mask import measured_channels
+
     rvae = model.rvae
     latents = yield from _encode(control, rvae, crops, live)
     done, total = len(rvae.history_), rvae.config.epochs
@@ -446,16 +448,9 @@ def _finish(
     step |= {"epochs": done, "device": rvae.device_, "threads": read_preferences().n_threads}
     step |= {"stopped": True} if rvae.can_resume else {}
     step |= {"lags": list(rvae.lags_)} if rvae.lags_ != (0,) else {}
-    step |= {"channels": list(rvae.channels_)} if len(_measured(rvae)) > 1 else {}
+    step |= {"channels": list(rvae.channels_)} if len(measured_channels(rvae.channels_)) > 1 else {}
     sample = some_crops(crops, rvae.config.seed)
     return Result(model, latents, len(crops), text, sample, step)
-
-
-def _measured(rvae: RVAE) -> list[str]:
-    """Channels of a model that were measured: drawn walls are no image."""
-    from napari_rvae.preprocess.wall_mask import DRAWN
-
-    return [name for name in rvae.channels_ if name != DRAWN]
 
 
 def _encode(

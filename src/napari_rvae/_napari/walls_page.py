@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -88,21 +89,24 @@ class WallsPage(QWidget):
 
     def pick(self, _event: Any = None) -> None:
         """Choose the layers whose names say what they are, unless the user has chosen."""
-        images = [layer for layer in self._step.viewer.layers if is_frames(layer)]
         for choice, words in (
             (self.amplitude, _AMPLITUDE),
             (self.phase, _PHASE),
             (self.topography, _HEIGHT),
         ):
-            found = wall_work.first_of(images, *words)
+            found = self._named(words)
             if found is not None and choice not in self._picked:
                 choice.choose(found)
 
     def is_scan(self) -> bool:
         """Whether the names of the layers say that amplitude and phase are among them."""
+        amplitude, phase = self._named(_AMPLITUDE), self._named(_PHASE)
+        return amplitude is not None and phase is not None and amplitude is not phase
+
+    def _named(self, words: Sequence[str]) -> Any:
+        """The first image whose name has one of some words, None where there is none."""
         images = [layer for layer in self._step.viewer.layers if is_frames(layer)]
-        found = [wall_work.first_of(images, *words) for words in (_AMPLITUDE, _PHASE)]
-        return None not in found and found[0] is not found[1]
+        return wall_work.first_of(images, *words)
 
     def _detect(self) -> None:
         self._step.attempt(self._start)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import pandas as pd
 
 from napari_rvae import tables
 from napari_rvae.analysis.maps import ANGLE_COLUMNS
+from napari_rvae.analysis.recut import named_as_trained
 from napari_rvae.crops import extract_crops
 from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames, as_region
@@ -143,11 +143,9 @@ def _with_walls(movie: Frames, walls: pd.DataFrame | None, names: Sequence[str])
             "The model was trained on windows with walls drawn in: give the sites along the walls "
             "of these frames (walls=...)."
         )
-    if movie.n_channels == 1 and len(names) == 2:  # a single channel may have any name
-        movie = dataclasses.replace(movie, channels=tuple(n for n in names if n != DRAWN))
     table = tables.validate_sites(walls, need=["wall_type", "normal_angle"])
     drawn = table[table["wall_type"] == "ferroelastic"].reset_index(drop=True)
-    return add_wall_channel(movie, drawn)
+    return add_wall_channel(named_as_trained(movie, names), drawn)
 
 
 class _Encoder:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from napari_rvae.crops import extract_crops
 from napari_rvae.errors import InputError
-from napari_rvae.frames import as_frames
-from napari_rvae.preprocess.wall_mask import DRAWN
+from napari_rvae.frames import Frames, as_frames
+from napari_rvae.preprocess.wall_mask import measured_channels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_rvae.crops import Crops
     from napari_rvae.vae import RVAE
 
-__all__ = ["cut_as_trained"]
+__all__ = ["cut_as_trained", "named_as_trained"]
 
 
 def cut_as_trained(
@@ -57,10 +57,8 @@ def cut_as_trained(
     InputError
         If the frames lack a channel that the model was trained on.
     """
-    movie, names = as_frames(frames), tuple(model.channels_)
-    measured = tuple(name for name in names if name != DRAWN)
-    if len(measured) == movie.n_channels == 1:
-        movie = dataclasses.replace(movie, channels=measured)
+    names = tuple(model.channels_)
+    movie, measured = named_as_trained(as_frames(frames), names), measured_channels(names)
     missing = [name for name in measured if len(names) > 1 and name not in movie.channels]
     if missing:
         raise InputError(
@@ -76,3 +74,19 @@ def cut_as_trained(
         lags=model.lags_,
         progress=progress,
     )
+
+
+def named_as_trained(movie: Frames, names: Iterable[str]) -> Frames:
+    """Frames of a single channel, which may have any name, with the name that a model knows it by.
+
+    Parameters
+    ----------
+    movie
+        Frames of any number of channels.
+    names
+        Channels of the training.
+    """
+    measured = measured_channels(names)
+    if not len(measured) == movie.n_channels == 1:
+        return movie
+    return dataclasses.replace(movie, channels=measured)

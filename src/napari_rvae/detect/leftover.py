@@ -159,10 +159,7 @@ def common_width(
     """
     shape = (image.shape[0], image.shape[1])
     smooth = _width(sigma)
-    inner = (
-        slice(smooth, -smooth),
-        slice(smooth, -smooth),
-    )  # nobody draws the atoms beyond the rim
+    inner = np.s_[smooth:-smooth, smooth:-smooth]  # nobody draws the atoms beyond the rim
     weight = _weight(image, variance)[inner]
     picture = _without_smooth(fill_missing(image), smooth)[inner]
     wide, narrow = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from napari_rvae.frames import Frames
 
-__all__ = ["FIGURES", "frame_figure", "save_frame_figure", "save_movie", "writable"]
+__all__ = [
+    "FIGURES",
+    "frame_figure",
+    "name_colours",
+    "save_frame_figure",
+    "save_movie",
+    "writable",
+    "write_figure",
+]
 
 #: Kinds of files that a figure can be.
 FIGURES = (".png", ".svg", ".pdf")
@@ -196,22 +204,38 @@ def _add_bar(figure: Figure, layer: Any, below: float) -> None:
 
 def _name(figure: Figure, names: list[tuple[str, str]], below: float) -> None:
     """Name the colours below the frame."""
-    from matplotlib.lines import Line2D
-
-    discs = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=colour) for _, colour in names
-    ]
-    figure.legend(
-        discs,
-        [name for name, _ in names],
+    name_colours(
+        figure,
+        names,
+        size=4,
         loc="center",
         bbox_to_anchor=(0.0, 0.0, 1.0, below),
         ncols=_columns(names, float(figure.get_figwidth())),
         fontsize=_LETTERS,
+        labelspacing=0.2,
+    )
+
+
+def name_colours(
+    figure: Figure, names: Sequence[tuple[str, str]], *, size: float, **options: Any
+) -> None:
+    """Name colours by discs of a size in points: pairs of a name and its colour.
+
+    The options are those of Matplotlib's legends.
+    """
+    from matplotlib.lines import Line2D
+
+    discs = [
+        Line2D([], [], linestyle="", marker="o", markersize=size, color=colour)
+        for _, colour in names
+    ]
+    figure.legend(
+        discs,
+        [name for name, _ in names],
         frameon=False,
         handletextpad=0.1,
         columnspacing=0.8,
-        labelspacing=0.2,
+        **options,
     )
 
 
@@ -265,7 +289,11 @@ def save_frame_figure(
     'frame.svg'
     """
     target = writable(path, FIGURES, overwrite=overwrite)
-    figure = frame_figure(layer, image, frame=frame, width_mm=width_mm)
+    return write_figure(frame_figure(layer, image, frame=frame, width_mm=width_mm), target, dpi)
+
+
+def write_figure(figure: Figure, target: Path, dpi: float) -> Path:
+    """Write a figure to a file that :func:`writable` has passed, whole or not at all."""
     content = io.BytesIO()
     figure.savefig(content, format=target.suffix[1:].lower(), dpi=dpi)
     return write_atomic(target, content.getvalue())

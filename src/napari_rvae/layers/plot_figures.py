@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 
 from napari_rvae.analysis.scatter import density_counts, plot_range, scatter_of
 from napari_rvae.errors import InputError
-from napari_rvae.io import write_atomic
 from napari_rvae.layers.colours import (
     LegendEntry,
     degrees_name,
@@ -21,7 +19,7 @@ from napari_rvae.layers.colours import (
     known_colours,
     legend_of,
 )
-from napari_rvae.layers.figures import FIGURES, writable
+from napari_rvae.layers.figures import FIGURES, name_colours, writable, write_figure
 from napari_rvae.layers.hiding import hidden_categories
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.plotted import colour_bar, density_colours, plotted_colours
@@ -249,10 +247,7 @@ def save_plot_figure(
     'plot.svg'
     """
     target = writable(path, FIGURES, overwrite=overwrite)
-    figure = plot_figure(layer, x, y, **options)
-    content = io.BytesIO()
-    figure.savefig(content, format=target.suffix[1:].lower(), dpi=dpi)
-    return write_atomic(target, content.getvalue())
+    return write_figure(plot_figure(layer, x, y, **options), target, dpi)
 
 
 def _draw_density(figure: Figure, axes: Axes, points: Scatter) -> None:
@@ -307,22 +302,19 @@ def _draw_key(figure: Figure, axes: Axes, key: PlotKey | None) -> None:
         bar.set_label(key.title, fontsize=7)
         bar.ax.tick_params(labelsize=6, length=2, width=0.5)
         return
-    from matplotlib.lines import Line2D
-
-    known = key.entries[:_MOST_NAMES]
-    names = [f"{entry.name} ({entry.count:,})" for entry in known]
-    letters = max((len(name) for name in names), default=1) + 5
+    names = [
+        (f"{entry.name} ({entry.count:,})", entry.colour) for entry in key.entries[:_MOST_NAMES]
+    ]
+    letters = max((len(name) for name, _ in names), default=1) + 5
     across = int(72 * figure.get_figwidth() / (_LETTER * letters))
-    figure.legend(
-        [Line2D([], [], linestyle="", marker="o", markersize=3, color=e.colour) for e in known],
+    name_colours(
+        figure,
         names,
+        size=3,
         title=key.title,
         title_fontsize=_LETTERS,
         fontsize=_LETTERS,
         loc="outside lower center",
         ncols=max(1, min(len(names), across)),
-        frameon=False,
-        handletextpad=0.1,
-        columnspacing=0.8,
         labelspacing=0.3,
     )

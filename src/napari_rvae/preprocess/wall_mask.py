@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,18 @@ from napari_rvae.frames import Frames, as_frames
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DRAWN", "add_wall_channel", "draw_walls", "wall_mask"]
+__all__ = ["DRAWN", "add_wall_channel", "draw_walls", "measured_channels", "wall_mask"]
 
 #: The channel of walls that are drawn.
 DRAWN = "walls"
 
 #: Points that are drawn for each site along its wall, over so many spacings.
 _POINTS, _SPAN = 9, 1.2
+
+
+def measured_channels(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some channels that were measured: drawn walls are no image."""
+    return tuple(name for name in names if name != DRAWN)
 
 
 def wall_mask(sites: pd.DataFrame, frames: Any, *, width: float = 1.5) -> NDArray[np.float32]:
