@@ -120,11 +120,12 @@ def points_layer(
         record |= colouring.record
         note_categories(record, color_by, categories, colors)
     symbols = np.where(sites["kind"] == "vacancy", style.vacancy_symbol, style.symbol)
+    sizes = np.where(sites["kind"] == "wall", style.wall_size, style.size)
     options: dict[str, Any] = {
         "name": name or color_by or "sites",
         "features": features,
         "feature_defaults": new_site(features),
-        "size": style.size * spacing_to_draw(distance),
+        "size": sizes * spacing_to_draw(distance),
         "border_width": style.border_width,
         "border_color": rims,
         "face_color": faces,

@@ -168,6 +168,12 @@ def test_sizes_follow_the_neighbour_distance(sites):
     assert options["face_color"] == "#ff0000"
 
 
+def test_sites_along_a_wall_touch(viewer):
+    sites = make_sites(frame=0, y=[5.0, 5.0, 5.0], x=[6.0, 9.0, 12.0], kind="wall")
+    (layer,) = add_layers(viewer, points_layer(sites))
+    np.testing.assert_allclose(layer.size, 3.0)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_hardly_any_sites_make_a_layer(viewer, movie, sites, count):
     few = sites.iloc[:count]
