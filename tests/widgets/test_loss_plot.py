@@ -23,7 +23,8 @@ from napari_rvae._napari.picture import Picture
 def test_ticks_are_round_equally_far_apart_and_within_the_axis(low, width, most, whole):
     high = low + width
     ticks = round_ticks(low, high, most, whole=whole)
-    assert len(ticks) <= most + 1
+    assert len(ticks) <= max(most + 1, 5)
+    assert whole or len(ticks) >= 2
     assert all(low - 1e-6 * width <= tick <= high + 1e-6 * width for tick in ticks)
     steps = np.diff(ticks)
     if len(steps):
@@ -32,6 +33,10 @@ def test_ticks_are_round_equally_far_apart_and_within_the_axis(low, width, most,
         assert np.allclose(steps, steps[0], rtol=1e-3)
     if whole:
         assert all(math.isclose(tick, round(tick), abs_tol=1e-6) for tick in ticks)
+
+
+def test_a_narrow_axis_has_two_ticks():
+    assert round_ticks(-2.5, 2.3, 2) == [-2.0, 0.0, 2.0]
 
 
 def test_an_axis_without_length_has_one_tick():

@@ -28,7 +28,8 @@ def round_ticks(low: float, high: float, most: int, *, whole: bool = False) -> l
     low, high
         Ends of the axis.
     most
-        There are at most so many, or one more where both ends are round.
+        There are at most so many, or one more where both ends are round; more where only one
+        round number would lie within the ends, as an axis with one number has no scale.
     whole
         Whole numbers only.
     """
@@ -36,10 +37,16 @@ def round_ticks(low: float, high: float, most: int, *, whole: bool = False) -> l
     if not (math.isfinite(rough) and rough > 0):
         return [low]
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= rough * (1 - 1e-9))
-    step = max(1.0, step) if whole else step
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+    steps = [f * power for f in (0.5, 1.0, 2.0, 5.0, 10.0)]
+    wide = next(i for i, step in enumerate(steps) if step >= rough * (1 - 1e-9))
+    ticks: list[float] = []
+    for fine in (steps[wide], steps[wide - 1]):
+        step = max(1.0, fine) if whole else fine
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        ticks = [number * step for number in range(first, last + 1)]
+        if len(ticks) > 1:
+            break
+    return ticks
 
 
 def loss_range(*curves: Sequence[float]) -> tuple[float, float]:
