@@ -35,6 +35,7 @@ from napari_rvae._napari import latents_widget as texts
 from napari_rvae._napari.columns import list_columns, usual_symmetry
 from napari_rvae._napari.editing import watch_edits
 from napari_rvae._napari.latents_widget import LatentsWidget
+from napari_rvae._napari.words import NO_SITES
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.analysis.maps import _Painter
 from napari_rvae.layers import METADATA_KEY, legend
@@ -118,7 +119,7 @@ def _settle(qtbot, widget):
 # ---------------------------------------------------------------------- what is missing
 @no_window
 def test_nothing_there(widget):
-    assert _said(widget).text == texts.NO_SITES
+    assert _said(widget).text == NO_SITES
     for made in (widget.map, widget.directions, widget.export, widget.save):
         assert not made.isEnabled()
     assert not widget.colours.column.isEnabled()
@@ -776,14 +777,14 @@ def test_what_is_no_run(qtbot, viewer, widget, tmp_path):
 def test_layer_that_is_deleted_while_it_is_shown(qtbot, viewer, widget, sites):
     widget.colours.column.choose("unit")
     viewer.layers.remove(sites)
-    assert _said(widget).text == texts.NO_SITES
+    assert _said(widget).text == NO_SITES
     assert widget.legend.isHidden()
     _settle(qtbot, widget)
     sites.features = sites.features.assign(unit=0)  # nobody listens any more
     assert not widget._soon.isActive()
     for action in (widget.draw_map, widget.draw_directions):
         action()
-        assert _said(widget).text == texts.NO_SITES
+        assert _said(widget).text == NO_SITES
 
 
 def test_column_that_vanished(qtbot, widget, sites):

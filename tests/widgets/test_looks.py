@@ -15,6 +15,7 @@ from napari_rvae import CropConfig, add_layers, image_layer, link_sites, points_
 from napari_rvae._napari import inspect_widget, time_widget
 from napari_rvae._napari.inspect_widget import InspectWidget
 from napari_rvae._napari.time_widget import TimeWidget
+from napari_rvae._napari.words import NO_SITES
 from napari_rvae._napari.workspace import Model
 from napari_rvae.tables import make_sites
 
@@ -59,7 +60,7 @@ def _idle(qtbot, widget):
 # ---------------------------------------------------------------------- inspector
 def test_it_says_what_is_missing_to_inspect(qtbot, viewer, opened, movie, encoded, model):
     widget = opened(InspectWidget)
-    assert widget.view._text == inspect_widget.NO_SITES
+    assert widget.view._text == NO_SITES
     (layer,) = add_layers(viewer, points_layer(encoded, movie))
     _idle(qtbot, widget)
     assert widget.view._text == inspect_widget.NO_IMAGE
@@ -70,7 +71,7 @@ def test_it_says_what_is_missing_to_inspect(qtbot, viewer, opened, movie, encode
     assert widget.view._text == inspect_widget.NO_SITE
     viewer.layers.remove(layer)
     _idle(qtbot, widget)
-    assert widget.view._text == inspect_widget.NO_SITES
+    assert widget.view._text == NO_SITES
 
 
 def test_a_selected_site_is_shown(qtbot, viewer, opened, sites, model):
@@ -104,7 +105,7 @@ def test_a_site_at_the_border_has_no_crop(qtbot, viewer, opened, sites, model):
 # ---------------------------------------------------------------------- time
 def test_it_says_what_is_missing_over_time(qtbot, viewer, opened):
     widget = opened(TimeWidget)
-    assert widget.view._text == time_widget.NO_SITES
+    assert widget.view._text == NO_SITES
     add_layers(viewer, points_layer(make_sites(frame=0, y=[1.0], x=[2.0], z0=[0.5])))
     _idle(qtbot, widget)
     assert widget.view._text == time_widget.NO_MOVIE

@@ -28,7 +28,7 @@ from napari_rvae._napari import pathway_work, pathways_widget
 from napari_rvae._napari.exporting import start_save
 from napari_rvae._napari.pathway_state import found_of
 from napari_rvae._napari.pathways_widget import PathwaysWidget
-from napari_rvae._napari.unit_work import NO_SITES
+from napari_rvae._napari.words import NO_SITES
 from napari_rvae._napari.workspace import Model
 from napari_rvae.layers import METADATA_KEY
 

@@ -24,6 +24,7 @@ from napari_rvae import (
 )
 from napari_rvae._napari import plot_widget as texts
 from napari_rvae._napari.plot_widget import PlotWidget
+from napari_rvae._napari.words import NO_SITES
 from napari_rvae._napari.workspace import Model
 from napari_rvae.analysis.scatter import MAX_POINTS
 from napari_rvae.tables import make_sites
@@ -91,7 +92,7 @@ HALF = [(0.02, 0.02), (0.5, 0.02), (0.5, 0.98), (0.02, 0.98)]
 
 # ---------------------------------------------------------------------- what is missing
 def test_it_says_what_is_missing(qtbot, widget, viewer):
-    assert widget.canvas.text == texts.NO_SITES
+    assert widget.canvas.text == NO_SITES
     assert not widget.tools["lasso"].isEnabled()
     viewer.add_points([[1, 2], [3, 4]])
     _settle(qtbot, widget)
@@ -102,7 +103,7 @@ def test_it_says_what_is_missing(qtbot, widget, viewer):
     assert widget.canvas.text == texts.NO_VALUES
     viewer.layers.clear()
     _settle(qtbot, widget)
-    assert widget.canvas.text == texts.NO_SITES
+    assert widget.canvas.text == NO_SITES
 
 
 # ---------------------------------------------------------------------- choose in the plot

@@ -28,6 +28,7 @@ from napari_rvae._napari import unit_work, units_widget
 from napari_rvae._napari.exporting import start_save
 from napari_rvae._napari.unit_state import forget_units, state_of
 from napari_rvae._napari.units_widget import UnitsWidget
+from napari_rvae._napari.words import NO_SITES
 from napari_rvae._napari.workspace import Model
 from napari_rvae.layers import METADATA_KEY, legend
 
@@ -107,7 +108,7 @@ def _names(layer):
 # ---------------------------------------------------------------------- what is missing
 @no_window
 def test_without_sites_it_says_what_comes_first(widget):
-    assert _said(widget).text == unit_work.NO_SITES
+    assert _said(widget).text == NO_SITES
     assert not widget.find_button.isEnabled()
     assert not widget.cards.cards
 

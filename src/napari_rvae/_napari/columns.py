@@ -38,12 +38,11 @@ _GROUPS: tuple[tuple[str, ...], ...] = (
     (
         *("amplitude", "snr", "sigma", "background", "lattice_support", "y_sd", "x_sd"),
         *("residual", "shift_y", "shift_x"),
+        *("curvature", "strength", "confidence"),
     ),
     (),
     ("frame", "y", "x", "source"),
 )
-
-_PIXELS = frozenset({"y", "x", "y_sd", "x_sd", "sigma", "shift_y", "shift_x"})
 
 _TIPS = {
     "angle": "Angle by which the site's picture is turned; compare it within one model only",
@@ -57,6 +56,11 @@ _TIPS = {
     "snr": "How far an atom stands above the noise",
     "lattice_support": "Share of the lattice's neighbours that the site has",
     "sigma": "Width of the atom's image (standard deviation)",
+    "normal_angle": "Direction across the wall: 0 to the right, counter-clockwise",
+    "curvature": "Bend of the wall, above 0 where its centre lies where the normal points",
+    "strength": "Response beside a 180-degree wall, step of the response at a ferroelastic one",
+    "confidence": "How sure the wall is, 0 to 1",
+    "wall_type": "180-degree or ferroelastic",
     "track_id": "Number of the atom, followed through the frames",
     "lattice_track_id": "Number of the place in the lattice, followed through the frames",
 }
@@ -90,13 +94,13 @@ def list_columns(features: pd.DataFrame) -> list[list[Column]]:
         Features of a layer of sites. The copies in degrees that colouring makes, and the numbers
         of the sites, are left out.
     """
-    from napari_rvae.layers.colours import degrees_name
+    from napari_rvae.layers.colours import column_label
 
     names = [str(name) for name in features.columns]
     names = [name for name in names if name != "site_id" and not name.endswith("(deg)")]
     groups: dict[int, list[Column]] = {}
     for name in sorted(names, key=_place):
-        column = Column(name, _with_unit(name, degrees_name(name)), _tip(name))
+        column = Column(name, column_label(name), _tip(name))
         groups.setdefault(_place(name)[0], []).append(column)
     return list(groups.values())
 
@@ -117,10 +121,6 @@ def _place(name: str) -> tuple[int, int]:
         return -1, 2 * int(latent[1]) + bool(latent[2])
     known = [(number, names.index(name)) for number, names in enumerate(_GROUPS) if name in names]
     return known[0] if known else (_GROUPS.index(()), 0)
-
-
-def _with_unit(name: str, shown: str) -> str:
-    return f"{name} (px)" if name in _PIXELS else shown
 
 
 def _tip(name: str) -> str:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFormLayout
 from napari_rvae._napari.dense_work import frames_of_model
 from napari_rvae._napari.figure_view import Drawing, FigureView
 from napari_rvae._napari.sites_step import SitesStep
+from napari_rvae._napari.words import NO_SITES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["InspectWidget"]
 
-NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_SITE = "Select a site in the viewer, or click one in the Latent plot."
 NO_IMAGE = "There is no image: open the movie that the sites lie on."
 NO_MODEL = "Train a model, or load one, to see what it makes of a site (widget Train)."

@@ -17,12 +17,11 @@ from napari_rvae._napari.manifold import ManifoldPanel
 from napari_rvae._napari.panel import button
 from napari_rvae._napari.sites_step import SitesStep
 from napari_rvae._napari.taking_away import TakeAway, copy_script, start_figure, start_movie
-from napari_rvae._napari.words import count
+from napari_rvae._napari.words import NO_SITES, count
 from napari_rvae.errors import InputError
 
 __all__ = ["LatentsWidget"]
 
-NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_IMAGE = "There is no image: open the movie that the sites lie on."
 NO_COLUMN = "Choose a column to colour by first."
 NO_ANGLE = "These sites have no angle yet: train or apply a model (widget Train)."

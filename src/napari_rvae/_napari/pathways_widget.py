@@ -22,8 +22,8 @@ from napari_rvae._napari.pathway_pages import (
 )
 from napari_rvae._napari.pathway_state import Found, found_of
 from napari_rvae._napari.sites_step import SitesStep
-from napari_rvae._napari.unit_work import NO_SITES, has_units
-from napari_rvae._napari.words import count
+from napari_rvae._napari.unit_work import has_units
+from napari_rvae._napari.words import NO_SITES, count
 from napari_rvae.config import PathwayConfig
 from napari_rvae.errors import InputError
 

@@ -28,7 +28,7 @@ from napari_rvae._napari.place_panel import PlacePanel
 from napari_rvae._napari.plot_canvas import PlotCanvas, Plotted, Tool
 from napari_rvae._napari.sites_step import SitesStep
 from napari_rvae._napari.taking_away import ask_figure
-from napari_rvae._napari.words import count
+from napari_rvae._napari.words import NO_SITES, count
 
 if TYPE_CHECKING:
     from napari_rvae.analysis.plane import LatentPlane
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlotWidget"]
 
-NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_COLUMNS = "These points have no columns to plot: detect atoms first (widget Detect)."
 NO_VALUES = "No site has a value of both columns."
 NO_PLANE = "Choose two latents for the axes to see what the model shows under the mouse."

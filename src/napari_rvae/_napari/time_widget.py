@@ -11,6 +11,7 @@ from qtpy.QtGui import QMouseEvent
 from napari_rvae._napari.columns import ColumnChoice, list_columns, number_columns
 from napari_rvae._napari.figure_view import Drawing, FigureView
 from napari_rvae._napari.sites_step import SitesStep
+from napari_rvae._napari.words import NO_SITES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TimeWidget"]
 
-NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_MOVIE = "These sites lie in one frame: there is nothing to follow over time."
 NO_COLUMNS = "These points have no columns to follow: detect atoms first (widget Detect)."
 

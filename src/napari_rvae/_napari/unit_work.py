@@ -17,7 +17,7 @@ from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.unit_state import Material, Step, UnitState, keep_units, state_of
-from napari_rvae._napari.words import count
+from napari_rvae._napari.words import NO_SITES, count
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
 
@@ -42,7 +42,6 @@ __all__ = [
     "step_forward",
 ]
 
-NO_SITES = "Detect atoms first (widget Detect), or open a run."
 NO_LATENTS = "These sites have no latents yet: train or apply a model (widget Train)."
 NO_IMAGE = "There is no image: open the movie that the sites lie on."
 NO_MODEL = "The model of these latents is not there: train or load one (widget Train)."

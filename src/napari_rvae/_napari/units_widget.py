@@ -19,7 +19,7 @@ from napari_rvae._napari.sites_step import SOON, SitesStep
 from napari_rvae._napari.unit_examples import UnitExamples
 from napari_rvae._napari.unit_list import UnitList
 from napari_rvae._napari.unit_state import UnitState, state_of
-from napari_rvae._napari.words import count, listed
+from napari_rvae._napari.words import NO_SITES, count, listed
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
 
@@ -396,7 +396,7 @@ class UnitsWidget(SitesStep):
     def _description(self, layer: Any, state: UnitState | None) -> str:
         """What is missing, or what comes next; nothing while there are units."""
         if layer is None:
-            return unit_work.NO_SITES
+            return NO_SITES
         if state is not None or unit_work.has_units(layer):
             return ""
         if not any(str(name) == "z0" for name in layer.features):

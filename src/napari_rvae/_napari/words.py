@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_rvae.frames import Frames
 
 __all__ = [
+    "NO_SITES",
     "count",
     "count_sites",
     "describe",
@@ -22,6 +23,9 @@ __all__ = [
     "physical_length",
     "pixel",
 ]
+
+#: What every widget says where there are no sites to work on.
+NO_SITES = "Detect atoms or walls first (widget Detect), or open a run."
 
 
 def count(number: int, noun: str) -> str:

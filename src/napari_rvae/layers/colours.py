@@ -26,6 +26,7 @@ __all__ = [
     "category_colours",
     "colour_features",
     "colour_table",
+    "column_label",
     "degrees_name",
     "is_angle",
     "is_categorical",
@@ -40,6 +41,16 @@ __all__ = [
 
 #: A longer legend than this is not kept in the metadata.
 _MAX_KEPT = 100
+
+
+#: Units of columns that have one and are no angle.
+_UNITS = {
+    **dict.fromkeys(("y", "x", "y_sd", "x_sd", "sigma", "shift_y", "shift_x"), "px"),
+    **dict.fromkeys(("off_centre_y", "off_centre_x", "off_centre", "off_centre_sd"), "px"),
+    "wall_position": "px",
+    "curvature": "1/px",
+    "lattice_rotation": "rad",
+}
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,11 @@ def degrees_name(column: str, symmetry: int = 1) -> str:
         return f"{column}{folded} (deg)"
     stem = column.removesuffix("_sd")
     return f"{column} (deg)" if stem != column and is_angle(stem) else column
+
+
+def column_label(column: str) -> str:
+    """Name of a column with the unit that it is shown in."""
+    return f"{column} ({_UNITS[column]})" if column in _UNITS else degrees_name(column)
 
 
 def is_categorical(column: pd.Series[Any]) -> bool:

@@ -14,7 +14,7 @@ from napari_rvae.analysis.scatter import density_counts, plot_range, scatter_of
 from napari_rvae.errors import InputError
 from napari_rvae.layers.colours import (
     LegendEntry,
-    degrees_name,
+    column_label,
     known_categories,
     known_colours,
     legend_of,
@@ -41,8 +41,6 @@ _CELLS = 120
 #: Names of a legend at most, size of its letters, and width of a letter, in points.
 _MOST_NAMES, _LETTERS, _LETTER = 20, 6.5, 3.6
 
-_PIXELS = frozenset({"y", "x", "y_sd", "x_sd", "sigma", "shift_y", "shift_x"})
-
 
 @dataclass(frozen=True, eq=False)
 class PlotKey:
@@ -64,11 +62,6 @@ class PlotKey:
     bar: NDArray[np.uint8] | None = None
     ends: tuple[float, float] = (0.0, 1.0)
     entries: tuple[LegendEntry, ...] = ()
-
-
-def column_label(column: str) -> str:
-    """Name of a column with the unit that a plot shows it in."""
-    return f"{column} (px)" if column in _PIXELS else degrees_name(column)
 
 
 def plot_key(

@@ -120,12 +120,13 @@ def points_layer(
         record |= colouring.record
         note_categories(record, color_by, categories, colors)
     symbols = np.where(sites["kind"] == "vacancy", style.vacancy_symbol, style.symbol)
-    sizes = np.where(sites["kind"] == "wall", style.wall_size, style.size)
+    along_walls = len(sites) > 0 and bool((sites["kind"] == "wall").all())
+    size = style.wall_size if along_walls else style.size
     options: dict[str, Any] = {
         "name": name or color_by or "sites",
         "features": features,
         "feature_defaults": new_site(features),
-        "size": sizes * spacing_to_draw(distance),
+        "size": size * spacing_to_draw(distance),
         "border_width": style.border_width,
         "border_color": rims,
         "face_color": faces,

@@ -30,8 +30,8 @@ class PointStyle:
     """How sites are drawn; lengths in neighbour distances."""
 
     size: float = 0.5
-    #: Sites along a wall touch: a chain of colours, not dots among rims.
-    wall_size: float = 1.0
+    #: Sites along a wall lie close: smaller ones are rims with hardly any colour.
+    wall_size: float = 0.75
     symbol: str = "disc"
     vacancy_symbol: str = "ring"
     colour: str = "#56b4e9"

@@ -168,10 +168,11 @@ def test_sizes_follow_the_neighbour_distance(sites):
     assert options["face_color"] == "#ff0000"
 
 
-def test_sites_along_a_wall_touch(viewer):
+def test_sites_along_a_wall_are_a_chain(viewer):
     sites = make_sites(frame=0, y=[5.0, 5.0, 5.0], x=[6.0, 9.0, 12.0], kind="wall")
     (layer,) = add_layers(viewer, points_layer(sites))
-    np.testing.assert_allclose(layer.size, 3.0)
+    np.testing.assert_allclose(layer.size, 2.25)
+    assert layer.current_size == pytest.approx(2.25)
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 import napari_rvae as rvae
 from napari_rvae.errors import InputError
 from napari_rvae.layers import plot_key
+from napari_rvae.layers.colours import column_label
 from napari_rvae.tables import make_sites
 
 
@@ -19,6 +20,20 @@ def layer():
     )
     (layer,) = rvae.add_layers(ViewerModel(), rvae.points_layer(sites, color_by="z0"))
     return layer
+
+
+@pytest.mark.parametrize(
+    ("column", "label"),
+    [
+        ("z0", "z0"),
+        ("sigma", "sigma (px)"),
+        ("curvature", "curvature (1/px)"),
+        ("angle", "angle (deg)"),
+        ("angle_sd", "angle_sd (deg)"),
+    ],
+)
+def test_columns_are_labelled_with_their_units(column, label):
+    assert column_label(column) == label
 
 
 def test_the_key_of_numbers_is_a_bar_with_its_ends(layer):
