@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -421,6 +422,20 @@ def test_a_scan_that_is_damaged_is_told_in_one_line(viewer, tmp_path, told):
     assert viewer.open(tmp_path / "scan.h5", plugin=PLUGIN) == []
     (line,) = told
     assert "scan.h5 is no HDF5 file" in line
+
+
+def test_a_movie_of_an_electron_microscope_opens(viewer, tmp_path):
+    pytest.importorskip("rsciio")
+    columns, rows, frames = 20, 16, 3
+    head = bytearray(1024)
+    struct.pack_into("<4i", head, 0, columns, rows, frames, 6)
+    struct.pack_into("<3i3f", head, 28, columns, rows, frames, 0.2 * columns, 0.2 * rows, 1.0)
+    values = np.arange(columns * rows * frames, dtype="<u2")
+    (tmp_path / "movie.mrc").write_bytes(bytes(head) + values.tobytes())
+    (layer,) = viewer.open(tmp_path / "movie.mrc", plugin=PLUGIN)
+    assert layer.data.shape == (frames, rows, columns)
+    np.testing.assert_allclose(layer.scale[-2:], 0.02)
+    assert str(layer.units[-1]) == "nanometer"
 
 
 def test_only_scans_are_taken(tmp_path):

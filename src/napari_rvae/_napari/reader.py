@@ -10,7 +10,7 @@ from typing import Any
 from napari.utils.notifications import show_error
 
 from napari_rvae._napari.jobs import explain
-from napari_rvae.io import read_frames
+from napari_rvae.io import MICROGRAPHS, read_frames
 from napari_rvae.layers import image_layer, run_layers
 from napari_rvae.runs import load_run
 
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 NO_LAYERS: list[Any] = [(None,)]
 
 #: Endings of the files of microscopes that are opened as a layer a channel.
-_SCANS = (".ibw", ".h5", ".hdf5")
+_SCANS = (".ibw", ".gwy", ".h5", ".hdf5", ".hspy", *MICROGRAPHS)
 
 #: What the first lines of our run.json say.
 _MARK = b'"napari-rvae run"'

@@ -78,7 +78,8 @@ exit codes: 0 done, 1 the input, an option's file or the screen is not usable, 2
 _RUN = """\
 Find the atoms of a movie or image, train, and find the structural units.
 
-MOVIE is a file (npy, npz, tif, png, zarr, HDF5) or a folder of images of one frame each.
+MOVIE is a file (tif, dm3, dm4, emd, mrc, HDF5, zarr, npy, npz, png) or a folder of images of one
+frame each.
 
 """
 

@@ -22,8 +22,8 @@ _WALLS = """\
 Find the domain walls in scans of a piezoresponse force microscope and, with --window, train on
 windows around them and find their structural units.
 
-SCAN is a file with amplitude and phase (ibw, pyNSID HDF5, tif, ...); several files of one place are
-laid on one grid and are the frames of a movie.
+SCAN is a file with amplitude and phase (ibw, gwy, pyNSID HDF5, tif, ...); several files of one
+place are laid on one grid and are the frames of a movie.
 
 """
 

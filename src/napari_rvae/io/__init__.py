@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from napari_rvae.io.export import export_table
 from napari_rvae.io.files import read_json, sha256_of, write_atomic, write_json
+from napari_rvae.io.micrographs import MICROGRAPHS
 from napari_rvae.io.read import SUFFIXES, read_frames
 
 __all__ = [
+    "MICROGRAPHS",
     "SUFFIXES",
     "export_table",
     "read_frames",

@@ -15,12 +15,12 @@ from napari_rvae.frames import MIN_FRAME_SIDE, Frames
 from napari_rvae.io.lazy import AxisOrder, Channel, lazy_planes, make_frames, order_axes
 from napari_rvae.io.scales import pixel_scale
 
-__all__ = ["read_hdf5"]
+__all__ = ["read_hdf5", "refuse_outside"]
 
 _DEFAULT_LABELS = {2: ["y", "x"], 3: ["t", "y", "x"], 4: ["t", "c", "y", "x"]}
 
 
-def _refuse_outside(file: Any, path: Path) -> None:
+def refuse_outside(file: Any, path: Path) -> None:
     """Refuse a file that points at other files: it could read anything on this machine."""
     import h5py
 
@@ -79,15 +79,24 @@ def _labels(dataset: Any) -> list[str]:
 
 
 def _pixel(dataset: Any, order: AxisOrder) -> tuple[float, float, str] | None:
-    """Pixel size from the axis datasets."""
+    """Pixel size from the axis datasets, or from the axes as HyperSpy writes them."""
     steps, units = [], []
     for axis in (order.y, order.x):
         scales = dataset.dims[axis].values()
         if not scales or scales[0].shape != (dataset.shape[axis],):
-            return None
+            return _hyperspy_pixel(dataset, order)
         positions = np.asarray(scales[0][()], dtype=float)
         steps.append(abs(float(positions[-1] - positions[0])) / (positions.size - 1))
         units.append(_text(scales[0].attrs.get("units", "")))
+    return pixel_scale(steps[0], steps[1], units[0], units[1])
+
+
+def _hyperspy_pixel(dataset: Any, order: AxisOrder) -> tuple[float, float, str] | None:
+    axes = [dataset.parent.get(f"axis-{axis}") for axis in (order.y, order.x)]
+    if not all(axis is not None and "scale" in axis.attrs for axis in axes):
+        return None
+    steps = [abs(float(axis.attrs["scale"])) for axis in axes]
+    units = [_text(axis.attrs.get("units", "")) for axis in axes]
     return pixel_scale(steps[0], steps[1], units[0], units[1])
 
 
@@ -151,7 +160,7 @@ def read_hdf5(path: Path, channel: Channel) -> Frames:
     if not h5py.is_hdf5(path):
         raise ReadError(f"{path.name} is no HDF5 file: it is damaged, cut or wrongly named.")
     with h5py.File(path, "r") as file:
-        _refuse_outside(file, path)
+        refuse_outside(file, path)
         datasets = _image_datasets(file)
         scan = _scan_names(datasets)
         if scan and (channel is None or isinstance(channel, int) or channel in scan):

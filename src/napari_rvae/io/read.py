@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from napari_rvae.errors import NapariRvaeError, ReadError
 from napari_rvae.frames import Frames
 from napari_rvae.io.arrays import read_npy, read_npz, read_zarr
+from napari_rvae.io.gwyddion import read_gwyddion
 from napari_rvae.io.hdf5 import read_hdf5
 from napari_rvae.io.igor import read_igor
 from napari_rvae.io.images import read_image
 from napari_rvae.io.lazy import Channel, lazy_planes, make_frames, one_line
+from napari_rvae.io.micrographs import MICROGRAPHS, read_micrograph
 from napari_rvae.io.tif import read_tif
 
 __all__ = ["SUFFIXES", "read_frames"]
@@ -39,6 +41,8 @@ _READERS: dict[str, Callable[[Path, Channel], Frames]] = {
     ".hdf5": read_hdf5,
     ".hspy": read_hdf5,
     ".ibw": read_igor,
+    ".gwy": read_gwyddion,
+    **dict.fromkeys(MICROGRAPHS, read_micrograph),
     ".zarr": read_zarr,
 }
 
@@ -58,12 +62,13 @@ def read_frames(path: PathLike | Sequence[PathLike], *, channel: int | str | Non
     Parameters
     ----------
     path
-        A file (npy, npz, tif, png, jpg, bmp, h5, hdf5, hspy, ibw) or zarr folder; a folder of
-        images of one frame each, taken in natural order (frame 2 before frame 10); or a list of
-        files of one frame each, taken as given.
+        A file (npy, npz, tif, png, jpg, bmp, h5, hdf5, hspy; dm3, dm4, emd, mrc, ser and emi of
+        electron microscopes; ibw and gwy of scanning probe microscopes) or zarr folder; a folder
+        of images of one frame each, taken in natural order (frame 2 before frame 10); or a list
+        of files of one frame each, taken as given.
     channel
         Number or name of the one channel to take. In files that hold several arrays (npz, HDF5,
-        zarr groups) it can also name the array.
+        zarr groups, files of electron microscopes) it can also name the array.
 
     Returns
     -------
@@ -71,9 +76,11 @@ def read_frames(path: PathLike | Sequence[PathLike], *, channel: int | str | Non
         The frames, with the pixel size, the time step and the channel names that the file states.
         Images (Y, X), movies (T, Y, X), several channels (T, C, Y, X). Nothing but the header is
         read: data that lie uncompressed in one piece are mapped into memory, others are a dask
-        array of one frame a chunk. Only compressed npz files, single images (png, jpg, bmp) and
-        Igor waves (ibw) are read whole. An ImageJ file of more than four grey "channels" and no
-        other axis is a movie, whose writer did not name the axis.
+        array of one frame a chunk. Only compressed npz files, single images (png, jpg, bmp),
+        Igor waves (ibw) and Gwyddion files (gwy) are read whole. An ImageJ file of more than four
+        grey "channels" and no other axis is a movie, whose writer did not name the axis. Of a file
+        of an electron microscope that holds several images, the largest and those of the same
+        shape are taken, as channels.
 
     Raises
     ------

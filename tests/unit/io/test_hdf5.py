@@ -77,6 +77,16 @@ def test_channels_of_a_dataset(tmp_path, movie):
         read_frames(tmp_path / "a.h5", channel="phase")
 
 
+def test_the_pixel_size_of_hyperspy(tmp_path, movie):
+    with h5py.File(tmp_path / "movie.hspy", "w") as file:
+        group = file.create_group("Experiments/HAADF")
+        group["data"] = movie
+        for number, (step, unit) in enumerate(((1.0, "s"), (0.02, "nm"), (0.03, "nm"))):
+            group.create_group(f"axis-{number}").attrs.update({"scale": step, "units": unit})
+    frames = read_frames(tmp_path / "movie.hspy")
+    assert (frames.pixel_size, frames.units[-1]) == ((0.02, 0.03), "nm")
+
+
 def test_equal_datasets_must_be_named(tmp_path, movie, one_line):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a"], file["b"] = movie, movie

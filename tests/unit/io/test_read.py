@@ -104,10 +104,10 @@ def test_missing_and_unknown_and_empty_files(tmp_path, one_line):
     with pytest.raises(ReadError, match="is not there") as caught:
         read_frames(tmp_path / "none.tif")
     one_line(caught, "none.tif")
-    (tmp_path / "a.dm4").write_bytes(b"x")
+    (tmp_path / "a.doc").write_bytes(b"x")
     with pytest.raises(ReadError, match="known kind") as caught:
-        read_frames(tmp_path / "a.dm4")
-    one_line(caught, "a.dm4")
+        read_frames(tmp_path / "a.doc")
+    one_line(caught, "a.doc")
     assert all(suffix in str(caught.value) for suffix in SUFFIXES)
     for suffix in SUFFIXES:
         path = tmp_path / f"empty{suffix}"
