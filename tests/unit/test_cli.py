@@ -493,6 +493,19 @@ def test_halves_of_a_run_are_trained_apart_with_its_options(
     assert asked == [(2, 2, "options", None, "cpu")]
 
 
+def test_a_run_that_cannot_be_halved_is_kept(stand_ins, movie, tmp_path, monkeypatch, capsys):
+    def split_half(*_, **__):
+        raise errors.InputError("The smaller half would have 3 crops.")
+
+    monkeypatch.setattr(napari_rvae, "split_half", split_half)
+    out = tmp_path / "kept"
+    assert main(["run", movie, "--split-half", "--out", str(out)]) == 0
+    assert (
+        "is it real? cannot tell. The smaller half would have 3 crops." in capsys.readouterr().err
+    )
+    assert (out / "run.json").is_file()
+
+
 def test_the_crops_of_the_run_are_cut_again(checked, stand_ins, movie, tmp_path):
     sites = make_sites(frame=0, y=[8.0, 20.0], x=[8.0, 20.0])
     mine = config.CropConfig(window_nd=3)

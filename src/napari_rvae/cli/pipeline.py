@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from napari_rvae.cli.progress import say
+from napari_rvae.cli.progress import say, warn
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -224,19 +224,26 @@ def halve_run(run: Run, frames: Frames, progress: Progress, *, device: str) -> S
 
 
 def halve_result(result: Result, progress: Progress, *, device: str) -> Result:
-    """Add what two halves of the crops, trained apart, agree on."""
+    """Add what two halves of the crops, trained apart, agree on.
+
+    Where they cannot be halved that is said, and the result is kept as it is: it has been trained.
+    """
     import napari_rvae as nr
 
     start = perf_counter()
     with progress.step("training on halves") as tick:
-        halves = nr.split_half(
-            result.crops,
-            result.sites,
-            result.model.config,
-            unit_config=result.options.units,
-            device=device,
-            progress=tick,
-        )
+        try:
+            halves = nr.split_half(
+                result.crops,
+                result.sites,
+                result.model.config,
+                unit_config=result.options.units,
+                device=device,
+                progress=tick,
+            )
+        except InputError as error:
+            warn(f"is it real? cannot tell. {error}")
+            return result
     seconds = result.seconds + perf_counter() - start
     return replace(result, halves=halves, seconds=seconds)
 

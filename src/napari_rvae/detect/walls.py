@@ -178,7 +178,7 @@ def _height_channel(movie: Frames, channels: Sequence[str | int] | None, config:
     if found < 0:
         raise InputError(
             f"There is no topography among the channels {', '.join(movie.channels)}, and "
-            f"ferroelastic = {config.ferroelastic!r} needs it: name it third in channels=."
+            f"ferroelastic = {config.ferroelastic!r} needs it: name it third (channels)."
         )
     return found
 

@@ -94,7 +94,7 @@ def scan_channels(
         kind = "lateral " if lateral else ""
         raise InputError(
             f"There is no {kind}{' or '.join(missing)} among the channels "
-            f"{', '.join(frames.channels)}: name amplitude and phase with channels=."
+            f"{', '.join(frames.channels)}: name amplitude and phase (channels)."
         )
     height = min(found.get(("topography", False), [(0, -1)]))[1]
     return ScanChannels(chosen["amplitude"], chosen["phase"], height)

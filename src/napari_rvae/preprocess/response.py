@@ -160,7 +160,7 @@ def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str =
         names = [movie.channels[number] for number in channels[:2]]
         raise InputError(
             f"The channel {names[0]} or {names[1]} is constant or empty in every frame: choose "
-            "amplitude and phase with channels=."
+            "amplitude and phase (channels)."
         )
     return found
 
