@@ -45,6 +45,9 @@ DESCRIPTOR_COLUMNS = (
     "relative_amplitude",
 )
 
+#: Column about the turn of the bonds, radians.
+_TURNED = "misorientation"
+
 #: Least typical amplitude of a frame, as a share of its largest one.
 _LEAST_TYPICAL = 1e-12
 
@@ -167,6 +170,8 @@ def describe_sites(
           of the two principal strains. These two do not change when the specimen is turned;
         - ``lattice_rotation``: turn of the lattice against the reference in radians,
           counter-clockwise on the screen, up to the lattice's symmetry;
+        - ``misorientation``: mean angle in radians between the bonds of the site and those of each
+          of its neighbours (kernel average misorientation): 0 in a lattice, large between grains;
         - ``off_centre_y``, ``off_centre_x``: position less the mean of the neighbours (of another
           sublattice, where these are known), in pixels; ``off_centre``, its length, and
           ``off_centre_sd``, the standard deviation along it.
@@ -206,16 +211,17 @@ def describe_sites(
     described = site_descriptors(table, neighbour_distance)
     lattice = strain.checked_reference(reference)
     distances = neighbour_distances(table, neighbour_distance)
-    names = (*RING_COLUMNS, *STRAIN_COLUMNS, *CAGE_COLUMNS)
+    names = (*RING_COLUMNS, *STRAIN_COLUMNS, _TURNED, *CAGE_COLUMNS)
+    symmetry = strain.bond_symmetry(described[list(_PSI)].to_numpy())
     values = np.full((len(table), len(names)), np.nan)
     groups, done = tables.group_rows(table), 0
     for source, distance in distances.items():
         frames = [rows for name, _, rows in groups if name == source]
         found = []
         for rows in frames:
-            here, ring, cage, local = _frame_geometry(table, rows, distance)
+            here, ring, bonded, local = _frame_geometry(table, rows, distance, symmetry)
             values[here, : len(RING_COLUMNS)] = ring
-            values[here, -len(CAGE_COLUMNS) :] = cage
+            values[here, -len(bonded.T) :] = bonded
             found.append((here, local))
             done += 1
             if progress is not None and progress(done, len(groups)) is False:
@@ -223,14 +229,15 @@ def describe_sites(
         base = lattice if lattice is not None else strain.mean_lattice([own for _, own in found])
         if base is not None:
             for here, local in found:
-                values[here, len(RING_COLUMNS) : -len(CAGE_COLUMNS)] = strain.strain_of(local, base)
+                own = slice(len(RING_COLUMNS), len(RING_COLUMNS) + len(STRAIN_COLUMNS))
+                values[here, own] = strain.strain_of(local, base)
     return pd.concat([described, pd.DataFrame(values, columns=list(names))], axis=1)
 
 
 def _frame_geometry(
-    table: pd.DataFrame, rows: NDArray[np.int64], distance: float
+    table: pd.DataFrame, rows: NDArray[np.int64], distance: float, symmetry: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], strain.LocalLattice]:
-    """Known rows of one frame, their rings, cages and local lattice."""
+    """Known rows of one frame, their rings, misorientations and cages, and the local lattice."""
     points = table[["y", "x"]].to_numpy(float)[rows]
     known = np.isfinite(points).all(axis=1) & math.isfinite(distance)
     here, points = rows[known], points[known]
@@ -242,11 +249,13 @@ def _frame_geometry(
     sublattice = table["sublattice"].to_numpy(np.int64)[here] if "sublattice" in table else None
     pairs = bonds.bonded_pairs(points / distance, is_atom)
     cage = strain.cage_offsets(points, sd, pairs, sublattice)
+    turned = strain.misorientations(points, pairs, symmetry)
     local = strain.local_lattice(points[is_atom], distance)
     crystal = np.full(len(here), -1, np.int64)
     basis = np.full((len(here), 2, 2), np.nan)
     crystal[is_atom], basis[is_atom] = local.crystal, local.basis
-    return here, ring, cage, strain.LocalLattice(crystal, basis)
+    bonded = np.column_stack([turned, cage])
+    return here, ring, bonded, strain.LocalLattice(crystal, basis)
 
 
 def neighbour_distances(table: pd.DataFrame, neighbour_distance: float | None) -> dict[str, float]:

@@ -45,8 +45,8 @@ class UnitConfig(Config):
     geometry: bool = option(
         True,
         "Groups of unusual rings of bonds that recur, such as 5-7 pairs, are told apart from all "
-        "else (without usual rings in the material this changes nothing); distorted atoms go to "
-        "the unit of distorted atoms that they are bonded to.",
+        "else (without usual rings in the material this changes nothing); distorted or "
+        "turned atoms go to the unit of distorted atoms that they are bonded to.",
         label="Bonds and rings",
     )
     mirror: bool = option(

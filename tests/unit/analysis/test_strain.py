@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_rvae import InputError, describe_sites, simulate_perovskite
-from napari_rvae.analysis.strain import STRAIN_COLUMNS
+from napari_rvae.analysis.strain import STRAIN_COLUMNS, bond_symmetry, misorientations
 from napari_rvae.tables import make_sites
 
 
@@ -49,6 +49,50 @@ def test_both_places_of_a_honeycomb_have_the_strain_of_their_lattice(honeycomb):
     turned = np.abs(found[["strain_yy", "strain_xx"]] - [0.0, 0.03]).to_numpy().max()
     assert min(spread, turned) < 1e-9
     assert np.allclose(found["shear_strain"], 0.015)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.1, 0.7, 2.0])
+def test_a_lattice_is_nowhere_misoriented_however_it_lies(turn, honeycomb):
+    c, s = np.cos(turn), np.sin(turn)
+    square = _lattice([[c, -s], [s, c]])
+    for points in (square, honeycomb(160.0, 10.0) @ np.array([[c, -s], [s, c]])):
+        found = describe_sites(make_sites(frame=0, y=points[:, 0], x=points[:, 1]))
+        assert np.allclose(found["misorientation"], 0.0, atol=1e-9)
+
+
+def test_misorientation_is_where_two_grains_meet():
+    c, s = np.cos(0.2), np.sin(0.2)
+    grid = 10.0 * np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)), -1).reshape(-1, 2)
+    other = grid @ np.array([[c, -s], [s, c]])
+    points = np.concatenate([grid[grid[:, 0] >= 0], other[other[:, 0] < -7]])
+    points = points[(np.abs(points) < 85).all(axis=1)]
+    table = make_sites(frame=0, y=points[:, 0], x=points[:, 1])
+    turned = describe_sites(table, 10.0)["misorientation"].to_numpy()
+    away, inside = table["y"].abs(), (table[["y", "x"]].abs() < 65).all(axis=1)
+    assert np.allclose(turned[inside & (away > 27)], 0.0, atol=1e-9)
+    assert np.median(turned[inside & (away < 10)]) > 0.03
+
+
+def test_misorientations_are_means_over_neighbours():
+    # one atom whose bonds are turned by 0.2 against those of its three neighbours
+    base = np.array([0.0, 1.0, 2.0, 3.0]) * np.pi / 2
+    star = np.stack([np.cos(base), np.sin(base)], axis=1)
+    turned = np.stack([np.cos(base[:3] + 0.2), np.sin(base[:3] + 0.2)], axis=1)
+    points = np.concatenate([[[0.0, 0.0]], turned, (turned[:, None] + star[None]).reshape(-1, 2)])
+    leaves = 4 + np.arange(12).reshape(3, 4)
+    bonds = [[0, k] for k in (1, 2, 3)] + [[k + 1, leaf] for k in range(3) for leaf in leaves[k]]
+    found = misorientations(points, np.array(bonds), 4)
+    total = 4 + np.exp(0.8j)  # the four bonds of a neighbour, and the one to the middle
+    assert np.isclose(found[0], (0.8 - np.angle(total)) / 4)
+    assert np.isnan(misorientations(points, np.zeros((0, 2), np.int64), 4)).all()
+
+
+def test_the_symmetry_of_bonds_is_that_of_most_atoms():
+    order = np.zeros((5, 6))
+    order[:3, 3], order[3:, 5] = 0.9, 1.0
+    assert bond_symmetry(order) == 4
+    order[0] = np.nan
+    assert bond_symmetry(order[[0]]) == 6
 
 
 def test_moving_one_sublattice_against_the_other_is_no_strain_but_off_centring():

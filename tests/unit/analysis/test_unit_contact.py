@@ -56,6 +56,11 @@ def model_of(ring=0):
 GROUPS = [np.array([0]), np.array([1])]
 
 
+def joined(membership, sites, bonds, *, turn=None, ring=0):
+    turn = np.zeros(len(membership)) if turn is None else turn
+    return with_contacts(membership, GROUPS, model_of(ring), sites, bonds, turn)
+
+
 def units_of(found):
     return np.where(np.isfinite(found).all(axis=1), np.nan_to_num(found).argmax(axis=1), -1)
 
@@ -64,11 +69,36 @@ def test_a_distorted_atom_beside_a_distorted_unit_belongs_to_it():
     psi = np.array([0.0] * 8 + [1.5 * ALIKE, 3 * ALIKE, 3 * ALIKE])
     group = np.array([0] * 9 + [1, 1])
     membership, sites, bonds = chain(psi, group, n_frames=3)
-    found = with_contacts(membership, GROUPS, model_of(), sites, bonds)
+    found = joined(membership, sites, bonds)
     assert units_of(found).reshape(3, -1).tolist() == [[0] * 8 + [1] * 3] * 3
     np.testing.assert_allclose(found.sum(axis=1), 1)
     # odds of 1.5 squared, of what the host had
     np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 2.25 / 3.25)
+
+
+@pytest.mark.parametrize(("degrees", "beside", "expected"), [(4, 1, 1), (4, 9, 0), (2, 1, 0)])
+def test_an_atom_turned_against_its_neighbours_belongs_to_the_unit_beside_it(
+    degrees, beside, expected
+):
+    psi = np.zeros(12)
+    psi[-1] = 3 * ALIKE
+    membership, sites, bonds = chain(psi, np.array([0] * 11 + [1]), n_frames=3)
+    turn = np.zeros((3, 12))
+    turn[:, -1 - beside] = np.deg2rad(degrees)
+    found = units_of(joined(membership, sites, bonds, turn=turn.ravel())).reshape(3, -1)
+    assert found[:, -1 - beside].tolist() == [expected] * 3
+    assert (found[:, :-2] == 0).all()
+
+
+def test_shape_and_turn_add_up():
+    psi = np.array([0.0] * 8 + [0.8 * ALIKE, 3 * ALIKE])
+    membership, sites, bonds = chain(psi, np.array([0] * 9 + [1]))
+    turn = np.zeros(10)
+    turn[8] = 0.8 * SURELY_ALIKE * np.deg2rad(5)
+    found = joined(membership, sites, bonds, turn=turn)
+    np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 1.28 / 2.28)
+    turn[8] = np.nan
+    np.testing.assert_array_equal(joined(membership, sites, bonds, turn=turn), membership)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +110,14 @@ def test_other_atoms_stay_in_the_host(off, beside, ring, bright):
     psi = np.array([0.0] * 8 + [off * ALIKE, 3 * ALIKE])
     psi = psi if beside else psi[[0, 1, 2, 3, 8, 4, 5, 6, 7, 9]]
     membership, sites, bonds = chain(psi, np.array([0] * 9 + [1]), bright=bright)
-    found = with_contacts(membership, GROUPS, model_of(ring), sites, bonds)
+    found = joined(membership, sites, bonds, ring=ring)
     np.testing.assert_array_equal(found, membership)
 
 
 def test_units_grow_by_two_bonds_at_most():
     psi = np.array([0.0] * 20 + [2 * ALIKE] * 6 + [3 * ALIKE])
     membership, sites, bonds = chain(psi, np.array([0] * 26 + [1]))
-    found = with_contacts(membership, GROUPS, model_of(), sites, bonds)
+    found = joined(membership, sites, bonds)
     assert units_of(found).tolist() == [0] * 24 + [1] * 3
 
 
@@ -97,15 +127,13 @@ def test_noise_of_few_sightings_is_no_distortion():
     psi = np.append(np.zeros(59), 10 * ALIKE)
     membership, sites, bonds = chain(psi, group, n_frames=4)
     sites.central[:, PSI4] += rng.normal(0, ALIKE, len(sites.central))
-    found = with_contacts(membership, GROUPS, model_of(), sites, bonds)
+    found = joined(membership, sites, bonds)
     np.testing.assert_array_equal(units_of(found), units_of(membership))
 
 
 def test_sites_of_no_unit_and_tables_without_bonds_are_left_alone():
     membership, sites, bonds = chain(np.array([0.0, 0.0, 0.0, 2 * ALIKE]), np.array([0, 0, 1, -1]))
-    found = with_contacts(membership, GROUPS, model_of(), sites, bonds)
+    found = joined(membership, sites, bonds)
     assert np.isnan(found[3]).all()
     none = np.zeros((0, 2), np.int64)
-    np.testing.assert_array_equal(
-        with_contacts(membership, GROUPS, model_of(), sites, none), membership
-    )
+    np.testing.assert_array_equal(joined(membership, sites, none), membership)

@@ -1,8 +1,8 @@
 """Distorted atoms of a host that touch a unit of distorted atoms: they are its rim, and part of it.
 
 Environments are judged as a whole, by what is typical of them. Some hold atoms of both kinds: most
-look like the host's, a few do not. What such an atom looks like, and which unit its neighbours are
-of, together say where it belongs.
+look like the host's, a few do not. What such an atom looks like, how it is turned against its
+neighbours, and which unit these are of, together say where it belongs.
 """
 
 from __future__ import annotations
@@ -33,19 +33,29 @@ _ROUNDS = 2
 #: How far a host's atom looks from its host is told by all but its brightness and that of its
 #: neighbours: these say which element it is.
 _SHAPE = slice(0, -2)
+#: Atoms whose bonds are turned by 5 degrees against their neighbours' are of other grains, by the
+#: custom of electron backscatter diffraction.
+_TURNED = np.deg2rad(5.0)
 #: Which descriptors tell another element, or another number of neighbours.
 _SPECIES = [0, -2, -1]
 
 
 def with_contacts(
-    membership: Array, groups: Sequence[Ids], model: UnitModel, sites: Evidence, bonds: Ids
+    membership: Array,
+    groups: Sequence[Ids],
+    model: UnitModel,
+    sites: Evidence,
+    bonds: Ids,
+    turn: Array,
 ) -> Array:
     """Give distorted atoms of a host to the unit of distorted atoms that they are bonded to.
 
-    The odds that a sighted atom is of such a unit and not of its host are :math:`d^2 n`: d is how
-    far it looks from the host's atoms, 1 where those would just not be taken for alike, and n the
-    number of its neighbours in the unit. Both are means over all sightings of its stay. Two
-    rounds, as in iterated conditional modes (J. Besag, J. R. Stat. Soc. B 48, 259 (1986)).
+    The odds that a sighted atom is of such a unit and not of its host are :math:`(d^2 + t^2) n`: d
+    is how far it looks from the host's atoms, 1 where those would just not be taken for alike, t
+    the same of the turn of its bonds against those of its neighbours, and n the number of its
+    neighbours in the unit. An atom between two grains may have bonds like any other, and be turned.
+    All are means over all sightings of its stay. Two rounds, as in iterated conditional modes
+    (J. Besag, J. R. Stat. Soc. B 48, 259 (1986)).
 
     Parameters
     ----------
@@ -60,6 +70,9 @@ def with_contacts(
         What is known of the sites.
     bonds
         Pairs of rows (M, 2) that are bonded.
+    turn
+        Misorientation (N,) of each site in radians, NaN where it is not known
+        (:func:`~napari_rvae.analysis.strain.misorientations`).
 
     Returns
     -------
@@ -78,7 +91,7 @@ def with_contacts(
     stay = stay.reshape(-1)
     count = np.bincount(stay)
     central = appearance.comparable(sites.central)
-    mean = stay_means(central, stay, count)
+    seen = np.column_stack([central[:, _SHAPE], np.nan_to_num(turn)])
     unit = np.where(known, unit_of[environment], -1)
     hosts = sorted({int(unit_of[host]) for host in model.host})
     typical = [appearance.median_of_known(central[unit == number]) for number in range(len(groups))]
@@ -89,10 +102,10 @@ def with_contacts(
     ]
     for host in hosts:
         own = [number for number in rims if _same_species(typical[number], typical[host])]
-        off = _off_host(central, mean, stay, count, unit == host) if own else np.zeros(0)
+        off = _off_host(seen, stay, count, unit == host) if own else np.zeros(0)
         for _ in range(_ROUNDS if own else 0):
             beside = _neighbours(bonds, unit, own, stay, len(count))
-            odds = (off**2 * beside.max(axis=1) / count)[stay]
+            odds = (off * beside.max(axis=1) / count)[stay]
             taker = np.array(own)[beside.argmax(axis=1)[stay]]
             for number in own:
                 rows = np.flatnonzero((unit == host) & (odds > 1) & (taker == number))
@@ -113,15 +126,17 @@ def _same_species(one: Array, other: Array) -> bool:
     return bool((apart <= 1).all())  # unknown ones are not the same here
 
 
-def _off_host(central: Array, mean: Array, stay: Ids, count: Ids, own: Mask) -> Array:
-    """How far each stay (S,) looks from a host's atoms; 1 is just not alike any more."""
-    middle = appearance.median_of_known(mean[stay[own]])[_SHAPE]
-    spread = appearance.median_of_known(np.abs(central[own][:, _SHAPE] - middle))
+def _off_host(seen: Array, stay: Ids, count: Ids, own: Mask) -> Array:
+    """How far each stay (S,) looks from a host's atoms, squared; 1 is just not alike any more."""
+    mean = stay_means(seen, stay, count)
+    middle = appearance.median_of_known(mean[stay[own]])
+    spread = appearance.median_of_known(np.abs(seen[own] - middle))
     noise = np.nan_to_num(1.4826 * spread) / np.sqrt(count)[:, None]
-    least = appearance.SURELY_ALIKE * appearance.TOLERANCE[_SHAPE]
+    least = appearance.SURELY_ALIKE * np.append(appearance.TOLERANCE[_SHAPE], _TURNED)
     tolerance = np.maximum(least, appearance.ALIKE_SPREADS * noise)
-    off: Array = np.nan_to_num(np.abs(mean[:, _SHAPE] - middle) / tolerance).max(axis=1)
-    return off
+    off = np.nan_to_num(np.abs(mean - middle) / tolerance)
+    squared: Array = off[:, :-1].max(axis=1) ** 2 + off[:, -1] ** 2
+    return squared
 
 
 def _neighbours(bonds: Ids, unit: Ids, which: Sequence[int], stay: Ids, n_stays: int) -> Ids:

@@ -18,7 +18,7 @@ from napari_rvae.analysis.units.rings import UNKNOWN, find_ring_groups
 from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
-from napari_rvae.analysis.units.surroundings import bonds_of, environment_names
+from napari_rvae.analysis.units.surroundings import bonds_of, environment_names, turns_of
 from napari_rvae.analysis.units.tree import groups_at
 from napari_rvae.analysis.units.unknown import without_strange
 from napari_rvae.analysis.units.wall_names import are_walls, wall_unit_names
@@ -102,8 +102,9 @@ def find_units(
     brightness of the neighbours) joins it; what occurs at fewer than ``min_places`` places is put
     together as irregular; of the rest, those are merged that have no valley between them along the
     line that joins their middles. The search is repeated from ``n_starts`` other starts that see a
-    part of the places: what they do not find again is no unit. Then distorted atoms of a host that
-    are bonded to a unit of distorted atoms go to that (``geometry``). Several hosts are looked for
+    part of the places: what they do not find again is no unit. Then atoms of a host that are
+    distorted, or turned against their neighbours, and bonded to a unit of distorted atoms go to
+    that (``geometry``). Several hosts are looked for
     first: clusters of a fifth of the sites or more, with a valley between them, whose central atoms
     differ.
 
@@ -138,7 +139,8 @@ def find_units(
     groups = groups_at(found.tree, found.model.n_environments, found.n_units)
     bonds = bonds_of(ordered, step.tick)
     if found.model.bonded:
-        membership = with_contacts(membership, groups, found.model, evidence, bonds)
+        turn = turns_of(ordered, evidence, bonds)
+        membership = with_contacts(membership, groups, found.model, evidence, bonds, turn)
     step.tick()
     back = np.argsort(order)
     units = assemble(
@@ -255,7 +257,8 @@ def apply_units(
     _tell_unknown(membership, known)
     if units.model.bonded:
         bonds = bonds_of(table)
-        membership = with_contacts(membership, groups, units.model, evidence, bonds)
+        turn = turns_of(table, evidence, bonds)
+        membership = with_contacts(membership, groups, units.model, evidence, bonds, turn)
     named = identities(units)
     return assemble(
         table["site_id"].to_numpy(np.int64),

@@ -1,4 +1,4 @@
-"""Names of environments by what stands beside their atoms."""
+"""What stands beside the sites: bonds, the turn between neighbours, names of environments."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from napari_rvae import tables
 from napari_rvae.analysis.appearance import unused_name
 from napari_rvae.analysis.bonds import bonded_pairs
 from napari_rvae.analysis.descriptors import neighbour_distances
+from napari_rvae.analysis.strain import bond_symmetry, misorientations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_rvae.analysis.units.result import Units
+    from napari_rvae.analysis.units.sites import Evidence
 
     Ids = NDArray[np.int64]
 
-__all__ = ["bonds_of", "environment_names"]
+__all__ = ["bonds_of", "environment_names", "turns_of"]
 
 #: A neighbour is named if so many of it stand beside the mean site, and a species if so large a
 #: share of the sites knows theirs.
@@ -99,6 +101,13 @@ def bonds_of(table: pd.DataFrame, tick: Callable[[], None] | None = None) -> Ids
         if math.isfinite(distances[source]) and distances[source] > 0 and len(here) > 1:
             pairs.append(here[bonded_pairs(points[here] / distances[source], is_atom[here])])
     return np.concatenate(pairs)
+
+
+def turns_of(table: pd.DataFrame, sites: Evidence, bonds: Ids) -> NDArray[np.float64]:
+    """Misorientation (N,) of the sites of a table in radians; NaN without bonds (M, 2)."""
+    points = table[["y", "x"]].to_numpy(float)
+    order = sites.central[:, 1:7]  # psi1 to psi6
+    return misorientations(points, bonds, bond_symmetry(order))
 
 
 def _beside(bonds: Ids, label: NDArray[np.object_], environment: Ids) -> list[dict[str, int]]:
