@@ -23,6 +23,7 @@ __all__ = [
     "comparable",
     "difference",
     "median_of_known",
+    "same_species",
     "unit_colour",
     "unit_names",
     "unused_colour",
@@ -83,6 +84,8 @@ TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
 #: Atoms are one unit's only if they look alike within so much of the tolerances, or within so many
 #: spreads of the host's own atoms, whichever is more.
 SURELY_ALIKE, ALIKE_SPREADS = 0.6, 3.0
+#: Which descriptors tell another element, or another number of neighbours.
+_SPECIES = [0, -2, -1]
 #: A central atom so many times brighter than the host's, or dimmer, is called so.
 _NAMED_RATIO = 1.25
 #: Hosts whose amplitudes differ by a larger factor are named apart.
@@ -109,6 +112,15 @@ def difference(one: Array, other: Array, tolerance: Array = TOLERANCE) -> float:
         return float("inf")
     apart = np.abs(one - other) / tolerance
     return float("inf") if np.isnan(apart).any() else float(apart.max())
+
+
+def same_species(one: Array, other: Array) -> bool:
+    """Whether atoms have the same number of neighbours, brightness, and neighbours of the same.
+
+    Both are :func:`comparable`; what is not known is not the same.
+    """
+    apart = np.abs(one - other)[_SPECIES] / TOLERANCE[_SPECIES]
+    return bool((apart <= 1).all())
 
 
 def unit_names(

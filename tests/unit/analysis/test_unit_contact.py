@@ -94,7 +94,7 @@ def test_shape_and_turn_add_up():
     psi = np.array([0.0] * 8 + [0.8 * ALIKE, 3 * ALIKE])
     membership, sites, bonds = chain(psi, np.array([0] * 9 + [1]))
     turn = np.zeros(10)
-    turn[8] = 0.8 * SURELY_ALIKE * np.deg2rad(5)
+    turn[8] = 0.8 * SURELY_ALIKE * 0.08
     found = joined(membership, sites, bonds, turn=turn)
     np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 1.28 / 2.28)
     turn[8] = np.nan

@@ -33,11 +33,10 @@ _ROUNDS = 2
 #: How far a host's atom looks from its host is told by all but its brightness and that of its
 #: neighbours: these say which element it is.
 _SHAPE = slice(0, -2)
-#: Atoms whose bonds are turned by 5 degrees against their neighbours' are of other grains, by the
-#: custom of electron backscatter diffraction.
-_TURNED = np.deg2rad(5.0)
-#: Which descriptors tell another element, or another number of neighbours.
-_SPECIES = [0, -2, -1]
+#: Atoms look alike if their bonds are turned against their neighbours' within so many radians of
+#: one another: 5 degrees, beyond which lattices are of two grains by the custom of electron
+#: backscatter diffraction, or a little less.
+_TURNED = 0.08
 
 
 def with_contacts(
@@ -101,7 +100,7 @@ def with_contacts(
         if number not in hosts and (model.ring[members] == USUAL).all()
     ]
     for host in hosts:
-        own = [number for number in rims if _same_species(typical[number], typical[host])]
+        own = [number for number in rims if appearance.same_species(typical[number], typical[host])]
         off = _off_host(seen, stay, count, unit == host) if own else np.zeros(0)
         for _ in range(_ROUNDS if own else 0):
             beside = _neighbours(bonds, unit, own, stay, len(count))
@@ -118,12 +117,6 @@ def stay_means(values: Array, stay: Ids, count: Ids) -> Array:
     """Mean values (S, K) of the sightings of each stay; NaN where one is not known."""
     sums = [np.bincount(stay, column, len(count)) for column in values.T]
     return np.stack(sums, axis=1) / count[:, None]
-
-
-def _same_species(one: Array, other: Array) -> bool:
-    """Whether atoms have the same number of neighbours, brightness, and neighbours of the same."""
-    apart = np.abs(one - other)[_SPECIES] / appearance.TOLERANCE[_SPECIES]
-    return bool((apart <= 1).all())  # unknown ones are not the same here
 
 
 def _off_host(seen: Array, stay: Ids, count: Ids, own: Mask) -> Array:

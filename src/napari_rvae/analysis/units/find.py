@@ -102,11 +102,11 @@ def find_units(
     brightness of the neighbours) joins it; what occurs at fewer than ``min_places`` places is put
     together as irregular; of the rest, those are merged that have no valley between them along the
     line that joins their middles. The search is repeated from ``n_starts`` other starts that see a
-    part of the places: what they do not find again is no unit. Then atoms of a host that are
-    distorted, or turned against their neighbours, and bonded to a unit of distorted atoms go to
-    that (``geometry``). Several hosts are looked for
-    first: clusters of a fifth of the sites or more, with a valley between them, whose central atoms
-    differ.
+    part of the places: what they do not find again is no unit, and slices of a defect that they cut
+    otherwise are one (``geometry``). Then atoms of a host that are distorted, or turned against
+    their neighbours, and bonded to a unit of distorted atoms go to that (``geometry``). Several
+    hosts are looked for first: clusters of a fifth of the sites or more, with a valley between
+    them, whose central atoms differ.
 
     The probability of an environment is its share of the density at the mean of the site's
     sightings, that of a unit the sum over its environments. It knows nothing of the errors of the
@@ -133,11 +133,12 @@ def find_units(
     step = Steps(progress, config.n_starts)
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
     rings = find_ring_groups(ordered, step.tick).of(known) if config.geometry else None
-    found = search(values[known], columns, evidence.of(known), rings, config, step)
+    bonds = bonds_of(ordered, step.tick)
+    here = evidence.of(known), rings, _among(bonds, known, len(table))
+    found = search(values[known], columns, *here, config=config, step=step)
     membership = np.full((len(table), found.model.n_environments), np.nan)
     membership[known] = found.membership
     groups = groups_at(found.tree, found.model.n_environments, found.n_units)
-    bonds = bonds_of(ordered, step.tick)
     if found.model.bonded:
         turn = turns_of(ordered, evidence, bonds)
         membership = with_contacts(membership, groups, found.model, evidence, bonds, turn)
@@ -162,6 +163,14 @@ def find_units(
         summary = units.summary.merge(symmetry, on="unit", how="left")
         units = dataclasses.replace(units, summary=summary)
     return units
+
+
+def _among(bonds: Ids, rows: Ids, count: int) -> Ids:
+    """Bonds between some of `count` rows, by their place among these."""
+    position = np.full(count, -1, np.int64)
+    position[rows] = np.arange(len(rows))
+    both: Ids = position[bonds]
+    return both[(both >= 0).all(axis=1)]
 
 
 def _named_as_walls(units: Units, table: pd.DataFrame, like: Units | None) -> Units:

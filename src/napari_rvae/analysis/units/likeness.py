@@ -39,8 +39,11 @@ _CHOSEN = 2.0
 #: The width of a cloud is never below this, in standard deviations of the noise.
 _LEAST_WIDTH = 0.5
 #: Costs below 1 are of what is one unit. What is at the same unusual rings goes
-#: first, then what looks like the host, what occurs only once, and what has no valley between.
-_BY_RINGS, _BY_LOOKS, _BY_CHANCE, _BY_VALLEY, _LATE = 0.1, 0.2, 0.25, 0.3, 0.99
+#: first, then what looks like the host, what occurs only once, what has no valley between, and
+#: parts of one defect that other starts cut otherwise.
+_BY_RINGS, _BY_LOOKS, _BY_CHANCE, _BY_VALLEY, _BY_CONTACT, _LATE = 0.1, 0.2, 0.25, 0.3, 0.98, 0.99
+#: Parts of one defect touch: this share of the smaller one's sightings is bonded to the larger.
+_TOUCHING = 0.5
 #: What a host holds but for one site in a thousand.
 _INSIDE = 0.999
 #: Added where atoms look different from the host's: such mergers come last.
@@ -109,6 +112,11 @@ class Likeness:
     unstable
         Environments (E,) that other starts did not find again: they are irregular, too, or part
         of the host where they look like it at all.
+    loose
+        Environments (E,) of units that other starts cut otherwise: distorted atoms of a host that
+        are bonded to others of such are one unit with them.
+    bonds
+        Pairs of sightings (M, 2) that are bonded; without them nothing is joined so.
     """
 
     def __init__(
@@ -121,6 +129,8 @@ class Likeness:
         *,
         min_places: int,
         unstable: Mask | None = None,
+        loose: Mask | None = None,
+        bonds: Ids | None = None,
     ) -> None:
         weight = np.minimum(stays.count, MOST_SIGHTINGS).astype(float)
         own = environment[stays.label]
@@ -137,6 +147,11 @@ class Likeness:
         self._once = [
             once or bool(out) for once, out in zip(self._once, self._unstable, strict=True)
         ]
+        self._loose = np.zeros(len(rows), bool) if bonds is None or loose is None else loose
+        self._rows, self._central, self._kinds = rows, central, sites.kind
+        self._beside = np.zeros((0, len(rows)), bool)
+        if bonds is not None and self._loose.any():
+            self._beside = _beside(bonds, own, len(rows))
         self._bodies = dict(zip(self._hosts, hosts.bodies, strict=False))
         self._tolerance = {}
         for number, host in enumerate(self._hosts):
@@ -170,6 +185,8 @@ class Likeness:
             return _BY_RINGS
         if self._ring.any() and self._look_alike(one, other):
             return _BY_LOOKS
+        if self._one_defect(one, other):
+            return _BY_CONTACT
         irregular = [all(self._once[number] for number in group) for group in (one, other)]
         unstable = [all(self._unstable[number] for number in group) for group in (one, other)]
         if all(irregular) and self._same_brightness(one[0], other[0]):
@@ -245,6 +262,28 @@ class Likeness:
         difference = abs(self._typical[one][-1] - self._typical[other][-1])
         return not difference > appearance.TOLERANCE[-1]  # unknown ones are not told apart
 
+    def _one_defect(self, one: list[int], other: list[int]) -> bool:
+        """Whether two groups are distorted atoms of a host, side by side, and cut by chance.
+
+        A grain boundary fades into its host: where it is cut in two is a matter of the start.
+        """
+        if not any(self._loose[number] for number in (*one, *other)) or self._ring[one[0]] != USUAL:
+            return False
+        here, there = (np.any([self._rows[k] for k in group], axis=0) for group in (one, other))
+        small, large = (here, other) if here.sum() <= there.sum() else (there, one)
+        if self._beside[small][:, large].any(axis=1).mean() < _TOUCHING:
+            return False
+        return all(self._like_a_host(rows) for rows in (here, there))
+
+    def _like_a_host(self, rows: Mask) -> bool:
+        """Whether sites (N,) have the kind, brightness and number of neighbours of a host's."""
+        middle = appearance.median_of_known(self._central[rows])
+        kind = kind_of(self._kinds[rows])
+        return any(
+            self._kind[host] == kind and appearance.same_species(middle, self._typical[host])
+            for host in self._hosts
+        )
+
     def _cloud_of(self, group: list[int]) -> _Cloud:
         key = tuple(sorted(group))
         if key not in self._clouds:
@@ -263,3 +302,11 @@ def _tolerance(central: Array, stays: Stays, rows: NDArray[np.bool_]) -> Array:
         appearance.SURELY_ALIKE * appearance.TOLERANCE, appearance.ALIKE_SPREADS * noise
     )
     return tolerance
+
+
+def _beside(bonds: Ids, environment: Ids, n_environments: int) -> Mask:
+    """Whether each sighting (N,) has a neighbour in each environment (N, E)."""
+    beside = np.zeros((len(environment), n_environments), bool)
+    here, there = np.concatenate([bonds, bonds[:, ::-1]]).T
+    beside[here, environment[there]] = True
+    return beside

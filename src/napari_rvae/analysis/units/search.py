@@ -44,6 +44,8 @@ _MOST_STAYS, _MOST_REPEATED = 5000, 2500
 _RESEEN = 0.7
 #: A unit is dropped if it agrees less with what other starts find, as sites in both over either.
 _LEAST_AGREEMENT = 0.5
+#: A unit that agrees less than this is cut otherwise by other starts.
+_SURE_AGREEMENT = 0.9
 #: The spread of an environment of few stays is taken for that of all, as if of so many stays.
 _PRIOR_STAYS = 10.0
 
@@ -75,6 +77,8 @@ def search(
     columns: tuple[str, ...],
     sites: Evidence,
     rings: RingGroups | None,
+    bonds: Ids,
+    *,
     config: UnitConfig,
     step: Steps,
 ) -> Found:
@@ -90,6 +94,8 @@ def search(
         What else is known of the sites.
     rings
         Group of unusual rings that each site is at; None where they are not to be looked at.
+    bonds
+        Pairs of rows (M, 2) that are bonded; looked at where the rings are.
     config
         Options.
     step
@@ -126,18 +132,54 @@ def search(
         starts.append(_repeated(stays, hosts, sites, ring, config, other, step=step))
         step.done()
     model = replace(model, starts=_counted(found[stays.label], starts, model.n_environments))
-    unstable = _unstable(model, groups_at(tree, model.n_environments, n_units))
-    if unstable.any():
-        options = {"min_places": config.min_places, "unstable": unstable}
-        tree = _tree(stays, found, hosts, sites, model.ring, step=step, **options)
+    whole = Found(model, membership, tree, n_units)
+    own_bonds = None if rings is None else bonds
+    return _agreed(whole, own_bonds, stays, hosts, sites, config, step=step)
+
+
+def _agreed(
+    found: Found,
+    bonds: Ids | None,
+    stays: Stays,
+    hosts: Hosts,
+    sites: Evidence,
+    config: UnitConfig,
+    *,
+    step: Steps,
+) -> Found:
+    """Merge once more, knowing what other starts found; from stays (S, E) to sites (N, E)."""
+    model, tree, n_units = found.model, found.tree, found.n_units
+    groups = groups_at(tree, model.n_environments, n_units)
+    unsure = _Unsure(
+        unstable=_agreed_less(model, groups, _LEAST_AGREEMENT),
+        loose=_agreed_less(model, groups, _SURE_AGREEMENT),
+        bonds=bonds,
+    )
+    if unsure.unstable.any() or (unsure.loose.any() and bonds is not None):
+        options = {"min_places": config.min_places, **vars(unsure)}
+        own = found.membership.argmax(axis=1)
+        tree = _tree(stays, own, hosts, sites, model.ring, step=step, **options)
         n_units = _number_of_units(tree, model.n_environments)
-    whole = Found(model, membership[stays.label], tree, n_units)
-    return _without_scraps(whole, unstable, stays, hosts, sites, config, step=step)
+    whole = Found(model, found.membership[stays.label], tree, n_units)
+    return _without_scraps(whole, unsure, stays, hosts, sites, config, step=step)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unsure:
+    """What other starts found otherwise: options of :class:`Likeness`."""
+
+    unstable: NDArray[np.bool_]  # (E,)
+    loose: NDArray[np.bool_]  # (E,)
+    bonds: Ids | None  # (M, 2)
+
+    def of(self, kept: NDArray[np.bool_]) -> _Unsure:
+        """The same of some environments (E,)."""
+        return _Unsure(self.unstable[kept], self.loose[kept], self.bonds)
 
 
 def _without_scraps(
     found: Found,
-    unstable: NDArray[np.bool_],
+    unsure: _Unsure,
     stays: Stays,
     hosts: Hosts,
     sites: Evidence,
@@ -168,10 +210,10 @@ def _without_scraps(
         lost[rows] |= ~alike[environment[rows]].any(axis=1)
         model, membership = with_environments(model, membership, ~scraps)
         plain = plain[:, ~scraps]
-        unstable = unstable[~scraps]
+        unsure = unsure.of(~scraps)
         # of the sightings of a stay, all are in one environment
         own = stays.first(membership.argmax(axis=1))
-        options = {"min_places": config.min_places, "unstable": unstable}
+        options = {"min_places": config.min_places, **vars(unsure)}
         tree = _tree(stays, own, hosts, sites, model.ring, step=step, **options)
         n_units = _number_of_units(tree, model.n_environments)
     return Found(model, np.where(lost[:, None], np.nan, membership), tree, n_units)
@@ -350,14 +392,14 @@ def _number_of_units(tree: pd.DataFrame, n_environments: int) -> int:
     return n_environments - int((tree["cost"] < 1).sum())
 
 
-def _unstable(model: UnitModel, groups: list[Ids]) -> NDArray[np.bool_]:
-    """Environments (E,) of units that most other starts did not find again."""
-    unstable = np.zeros(model.n_environments, bool)
+def _agreed_less(model: UnitModel, groups: list[Ids], least: float) -> NDArray[np.bool_]:
+    """Environments (E,) of units, hosts apart, that other starts found again less than that."""
+    less = np.zeros(model.n_environments, bool)
     for members in groups:
         is_host = np.isin(model.host, members).any()
-        if not is_host and agreement(model.starts, members) < _LEAST_AGREEMENT:
-            unstable[members] = True
-    return unstable
+        if not is_host and agreement(model.starts, members) < least:
+            less[members] = True
+    return less
 
 
 def _repeated(
