@@ -360,6 +360,25 @@ def test_progress_counts_steps_and_stops(crystal):
         find_units(sites, features=features, progress=lambda _done, _total: False)
 
 
+def test_applying_counts_steps_and_stops(crystal):
+    sites, features = crystal
+    units = find_units(sites, features=features)
+    seen = []
+    moved = apply_units(
+        units, sites, features=features, progress=lambda done, total: seen.append((done, total))
+    )
+    assert list(dict.fromkeys(seen)) == [(done, 3) for done in range(4)]
+    assert seen == sorted(seen)
+    pd.testing.assert_frame_equal(
+        moved.table, apply_units(units, sites, features=features).table, check_exact=True
+    )
+    for stop in (0, 1, 2, 3):
+        with pytest.raises(Cancelled):
+            apply_units(
+                units, sites, features=features, progress=lambda done, _, stop=stop: done < stop
+            )
+
+
 def test_wrong_input_is_named(crystal):
     sites, features = crystal
     with pytest.raises(InputError, match="no latents"):

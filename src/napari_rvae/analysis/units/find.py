@@ -37,6 +37,9 @@ __all__ = ["apply_units", "find_units"]
 
 _LOG = logging.getLogger(__name__)
 
+#: Steps of recognising units: the sites are described, recognised, and those in contact joined.
+_APPLYING = 3
+
 
 def find_units(
     table: pd.DataFrame,
@@ -130,7 +133,7 @@ def find_units(
     ordered = table.iloc[order]
     values, columns = feature_values(ordered, features)
     known = np.flatnonzero(np.isfinite(values).all(1))
-    step = Steps(progress, config.n_starts)
+    step = Steps(progress, 3 + config.n_starts)
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
     rings = find_ring_groups(ordered, step.tick).of(known) if config.geometry else None
     bonds = bonds_of(ordered, step.tick)
@@ -198,7 +201,11 @@ def _called_like(units: Units, old: Units) -> Units:
 
 
 def apply_units(
-    units: Units, table: pd.DataFrame, *, features: pd.DataFrame | None = None
+    units: Units,
+    table: pd.DataFrame,
+    *,
+    features: pd.DataFrame | None = None,
+    progress: Callable[[int, int], bool | None] | None = None,
 ) -> Units:
     """Recognise units in the sites of another movie.
 
@@ -211,6 +218,8 @@ def apply_units(
     features
         One row for each crop, by the same model as the features then
         (:meth:`~napari_rvae.RVAE.invariants`); without them the latents of the table.
+    progress
+        Called as ``progress(done, total)`` after each step, and within; False stops.
 
     Returns
     -------
@@ -225,6 +234,8 @@ def apply_units(
     ------
     InputError
         If the units are of an older run, or the features are of another model.
+    Cancelled
+        If `progress` returned False.
 
     Examples
     --------
@@ -253,21 +264,28 @@ def apply_units(
     if not missing:
         known[:] = np.isfinite(values).all(axis=1)
     membership = np.full((len(table), units.model.n_environments), np.nan)
-    evidence = describe_sites(table)
-    ring = find_ring_groups(table).code
+    step = Steps(progress, _APPLYING)
+    evidence = describe_sites(table, lambda _done, _total: step.tick())
+    ring = find_ring_groups(table, step.tick).code
+    step.done()
     membership[known], outside = units.model.recognise(
-        values[known], evidence.place[known], ring[known] if units.model.ring.any() else None
+        values[known],
+        evidence.place[known],
+        ring[known] if units.model.ring.any() else None,
+        step.tick,
     )
+    step.done()
     owned = units.environments.groupby("unit")["environment"].agg(list)
     groups = [np.array(own, np.int64) for own in owned]
     beyond = np.zeros(len(table), bool)
     beyond[known] = outside
     membership = without_strange(units, groups, membership, beyond, evidence, ring == UNKNOWN)
-    _tell_unknown(membership, known)
     if units.model.bonded:
-        bonds = bonds_of(table)
+        bonds = bonds_of(table, step.tick)
         turn = turns_of(table, evidence, bonds)
         membership = with_contacts(membership, groups, units.model, evidence, bonds, turn)
+    step.done()
+    _tell_unknown(membership, known)
     named = identities(units)
     return assemble(
         table["site_id"].to_numpy(np.int64),

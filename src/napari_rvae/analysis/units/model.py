@@ -85,7 +85,11 @@ class UnitModel:
         return RingClasses(code, np.append(self.ring_error, 0.5)[first])
 
     def recognise(
-        self, values: Array, place: Ids, ring: Ids | None = None
+        self,
+        values: Array,
+        place: Ids,
+        ring: Ids | None = None,
+        tick: Callable[[], None] | None = None,
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Probability (N, E) of each environment, and which sites (N,) lie outside of all.
 
@@ -98,6 +102,8 @@ class UnitModel:
             they look the same.
         ring
             Code (N,) of the group of unusual rings that each site is at, where it is known.
+        tick
+            Called now and then; it may raise.
 
         Returns
         -------
@@ -105,9 +111,9 @@ class UnitModel:
             Probabilities, and True for sites so far from the middle of every environment as one
             in a thousand of its own would be.
         """
-        stays = find_stays(self.space.transform(values), place, noisy=self.noise > 0)
+        stays = find_stays(self.space.transform(values), place, noisy=self.noise > 0, tick=tick)
         beyond = self._nearest(stays.mean, stays.count) > chi2.ppf(_INSIDE, stays.mean.shape[1])
-        share = self.shares(stays.mean, stays.count)
+        share = self.shares(stays.mean, stays.count, tick)
         if ring is not None and self.ring.any():
             votes = self.ring_classes.votes(ring, stays.label, len(stays.count))
             share = self.with_rings(share, votes)

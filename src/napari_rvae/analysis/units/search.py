@@ -226,12 +226,12 @@ class Steps:
     ----------
     progress
         Called as ``progress(done, total)``, within a step too; False stops.
-    n_starts
-        Option of the search: each start is a step.
+    total
+        Number of steps: of a search three, and one for each other start.
     """
 
-    def __init__(self, progress: Callable[[int, int], bool | None] | None, n_starts: int) -> None:
-        self._progress, self._done, self._total = progress, 0, 3 + n_starts
+    def __init__(self, progress: Callable[[int, int], bool | None] | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
 
     def done(self) -> None:
         """Count a step."""
