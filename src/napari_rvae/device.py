@@ -15,6 +15,7 @@ import torch
 from napari_rvae.errors import InputError
 
 __all__ = [
+    "bands",
     "choose_device",
     "describe_device",
     "is_out_of_memory",
@@ -191,6 +192,25 @@ def thread_count() -> int:
     """How many CPU threads the calling thread may compute with: see :func:`limit_threads`."""
     with _CHANGE:
         return torch.get_num_threads()
+
+
+def bands(count: int, size: int = 256) -> list[slice]:
+    """Rows of a picture, some at a time: what :func:`side_by_side` may work on.
+
+    Parameters
+    ----------
+    count
+        Number of rows.
+    size
+        Rows in a part, whatever the number of threads, so that the answer does not depend on it.
+
+    Examples
+    --------
+    >>> from napari_rvae.device import bands
+    >>> bands(300)
+    [slice(0, 256, None), slice(256, 300, None)]
+    """
+    return [slice(k, min(k + size, count)) for k in range(0, count, size)]
 
 
 def side_by_side(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from napari_rvae.device import side_by_side, thread_count
+from napari_rvae.device import bands, side_by_side, thread_count
 from napari_rvae.preprocess.noise import some_rows
 
 __all__ = ["TAIL_WIDTH", "AtomFit", "fit_atoms"]
@@ -32,8 +32,8 @@ _DAMPING = 1e-3
 #: So many atoms are fitted at a time on the CPU: their pixels stay in its cache.
 _BATCH_ATOMS = 512
 
-#: What is usual of all atoms follows from so many of them; and so many are looked at in one go.
-_SOME = 4096
+#: How sure the backgrounds are follows from so many atoms; and so many are looked at in one go.
+_SOME, _GO = 1024, 4096
 
 #: The background about an atom is compared with that of so many neighbours.
 _BACKGROUND_NEIGHBOURS = 24
@@ -371,7 +371,7 @@ def _planes(
     Least squares, with values far from the mates' median cut, and all slopes shrunk as far as
     their spread is due to the values' own variance.
     """
-    parts = [slice(k, k + _SOME) for k in range(0, len(points), _SOME)]
+    parts = [slice(k, k + _GO) for k in range(0, len(points), _GO)]
 
     def first(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return _slopes(points[mates[part]] - points[part, None], value[mates[part]])
@@ -384,9 +384,7 @@ def _planes(
 
     def second(part: slice) -> NDArray[np.float64]:
         apart = points[mates[part]] - points[part, None]
-        return np.asarray(
-            np.median(value[mates[part]] - np.einsum("nki,ni->nk", apart, slope[part]), axis=1)
-        )
+        return _medians(value[mates[part]] - np.einsum("nki,ni->nk", apart, slope[part]))
 
     return slope, np.concatenate(list(side_by_side(second, parts, most=len(parts))))
 
@@ -398,8 +396,8 @@ def _slopes(
 
     That is the sum of both components' variances.
     """
-    usual = np.median(values, axis=1, keepdims=True)
-    limit = _FAR * 1.4826 * np.median(np.abs(values - usual), axis=1, keepdims=True)
+    usual = _medians(values)[:, None]
+    limit = _FAR * 1.4826 * _medians(np.abs(values - usual))[:, None]
     cut = np.clip(values, usual - limit, usual + limit)
     arms = apart - apart.mean(1, keepdims=True)
     spread = np.einsum("nki,nkj->nij", arms, arms)
@@ -407,6 +405,12 @@ def _slopes(
     inverse = np.linalg.inv(spread)
     slope = np.einsum("nij,nkj,nk->ni", inverse, arms, cut - cut.mean(1, keepdims=True))
     return slope, np.trace(inverse, axis1=1, axis2=2)
+
+
+def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median (n,) of each short row (n, K), five times as fast as :func:`numpy.median`."""
+    ordered, size = np.sort(values, axis=1), values.shape[1]
+    return np.asarray((ordered[:, (size - 1) // 2] + ordered[:, size // 2]) / 2)
 
 
 def fit_atoms(
@@ -512,8 +516,13 @@ def _in_units(
         known = image[np.isfinite(image)]
     level, spread = float(np.median(known)), float(np.std(known)) or 1.0
     scaled, weight = (np.empty(image.shape, np.float32) for _ in range(2))
-    for row, (line, noise) in enumerate(zip(image, variance, strict=True)):
-        good = np.isfinite(line)
-        scaled[row] = np.where(good, (line - level) / spread, 0.0)
-        weight[row] = np.where(good, spread**2 / noise, 0.0)
+
+    def fill(rows: slice) -> None:
+        good = np.isfinite(image[rows])
+        scaled[rows] = np.where(good, (image[rows] - level) / spread, 0.0)
+        weight[rows] = np.where(good, spread**2 / variance[rows], 0.0)
+
+    parts = bands(len(image), 32)  # few rows stay in the cache
+    for _ in side_by_side(fill, parts, most=len(parts)):
+        pass
     return scaled, weight, level, spread

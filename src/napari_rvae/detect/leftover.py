@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from napari_rvae.detect.drawing import draw_atoms
 from napari_rvae.detect.fit import TAIL_WIDTH, AtomFit
 from napari_rvae.detect.sampling import middle
+from napari_rvae.device import bands, side_by_side
 from napari_rvae.preprocess.background import finer, slow_background
 from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
@@ -40,9 +43,6 @@ _MOST_TAIL, _MOST_SHIFT, _NO_SHIFT = 0.3, 0.3, 0.4
 _FAR = 9.0
 _MEDIAN = 2 * special.gammaincinv(0.5, 0.5)
 _WITHOUT_FAR = special.gammainc(1.5, _FAR / 2) / special.gammainc(0.5, _FAR / 2)
-
-#: Rows are looked at so many at a time.
-_ROWS = 256
 
 
 class Leftover(NamedTuple):
@@ -115,7 +115,7 @@ def measure_leftover(
         Zero where nothing is sure.
     """
     shape = (image.shape[0], image.shape[1])
-    atoms = render_gaussians(fit.y, fit.x, fit.amplitude, sigma, shape, form=form)
+    atoms = draw_atoms(fit.y, fit.x, fit.amplitude, sigma, shape, form=form)
     width, left = _width(sigma), fill_missing(image - atoms)
     tails = _tails(fit, sigma, shape)
     height, tail, trust = _heights(image, variance, left, atoms, tails, sigma)
@@ -126,8 +126,11 @@ def measure_leftover(
     left -= slow_background(left, width)
     shifts = _row_shifts(image, variance, left, atoms, sigma)
     moved = atoms  # in its place
-    for rows in _bands(len(image)):
+
+    def move(rows: slice) -> None:
         moved[rows] = -shifts.shift[rows, None] * np.gradient(atoms[rows], axis=1)
+
+    _each(move, len(image))
     return Leftover(tail, tails, shifts.shift, shifts.sd, moved, max(trust, shifts.trust))
 
 
@@ -185,9 +188,11 @@ def common_width(
     return math.hypot(width, math.sqrt(lean)), math.hypot(error, lean / (2 * width))
 
 
-def _bands(count: int) -> list[slice]:
-    """Rows of a picture, some at a time."""
-    return [slice(k, k + _ROWS) for k in range(0, count, _ROWS)]
+def _each(work: Callable[[slice], None], count: int) -> None:
+    """Do some work for rows of a picture, some at a time."""
+    parts = bands(count)
+    for _ in side_by_side(work, parts, most=len(parts)):
+        pass
 
 
 def _trust(value: float, error: float) -> float:
@@ -289,11 +294,14 @@ def _row_shifts(
 ) -> _Shifts:
     """How far each row is shifted, by what is left of it and the slope of its atoms along x."""
     sureness, product = np.zeros(len(rest)), np.zeros(len(rest))
-    for rows in _bands(len(rest)):
+
+    def look(rows: slice) -> None:
         slope = np.gradient(atoms[rows], axis=1)
         weighted = _weight(image[rows], variance[rows]) * slope
         sureness[rows] = (weighted * slope).sum(1)
         product[rows] = (weighted * rest[rows]).sum(1)
+
+    _each(look, len(rest))
     none = _Shifts(np.zeros(len(rest)), 0.0, 0.0)
     told = sureness > 1e-3 * sureness.max()
     if told.sum() < 8 * sigma:

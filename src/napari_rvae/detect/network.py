@@ -23,7 +23,8 @@ from safetensors.torch import load
 from scipy import ndimage, sparse
 from torch import nn
 
-from napari_rvae.device import side_by_side
+from napari_rvae.detect.peaks import highest_near
+from napari_rvae.device import bands, side_by_side
 from napari_rvae.errors import ModelFileError
 from napari_rvae.preprocess.noise import noise_level
 
@@ -209,10 +210,23 @@ def network_input(image: NDArray[np.float64], sigma: float, noise_sd: float) -> 
     """
     small, gain = rescaled(image, sigma)
     noise = max(noise_sd * gain, 1e-30)
-    flat = small - ndimage.gaussian_filter(small, _BACKGROUND)
-    contrast = np.sqrt(ndimage.gaussian_filter(flat**2, _SURROUNDINGS))
+    flat = small - _smooth(small, _BACKGROUND)
+    contrast = np.sqrt(_smooth(flat**2, _SURROUNDINGS))
     contrast = np.maximum(contrast, noise)
     return np.stack([np.arcsinh(flat / noise), np.arcsinh(flat / contrast)]).astype(np.float32)
+
+
+def _smooth(picture: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """:func:`scipy.ndimage.gaussian_filter`, parts of the picture side by side."""
+    result = picture
+    for _ in range(2):
+        along = [result[:, part] for part in bands(result.shape[1])]
+
+        def smoothed(part: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(ndimage.gaussian_filter1d(part, width, axis=0).T)
+
+        result = np.concatenate(list(side_by_side(smoothed, along, most=len(along))))
+    return result
 
 
 class NetworkView(NamedTuple):
@@ -231,18 +245,17 @@ class NetworkView(NamedTuple):
 
     def at(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Largest value within about half a width of places (N,) in pixels of the frame."""
-        top = ndimage.maximum_filter(self.chance, footprint=_NEAR)
-        places = [(p + 0.5) / s - 0.5 for p, s in zip((y, x), self.step, strict=True)]
-        return np.asarray(ndimage.map_coordinates(top, places, order=0, mode="nearest"))
+        row, column = (
+            np.clip(np.rint((p + 0.5) / s - 0.5).astype(int), 0, n - 1)
+            for p, s, n in zip((y, x), self.step, self.chance.shape, strict=True)
+        )
+        return highest_near(self.chance, row, column, corners=False)
 
     def in_frame(
         self, y: NDArray[np.float64], x: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Places of the map in pixels of the frame."""
         return (y + 0.5) * self.step[0] - 0.5, (x + 0.5) * self.step[1] - 0.5
-
-
-_NEAR = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 
 
 def see(

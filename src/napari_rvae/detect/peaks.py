@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.spatial import cKDTree
 
-from napari_rvae.device import thread_count
+from napari_rvae.device import bands, side_by_side, thread_count
 from napari_rvae.preprocess.parabola import top_offset
 
-__all__ = ["blob_filter", "local_maxima"]
+__all__ = ["blob_filter", "highest_near", "local_maxima"]
 
 #: Spectra are filtered so many rows at a time.
 _ROWS = 64
@@ -97,10 +97,46 @@ def local_maxima(
     return row + dy, column + dx, filtered[row, column]
 
 
+def highest_near(
+    picture: NDArray[np.float64],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    *,
+    corners: bool,
+) -> NDArray[np.float64]:
+    """Largest value of each pixel (N,) and those that share a side with it, or a corner."""
+    last = np.array(picture.shape) - 1
+    highest = np.full(row.shape, -np.inf)
+    for dy, dx in np.ndindex(3, 3):
+        if corners or dy == 1 or dx == 1:
+            y, x = np.clip(row + dy - 1, 0, last[0]), np.clip(column + dx - 1, 0, last[1])
+            np.maximum(highest, picture[y, x], out=highest)
+    return highest
+
+
 def _tops(
     filtered: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pixels (N,), (N,) above zero of which none within a radius is higher."""
+    halo = int(radius) + 1
+
+    def tops(rows: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        first = max(0, rows.start - halo)
+        row, column = _tops_of_part(filtered[first : rows.stop + halo], radius)
+        row = row + first
+        mine = (row >= rows.start) & (row < rows.stop)
+        return row[mine], column[mine]
+
+    parts = bands(len(filtered))
+    found = side_by_side(tops, parts, most=len(parts))
+    row, column = (np.concatenate(values) for values in zip(*found, strict=True))
+    return row, column
+
+
+def _tops_of_part(
+    filtered: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Look at some rows; those that the radius needs beyond them are among them."""
     ends = np.pad(filtered, 1, mode="edge")
     lines = np.maximum(np.maximum(ends[:-2], ends[2:]), ends[1:-1])
     beside = np.maximum(np.maximum(lines[:, :-2], lines[:, 2:]), lines[:, 1:-1])

@@ -13,7 +13,7 @@ from scipy import ndimage
 from napari_rvae.detect.images import FrameImages
 from napari_rvae.device import side_by_side
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
-from napari_rvae.preprocess.noise import drop_spikes, fill_missing
+from napari_rvae.preprocess.noise import drop_spikes, fill_missing, some_rows
 
 __all__ = ["PlainImage", "Sample", "middle", "plain_image", "rows_agree", "spread"]
 
@@ -44,7 +44,9 @@ def plain_image(image: NDArray[np.float64]) -> PlainImage | None:
     if not np.isfinite(image).any():
         return None
     smooth = drop_spikes(image)
-    level, unit = float(np.nanmedian(smooth)), float(np.nanmax(smooth) - np.nanmin(smooth))
+    some = some_rows(smooth)
+    level = float(np.nanmedian(some if np.isfinite(some).any() else smooth))
+    unit = float(np.nanmax(smooth) - np.nanmin(smooth))
     return PlainImage((smooth - level) / unit, level, unit) if unit > 0 else None
 
 

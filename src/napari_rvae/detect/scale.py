@@ -18,17 +18,27 @@ from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.sampling import Sample, middle
 from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
 from napari_rvae.detect.survey import survey_scale
+from napari_rvae.preprocess.background import slow_background
 from napari_rvae.preprocess.blur import BlobScale, blob_scale
+from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.render import render_gaussians
 
 __all__ = ["measure_scale"]
 
 _LOG = logging.getLogger(__name__)
 
-#: On so many of them at most, and on a part of this side in pixels, the width is refined; where
-#: the first two differ by less than this share, on these alone.
+#: On so many of them at most the width is refined; where the first two differ by less than this
+#: share, on these alone.
 _REFINED_FRAMES, _ALIKE = 3, 0.03
-_REFINED_SIDE = 400
+
+#: It is refined on the middle of a frame, of this side in pixels or this many valleys of the
+#: autocorrelation; on this share of the side where the atoms are clear. So many of these tell a
+#: width to a few thousandths.
+_REFINED_SIDE, _REFINED_VALLEYS = 400, 40.0
+_FIRST_PART, _ENOUGH = 0.75, 600
+
+#: That is: blobs vary by more than this, times the variance of the noise.
+_CLEAR = 1.0
 
 #: Where the network sees fewer of the atoms found than this share, or where they are fewer than
 #: that, their scale is in doubt.
@@ -73,30 +83,65 @@ def _refine(
         Share of the atoms found that the network sees, too; 0 where few were found.
     """
     binning = max(1, int(first.valley // _BINNED_VALLEY))
-    part = middle(image, max(_REFINED_SIDE, int(40 * first.valley)))
-    part = binned_whole(part, binning)
+    whole = middle(image, max(_REFINED_SIDE, int(_REFINED_VALLEYS * first.valley)))
+    whole = binned_whole(whole, binning)
     first = BlobScale(first.sigma / binning, first.valley / binning)
-    measured = blob_scale(part, valley=first.valley).sigma
     scale = AtomScale(first.sigma, 1.3 * first.valley)
     if known is not None:
         coarser = math.sqrt((known.sigma / binning) ** 2 + (1 - binning**-2) / 12)
         scale = AtomScale(coarser, known.spacing / binning)
+    part = _smaller(whole, first)
     for _ in range(_ROUNDS):
-        search = FrameSearch(part, scale, torch.device("cpu"))
-        fit = search.find(best=False)
-        fit = fit.select(search.judge(fit, config)[0])
+        fit, confirmed = _found(part, scale, config)
+        if fit.y.size < _ENOUGH / 2 and part is not whole:
+            part = whole
+            fit, confirmed = _found(part, scale, config)
+        measured = blob_scale(part, valley=first.valley).sigma
         if fit.y.size < 3 or not math.isfinite(measured):
             return math.nan, math.nan, 0.0
         width = _width_that_looks(measured, first, fit, part.shape, scale.sigma)
         change = abs(width / scale.sigma - 1)
         scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
+        if part is not whole:
+            part, fit = _with_enough(part, fit)
         if change < _SETTLED:
             break
     scale = _fitted_width(part, scale, fit)
     # the mean over a bin widens the picture by the bin's own variance
     sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
-    confirmed = float(np.mean(search.chance(fit) > 0.5)) if fit.y.size >= _MANY else 0.0
     return sigma, binning * scale.spacing, confirmed
+
+
+def _smaller(whole: NDArray[np.float64], first: BlobScale) -> NDArray[np.float64]:
+    """The middle of a picture that is far above its noise; else all of it."""
+    part = middle(whole, int(_FIRST_PART * min(whole.shape)))
+    spread = np.var(part - slow_background(part, 4 * int(first.valley) + 1))
+    return part if spread > (1 + _CLEAR) * noise_level(part) ** 2 else whole
+
+
+def _found(
+    image: NDArray[np.float64], scale: AtomScale, config: DetectConfig
+) -> tuple[AtomFit, float]:
+    """Atoms of a picture, and the share of them that the network sees; 0 where they are few."""
+    search = FrameSearch(image, scale, torch.device("cpu"))
+    fit = search.find(best=False)
+    fit = fit.select(search.judge(fit, config)[0])
+    few = fit.y.size < _MANY
+    return fit, 0.0 if few else float(np.mean(search.chance(fit) > 0.5))
+
+
+def _with_enough(image: NDArray[np.float64], fit: AtomFit) -> tuple[NDArray[np.float64], AtomFit]:
+    """The middle of a picture with as many of its atoms as tell a width well, and these."""
+    if fit.y.size <= _ENOUGH:
+        return image, fit
+    centre = (np.array(image.shape) - 1) / 2
+    away = np.abs(np.stack([fit.y, fit.x], 1) - centre).max(axis=1)
+    side = 2 * math.ceil(float(np.partition(away, _ENOUGH)[_ENOUGH]))
+    start = [max(0, (n - side) // 2) for n in image.shape]
+    y, x = fit.y - start[0], fit.x - start[1]
+    inner = middle(image, side)
+    inside = (y >= 0) & (x >= 0) & (y <= inner.shape[0] - 1) & (x <= inner.shape[1] - 1)
+    return inner, replace(fit, y=y, x=x).select(inside)
 
 
 def _fitted_width(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit) -> AtomScale:
@@ -107,10 +152,9 @@ def _fitted_width(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit) ->
     """
     if fit.y.size < _MANY:
         return scale
-    widths = [scale.sigma]
+    widths, search = [scale.sigma], FrameSearch(image, scale, torch.device("cpu"))
     for _ in range(2):
-        here = replace(scale, sigma=widths[-1])
-        width, error = FrameSearch(image, here, torch.device("cpu")).width(fit)
+        width, error = search.width(fit, widths[-1])
         step = abs(width - widths[-1])
         if error > _SURE_WIDTH * width or step > _NEAR_WIDTH * width:
             return scale

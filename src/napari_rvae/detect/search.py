@@ -14,15 +14,15 @@ from scipy.spatial import cKDTree
 
 from napari_rvae.config import DetectConfig
 from napari_rvae.detect.binning import binned
+from napari_rvae.detect.drawing import draw_atoms
 from napari_rvae.detect.ellipse import ROUND, shape_step
 from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.leftover import common_width, measure_leftover
 from napari_rvae.detect.network import NetworkView, see
-from napari_rvae.detect.peaks import blob_filter, local_maxima
+from napari_rvae.detect.peaks import blob_filter, highest_near, local_maxima
 from napari_rvae.detect.sampling import middle, rows_agree
 from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level, robust_sd
-from napari_rvae.render import render_gaussians
 
 __all__ = [
     "MIN_SEPARATION",
@@ -235,11 +235,12 @@ class _Grid:
         fit = replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(self.sigma)))
         return self._in_frame(fit)
 
-    def width(self, first: AtomFit, device: torch.device) -> tuple[float, float]:
+    def width(self, first: AtomFit, sigma: float, device: torch.device) -> tuple[float, float]:
         """Width of all atoms alike and its error, in pixels of the frame; the fit is done anew."""
         place = self._inside(first.y, first.x)
-        fit = fit_atoms(self.image, self.variance, *place, self.sigma, rounds=2, device=device)
-        width, error = common_width(self.image, self.variance, fit, self.sigma)
+        here = math.sqrt((sigma / self.binning) ** 2 + (1 - self.binning**-2) / 12)
+        fit = fit_atoms(self.image, self.variance, *place, here, rounds=2, device=device)
+        width, error = common_width(self.image, self.variance, fit, here)
         # less the bin's own variance
         inner = math.sqrt(max(width**2 - (1 - self.binning**-2) / 12, 0.1))
         return self.binning * inner, self.binning * error * width / inner
@@ -355,9 +356,12 @@ class FrameSearch:
         fit = _prune(fit, self.separation)
         return fit.widen(inflation)
 
-    def width(self, fit: AtomFit) -> tuple[float, float]:
-        """Width of an atom's image that fits all atoms best, and its error, in pixels."""
-        return self.fine.width(fit, self.device)
+    def width(self, fit: AtomFit, sigma: float) -> tuple[float, float]:
+        """Width of an atom's image that fits all atoms best, and its error, in pixels.
+
+        It is one step of least squares from the width `sigma`.
+        """
+        return self.fine.width(fit, sigma, self.device)
 
     def _first_look(self, *, best: bool) -> tuple[AtomFit, NDArray[np.float64]]:
         """Fit the filter's maxima; and what the filter finds without them."""
@@ -369,17 +373,16 @@ class FrameSearch:
             fit = _prune(self.coarse.fit_shape(fit, self.device), self.separation)
             if self.coarse.form is not None and grid is not self.coarse:
                 grid.take(self.coarse.spread)
-        k, shape = grid.binning, (grid.full.shape[0], grid.full.shape[1])
+        k = grid.binning
         flatter = (grid.frame_sigma / (k * grid.sigma)) ** 2
         rows, columns = ((p - (k - 1) / 2) / k for p in (fit.y, fit.x))
         height = flatter * fit.amplitude
-        model = render_gaussians(rows, columns, height, grid.sigma, shape, form=grid.form)
+        model = draw_atoms(rows, columns, height, grid.sigma, grid.full.shape, form=grid.form)
         return fit, self._filter(grid.full - model)[0]
 
     def _inflation(self, rest: NDArray[np.float64]) -> float:
         """By how much the noise at the scale of an atom exceeds white noise."""
-        spread = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-        return max(1.0, spread / max(self.left, 1e-30))
+        return max(1.0, robust_sd(rest) / max(self.left, 1e-30))
 
     def _least_height(self) -> float:
         """Filtered height below which a maximum is not worth a fit."""
@@ -453,7 +456,7 @@ class FrameSearch:
         least, k, sigma = _ALONE * config.min_snr, self.fine.binning, self.scale.sigma
         row, column = _pixels((points - (k - 1) / 2) / k, self.filtered.shape)
         # the top of an atom may lie beside its fitted place
-        height = ndimage.maximum_filter(self.filtered, 3)[row, column]
+        height = highest_near(self.filtered, row, column, corners=True)
         white = np.sqrt(self.fine.variance[row, column])
         expected = least * self.left / max(self.noise_sd, 1e-30) * white  # were the noise white
         atoms = likely & (supported | (height >= expected))
