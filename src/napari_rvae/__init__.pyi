@@ -34,7 +34,7 @@ from .analysis.order import order_parameters
 from .analysis.plane import LatentPlane, latent_plane
 from .analysis.selection import count_classes, label_sites, select_sites
 from .analysis.track_quality import track_quality
-from .analysis.tracks import link_sites
+from .analysis.tracks import link_sites, with_tracks
 from .analysis.units import (
     UnitModel,
     Units,
@@ -308,4 +308,5 @@ __all__ = [
     "wall_mask",
     "wall_motion",
     "walls_layer",
+    "with_tracks",
 ]

@@ -142,11 +142,11 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
 
     def work(control: Control) -> Generator[Progress, None, UnitState]:
         yield Progress(0, 0, "looking at the sites")
-        from napari_rvae import find_units
+        from napari_rvae import find_units, with_tracks
         from napari_rvae.device import limit_threads
 
         with limit_threads(read_preferences().n_threads):
-            table = _linked(inputs.table, control)
+            table = with_tracks(inputs.table, progress=control.ticker("linking sites"))
             rvae, plan = model_of(inputs)
             crops = features = None
             if rvae is not None and plan is not None and inputs.frames is not None:
@@ -177,15 +177,6 @@ def start_find(workspace: Workspace, layer: Any, image: Any, config: UnitConfig)
         _tell(workspace, found, outcome)
 
     return workspace.start("units", "Finding units", work, then)
-
-
-def _linked(table: pd.DataFrame, control: Control) -> pd.DataFrame:
-    """Sites with tracks: a unit must recur on several lattice sites."""
-    if "lattice_track_id" in table or table["frame"].nunique() < 2:
-        return table
-    from napari_rvae.analysis.tracks import link_sites
-
-    return link_sites(table, progress=control.ticker("linking sites"))
 
 
 def _with_rings(table: pd.DataFrame) -> pd.DataFrame:
@@ -425,14 +416,14 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
 
     def work(control: Control) -> Generator[Progress, None, list[tuple[str, str, str]]]:
         yield Progress(0, 0, "cutting crops")
-        from napari_rvae import split_half
+        from napari_rvae import split_half, with_tracks
         from napari_rvae.device import limit_threads
 
         with limit_threads(preferences.n_threads):
             rvae, plan = model_of(inputs)
             if rvae is None or plan is None:
                 raise InputError(NO_MODEL)
-            table = _linked(inputs.table, control)
+            table = with_tracks(inputs.table, progress=control.ticker("linking sites"))
             crops = cut_crops(rvae, frames, table, plan, control)
             found = split_half(
                 crops,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Points = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["link_sites"]
+__all__ = ["link_sites", "with_tracks"]
 
 #: The common shift of two frames is looked for this far from its prediction, in neighbour
 #: distances; a honeycomb lattice repeats itself only after 1.73, a square one after 1.
@@ -126,6 +126,54 @@ def link_sites(
             ids[rows] = np.where(ids[rows] >= 0, ids[rows] + offset, -1)
         offset = max(offset, int(atom.max(initial=-1)) + 1, int(lattice.max(initial=-1)) + 1)
     return table.assign(lattice_track_id=lattice, track_id=atom)
+
+
+def with_tracks(
+    table: pd.DataFrame, *, progress: Callable[[int, int], bool | None] | None = None
+) -> pd.DataFrame:
+    """Return the sites with tracks, where they can have any: a movie that is not linked, is now.
+
+    Atoms, vacancies and the points of a grid stand at places that are there in every frame. Sites
+    along walls do not: they are samples of a line that moves, and which of them is the nearest in
+    the next frame means nothing. So these are left as they are.
+
+    Parameters
+    ----------
+    table
+        Sites table.
+    progress
+        Called as ``progress(done, total)`` after each frame; False stops.
+
+    Returns
+    -------
+    DataFrame
+        The table itself if it has tracks (``lattice_track_id`` or ``track_id``), if no source has
+        two frames, or if most sites lie along walls; else that of :func:`link_sites`.
+
+    Raises
+    ------
+    InputError
+        If the table is no sites table.
+    Cancelled
+        If `progress` returned False.
+
+    Examples
+    --------
+    >>> from napari_rvae import with_tracks
+    >>> from napari_rvae.tables import make_sites
+    >>> places = {"y": [5.0] * 6, "x": [10.0, 20.0, 30.0, 10.0, 20.0, 30.0]}
+    >>> with_tracks(make_sites(frame=[0, 0, 0, 1, 1, 1], **places))["track_id"].tolist()
+    [0, 1, 2, 0, 1, 2]
+    >>> "track_id" in with_tracks(make_sites(frame=[0, 0, 0, 1, 1, 1], kind="wall", **places))
+    False
+    """
+    table = tables.validate_sites(table)
+    frames = table.groupby("source", observed=True)["frame"]
+    is_movie = bool((frames.min() < frames.max()).any())
+    is_linked = bool({"lattice_track_id", "track_id"} & set(table))
+    if is_linked or not is_movie or bool((table["kind"] == "wall").mean() > 0.5):
+        return table
+    return link_sites(table, progress=progress)
 
 
 def _given_drift(drift: pd.DataFrame | None, source: str, distance: float) -> dict[int, Points]:

@@ -258,8 +258,7 @@ def _units_lines(steps: list[dict[str, Any]], *, many: bool) -> Iterator[str]:
     if not made:
         return
     yield "# The units: a unit must recur on several places of the lattice."
-    linked = '"lattice_track_id" not in sites'
-    yield f"linked = rvae.link_sites(sites) if {linked} else sites" if many else "linked = sites"
+    yield "linked = rvae.with_tracks(sites)" if many else "linked = sites"
     if any(step.get("crops") for step in made):
         yield "crops = rvae.extract_crops(frames, linked, model.crop_config)"
     like = ""

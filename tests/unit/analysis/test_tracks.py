@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from napari_rvae import Cancelled, InputError, TrackConfig
-from napari_rvae.analysis.tracks import link_sites
+from napari_rvae.analysis.tracks import link_sites, with_tracks
 from napari_rvae.synthetic import simulate_graphene
 from napari_rvae.tables import concat_sites, make_sites
 from strategies import sites_tables
@@ -264,3 +264,25 @@ def test_places_of_two_grains_are_followed_over_their_boundary(rng):
     linked = link_sites(table.drop(columns="track_id"))
     places = linked.assign(true=sites["track_id"]).groupby("true")["lattice_track_id"].nunique()
     assert (places == 1).mean() > 0.995
+
+
+@pytest.mark.parametrize("kind", ["atom", "vacancy", "grid"])
+def test_places_of_a_movie_get_tracks(kind, honeycomb, rng):
+    movie = _movie(honeycomb(100, BOND), np.zeros((4, 2)), rng).assign(kind=kind)
+    assert with_tracks(movie).equals(link_sites(movie))
+    seen = []
+    with_tracks(movie, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (4, 4)
+
+
+def test_walls_and_single_frames_get_no_tracks_and_others_keep_theirs(honeycomb, rng):
+    movie = _movie(honeycomb(100, BOND), np.zeros((4, 2)), rng)
+    for table in (
+        movie.assign(kind="wall"),
+        movie[movie["frame"] == 2],
+        movie.assign(lattice_track_id=7),
+        movie.assign(track_id=7),
+        movie.iloc[:0],
+    ):
+        assert list(with_tracks(table)) == list(table)
+        assert len(with_tracks(table)) == len(table)

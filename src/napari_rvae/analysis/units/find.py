@@ -58,9 +58,9 @@ def find_units(
     ----------
     table
         Sites table, best with ``amplitude``. A unit must recur on several lattice sites
-        (``lattice_track_id``), and the noise of a frame goes by averaging: the atoms of a movie
-        that are not linked yet are linked for it as :func:`~napari_rvae.link_sites` does.
-        Without `features` it needs the latents ``z0``, ``z1``, ...
+        (``lattice_track_id``), and the noise of a frame goes by averaging: the sites of a movie
+        that are not linked yet are linked for it (:func:`~napari_rvae.with_tracks`). Without
+        `features` it needs the latents ``z0``, ``z1``, ...
     config
         Options.
     features

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rvae.analysis.descriptors import DESCRIPTOR_COLUMNS, site_descriptors
-from napari_rvae.analysis.tracks import link_sites
+from napari_rvae.analysis.tracks import with_tracks
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,25 +111,15 @@ def describe_sites(
 def _places(table: pd.DataFrame) -> Ids:
     """Lattice site of each row; a number of its own for each row that is not linked.
 
-    Atoms of a movie that nobody has linked are linked: or else one place that is seen in eight
-    frames would count as eight.
+    The sites of a movie that nobody has linked are linked, where they are places: or else one place
+    that is seen in eight frames would count as eight.
     """
-    if _is_unlinked_movie(table):
-        table = link_sites(table)
+    table = with_tracks(table)
     for name in ("lattice_track_id", "track_id"):
         if name in table:
             place = table[name].fillna(-1).to_numpy(np.int64)
             return np.where(place >= 0, place, -1 - np.arange(len(place)))
     return -1 - np.arange(len(table), dtype=np.int64)
-
-
-def _is_unlinked_movie(table: pd.DataFrame) -> bool:
-    if {"lattice_track_id", "track_id"} & set(table):
-        return False
-    frames = table.groupby("source", observed=True)["frame"]
-    return bool((frames.min() < frames.max()).any()) and bool(
-        table["kind"].isin(["atom", "vacancy"]).mean() > 0.5
-    )
 
 
 def kind_of(kind: Ids) -> str:
