@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +13,13 @@ from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
 from napari_rvae.curves import curve_points, field_at, zero_curves
-from napari_rvae.detect.polar_walls import Scan, Wall, runs_along, signed_distance
+from napari_rvae.detect.level_steps import LEVEL, LevelSteps, level_of_response, slopes_of
+from napari_rvae.detect.polar_walls import Scan, Wall, runs_along
+from napari_rvae.detect.wall_lines import (
+    StepProfile,
+    normals_along,
+    smooth_curve,
+)
 from napari_rvae.tables import fold_angle
 
 if TYPE_CHECKING:
@@ -23,12 +29,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["level_of_response", "trace_kinks", "trace_steps"]
+__all__ = ["trace_kinks", "trace_steps"]
 
-#: Level and height are smoothed by so many px.
-_LEVEL, _HEIGHT = 3.0, 3.0
-#: Levels are compared so far from a wall, in px.
-_REACH = 6.0
+#: The height is smoothed by so many px.
+_HEIGHT = 3.0
 #: Along a wall that is believed somewhere, this share of the least step is enough.
 _HYSTERESIS = 0.5
 #: A step is so many times the usual one of its scan.
@@ -36,108 +40,21 @@ _STANDS_OUT = 3.0
 #: Ferroelastic walls lie along planes of the crystal: one that bends more than this, in 1/px, on
 #: the average, is an edge of another kind.
 _STRAIGHT = 1 / 50
-#: So near to a 180-degree wall, in its half-widths, and so parallel to it, a step is due to it.
-_BESIDE, _PARALLEL = 2.5, math.radians(30)
-#: The half-width of a wall is known to be within these bounds, in px.
-_WIDTHS = (0.7, 12.0)
 #: A ferroelastic wall is nearly straight over so many px.
 _PIECE = 31
 #: Its ends of so many px are left off where it was traced, and it goes on straight for up to so
 #: many; places nearer than this are one wall.
 _ENDS, _GO_ON, _SAME = 6, 40, 4.0
+#: A line needs so many px at least.
+_SHORTEST = 8
 #: No wall begins so near to the edge of what is known, in px.
 _EDGE = 6
 #: It is then looked for up to so many px beside, in either direction, and moved by up to so many.
 _SNAP, _MOVE = 7.0, 4.0
+#: A kink has the direction of its wall within this angle.
+_AGREES = math.radians(30)
 #: A kink stands so many usual bends of the surface above them, over a length of so many px.
 _KINK, _KINK_LENGTH = 5.0, 24.0
-
-
-class _Slopes(NamedTuple):
-    """First and second derivatives of a smoothed field."""
-
-    y: Array
-    x: Array
-    yy: Array
-    xx: Array
-    yx: Array
-
-
-def _slopes(field: Array, sigma: float) -> _Slopes:
-    orders = ((1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
-    return _Slopes(
-        *(ndimage.gaussian_filter(field, sigma, order=o, mode="nearest") for o in orders)
-    )
-
-
-def level_of_response(scan: Scan, curves: list[Array], walls: list[Wall]) -> tuple[Array, float]:
-    """Size of the response (Y, X) as it would be without 180-degree walls, and their half-width.
-
-    Near a wall at the signed distance d the response is level x tanh(d / w). The level is the one
-    that fits best about each pixel: the smoothed product with that profile, over its smoothed
-    square.
-
-    Parameters
-    ----------
-    scan
-        The measured scan.
-    curves, walls
-        Its 180-degree walls.
-    """
-    if not curves:
-        smooth = ndimage.gaussian_filter(np.abs(scan.smooth), _LEVEL, mode="nearest")
-        return np.asarray(smooth), 0.0
-    points = np.concatenate([wall.points for wall in walls])
-    slopes = _slopes(scan.response, scan.sigma)
-    steep = np.hypot(field_at(slopes.y, points), field_at(slopes.x, points))
-    strength = np.concatenate([wall.strength for wall in walls])
-    # the smoothing has widened the wall: sech^2 of half-width w has a standard deviation of 0.91 w
-    wide = float(np.median(strength / np.maximum(steep, 1e-300)))
-    width = math.sqrt(max(wide**2 - 1.2 * scan.sigma**2, 0.0))
-    width = float(np.clip(width, *_WIDTHS))
-    profile = np.tanh(signed_distance(curves, scan.smooth) / width)
-    top = ndimage.gaussian_filter(scan.response * profile, _LEVEL, mode="nearest")
-    bottom = ndimage.gaussian_filter(profile**2, _LEVEL, mode="nearest")
-    return np.asarray(top / np.maximum(bottom, 0.02)), width
-
-
-class _Steps:
-    """Steps of the level, measured anywhere."""
-
-    def __init__(self, level: Array, width: float, walls: list[Wall]) -> None:
-        self._level, self._slopes = level, _slopes(level, 1.0)
-        self._beside = _BESIDE * width
-        self._walls = walls
-
-    def ridge(self) -> Array:
-        """Field (Y, X) that is zero where the slope is largest, or smallest, along itself."""
-        d = self._slopes
-        return np.asarray(d.y**2 * d.yy + 2 * d.y * d.x * d.yx + d.x**2 * d.xx)
-
-    def across(self, points: Array, angle: Array) -> Array:
-        """Step (N,) of the level along normals of these angles."""
-        normal = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
-        ahead, back = (field_at(self._level, points + side * normal) for side in (_REACH, -_REACH))
-        return ahead - back
-
-    def steepness(self, points: Array, angle: Array) -> Array:
-        """Slope (N,) of the level along normals of these angles, of the usual sign positive."""
-        d = self._slopes
-        slope = np.cos(angle) * field_at(d.x, points) - np.sin(angle) * field_at(d.y, points)
-        return np.maximum(slope * (1.0 if np.median(slope) >= 0 else -1.0), 0.0)
-
-    def strength(self, points: Array) -> Array:
-        """Step (N,) at points of the ridge; 0 where the slope is no maximum or due to a wall."""
-        d = self._slopes
-        gy, gx = field_at(d.y, points), field_at(d.x, points)
-        angle, here = np.arctan2(-gy, gx), np.hypot(gy, gx)
-        normal = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
-        step = self.across(points, angle)
-        for side in (2.0, -2.0):
-            there = points + side * normal
-            step[np.hypot(field_at(d.y, there), field_at(d.x, there)) > here] = 0.0
-        step[_near_parallel(points, angle, self._walls, self._beside)] = 0.0
-        return step
 
 
 def trace_steps(
@@ -159,9 +76,9 @@ def trace_steps(
     list of Wall
         Strength is the step; normals are axes, in (-pi/2, pi/2].
     """
-    level, width = level_of_response(scan, curves, walls)
-    steps = _Steps(level, width, walls)
-    noise = scan.noise * scan.sigma / _LEVEL
+    level, profile = level_of_response(scan, curves, walls)
+    steps = LevelSteps(scan, level, curves, profile)
+    noise = scan.noise * scan.sigma / LEVEL
     ridge = steps.ridge()
     # where domains are uneven, a wall stands out from what is usual there
     usual = [np.abs(steps.strength(curve)) for curve in zero_curves(ridge, mask=scan.known)]
@@ -188,7 +105,7 @@ def trace_kinks(scan: Scan, height: Array, config: WallConfig) -> list[Wall]:
     list of Wall
         Strength is the change of the slope, in units of the height per pixel.
     """
-    slopes = _slopes(height, _HEIGHT)
+    slopes = slopes_of(height, _HEIGHT)
     # the larger of the two principal bends, and its direction
     turn = 0.5 * np.arctan2(2 * slopes.yx, slopes.xx - slopes.yy)
     mean = (slopes.xx + slopes.yy) / 2
@@ -197,7 +114,7 @@ def trace_kinks(scan: Scan, height: Array, config: WallConfig) -> list[Wall]:
     bend = np.abs(mean) + spread
     usual = float(np.median(bend[scan.known]))
     dy, dx = np.sin(turn), np.cos(turn)
-    rising = _slopes(bend, 1.0)
+    rising = slopes_of(bend, 1.0)
     across = rising.y * dy + rising.x * dx
     # a direction is known up to its sign: compare with that of the steepest neighbours by hand
     sign = np.where(np.abs(dx) > np.abs(dy), np.sign(dx), np.sign(dy))
@@ -219,12 +136,28 @@ class _Kinks:
         """Change (N,) of the slope, where it is about that along normals of these angles."""
         rows, columns = self._pixels(points)
         own = np.arctan2(-self._dy[rows, columns], self._dx[rows, columns])
-        agrees = np.abs(fold_angle(own - angle, 2)) < _PARALLEL
+        agrees = np.abs(fold_angle(own - angle, 2)) < _AGREES
         return np.where(agrees, field_at(self._change, points), 0.0)
 
-    def steepness(self, points: Array, angle: Array) -> Array:
-        """The change (N,) itself."""
-        return self.across(points, angle)
+    def beside(self, curve: Array) -> StepProfile:
+        """Where the slope changes most beside a curve (N, 2), by parabolas across it.
+
+        The change is averaged along the curve, as a pixel's noise is as large as the change.
+        """
+        normal = normals_along(curve)
+        angle = np.arctan2(-normal[:, 0], normal[:, 1])
+        offsets = np.arange(-_SNAP, _SNAP + 0.25, 0.5)
+        change = np.stack([self.across(curve + o * normal, angle) for o in offsets], axis=1)
+        step = ndimage.uniform_filter1d(self.across(curve, angle), 9, mode="nearest")
+        change = ndimage.uniform_filter1d(change, _PIECE, axis=0, mode="nearest")
+        bend, slope, _ = np.polyfit(offsets, change.T, 2)
+        peaked = bend < 0
+        move = np.where(peaked, -slope / np.where(peaked, 2 * bend, 1.0), 0.0)
+        return StepProfile(np.clip(move, -_MOVE, _MOVE), peaked.astype(float), step)
+
+    def stands_out(self, _curve: Array, _others: list[Array]) -> bool:
+        """Whether there is a kink: the least change and length say so."""
+        return True
 
     def strength(self, points: Array) -> Array:
         """Change (N,) at points of the ridge; 0 where it is no maximum."""
@@ -241,23 +174,10 @@ class _Kinks:
         return np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
 
 
-def _near_parallel(
-    points: Array, angle: Array, walls: list[Wall], reach: float
-) -> NDArray[np.bool_]:
-    """Which points (N,) lie beside a 180-degree wall and have about its direction."""
-    if not walls:
-        return np.zeros(len(points), bool)
-    place = np.concatenate([wall.points for wall in walls])
-    normal = np.concatenate([wall.angle for wall in walls])
-    distance, nearest = (np.asarray(part) for part in cKDTree(place).query(points))
-    turned = np.abs(fold_angle(angle - normal[nearest], 2))
-    return np.asarray((distance < reach) & (turned < _PARALLEL))
-
-
 def _traced(
     field: Array,
     scan: Scan,
-    measure: _Steps | _Kinks,
+    measure: LevelSteps | _Kinks,
     least: float,
     noise: float,
     config: WallConfig,
@@ -271,17 +191,20 @@ def _traced(
         strength = ndimage.median_filter(measure.strength(dense), 9, mode="nearest")
         closed = bool((curve[0] == curve[-1]).all())
         runs = runs_along(strength, least, _HYSTERESIS * least, closed=closed)
-        pieces += [dense[run] for run in runs if len(run) >= max(config.min_length, 3)]
+        pieces += [dense[run] for run in runs if len(run) >= max(config.min_length, _SHORTEST)]
     walls: list[Wall] = []
     taken = np.empty((0, 2))
+    lines: list[Array] = []
     for piece in sorted(pieces, key=len, reverse=True):
         rest = _longest_free(piece, taken)
-        if len(rest) < max(config.min_length, 3):
+        if len(rest) < max(config.min_length, _SHORTEST):
             continue
-        whole = _extended(rest, measure, _HYSTERESIS * least, scan, taken)
-        if _bending(whole) > _STRAIGHT:
+        whole = _grown(rest, measure, _HYSTERESIS * least, scan)
+        straight = len(whole) >= max(config.min_length, 3) and _bending(whole) <= _STRAIGHT
+        if not straight or not measure.stands_out(whole, lines):
             continue
         taken = np.concatenate([taken, whole])
+        lines.append(whole)
         walls.append(_axis_wall(whole, config, measure, noise))
     return walls
 
@@ -298,53 +221,40 @@ def _longest_free(piece: Array, taken: Array) -> Array:
     return np.asarray(piece[label == sizes.argmax() + 1])
 
 
-def _extended(
-    curve: Array, measure: _Steps | _Kinks, least: float, scan: Scan, taken: Array
-) -> Array:
-    """A wall without its ends, which bend at borders and other walls, and gone on straight.
+def _grown(curve: Array, measure: LevelSteps | _Kinks, least: float, scan: Scan) -> Array:
+    """A wall without its ends, which bend at borders and other walls, where it steps, and gone on.
 
-    It goes on as long as the step along its normal is there, on the average over a few pixels.
+    It goes on straight as long as the step is there.
     """
     cut = min(_ENDS, len(curve) // 4)
-    smooth = _lines(curve[cut : len(curve) - cut], 0)
+    smooth = _placed(curve_points(smooth_curve(curve[cut : len(curve) - cut]), 1.0), measure)
     for _ in range(2):  # at its end, then, turned round, at its beginning
-        tail = smooth[-_PIECE:]
-        towards = tail[-1] - tail[0]
-        towards = towards / max(float(np.hypot(*towards)), 1e-12)
-        ahead = smooth[-1] + np.arange(1.0, _GO_ON + 1)[:, None] * towards
-        inside = ((ahead >= 0) & (ahead <= np.array(scan.smooth.shape) - 1)).all(axis=1)
-        angle = np.full(len(ahead), math.atan2(towards[1], towards[0]))
-        step = ndimage.uniform_filter1d(np.abs(measure.across(ahead, angle)), 9, mode="nearest")
-        good = inside & (step >= least)
-        if len(taken):
-            good &= np.asarray(cKDTree(taken).query(ahead)[0]) > _SAME
-        length = len(good) if good.all() else int(np.argmin(good))
-        smooth = np.concatenate([smooth, ahead[:length]])[::-1]
-    for _ in range(2):
-        smooth = _snapped(smooth, measure)
+        more = _ahead(smooth, measure, least, scan)
+        while len(more) and len(smooth) < sum(scan.smooth.shape):
+            smooth = _placed(np.concatenate([smooth, more]), measure)
+            more = _ahead(smooth, measure, least, scan) if len(more) >= _GO_ON / 2 else more[:0]
+        smooth = smooth[::-1]
     return smooth
 
 
-def _snapped(curve: Array, measure: _Steps | _Kinks) -> Array:
-    """A wall moved along its normals to where it is steepest, by one line a piece.
+def _placed(curve: Array, measure: LevelSteps | _Kinks) -> Array:
+    """A wall moved along its normals to where it steps."""
+    for _ in range(2):
+        found = measure.beside(curve)
+        curve = curve_points(smooth_curve(curve, found.offset, found.weight), 1.0)
+    return curve
 
-    The steepness across the wall is averaged along it, as a pixel's noise is as large as the slope,
-    and its top is that of a parabola.
-    """
-    ty, tx = _lines(curve, 1).T
-    normal = np.stack([-tx, ty], axis=1) / np.maximum(np.hypot(ty, tx), 1e-12)[:, None]
-    angle = np.arctan2(-normal[:, 0], normal[:, 1])
-    offsets = np.arange(-_SNAP, _SNAP + 0.25, 0.5)
-    steep = np.stack(
-        [measure.steepness(curve + offset * normal, angle) for offset in offsets], axis=1
-    )
-    piece = 2 * _PIECE - 1
-    steep = ndimage.uniform_filter1d(steep, piece, axis=0, mode="nearest")
-    bend, slope, _ = np.polyfit(offsets, steep.T, 2)
-    move = np.where(bend < 0, -slope / np.where(bend < 0, 2 * bend, 1.0), 0.0)
-    move = np.clip(move, -_MOVE, _MOVE)
-    window = min(piece, len(move) - 1 + len(move) % 2)
-    return np.asarray(curve + savgol_filter(move, window, 1)[:, None] * normal)
+
+def _ahead(curve: Array, measure: LevelSteps | _Kinks, least: float, scan: Scan) -> Array:
+    """Points (N, 2) by which a wall goes on at its end."""
+    tail = curve[-_PIECE:]
+    towards = tail[-1] - tail[0]
+    towards = towards / max(float(np.hypot(*towards)), 1e-12)
+    more = curve[-1] + np.arange(1.0, _GO_ON + 1)[:, None] * towards
+    inside = ((more >= 0) & (more <= np.array(scan.smooth.shape) - 1)).all(axis=1)
+    sign = np.sign(np.median(measure.beside(curve).step))
+    good = inside & (sign * measure.beside(more).step >= least)
+    return np.asarray(more[: len(good) if good.all() else int(np.argmin(good))])
 
 
 def _bending(curve: Array) -> float:
@@ -360,7 +270,9 @@ def _lines(curve: Array, order: int, degree: int = 1) -> Array:
     return np.asarray(savgol_filter(curve, window, degree, deriv=order, axis=0))
 
 
-def _axis_wall(curve: Array, config: WallConfig, measure: _Steps | _Kinks, noise: float) -> Wall:
+def _axis_wall(
+    curve: Array, config: WallConfig, measure: LevelSteps | _Kinks, noise: float
+) -> Wall:
     """Sites of a wall that is nearly straight."""
     parts = _lines(curve, 0), _lines(curve, 1), _lines(curve, 2, 2)
     number = max(round(len(curve) / config.spacing), 1)

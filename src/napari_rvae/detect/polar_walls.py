@@ -34,7 +34,7 @@ _SIDES = (2.0, 3.5, 5.0, 7.0)
 #: Along a wall that is believed somewhere, this share of the least strength is enough.
 _HYSTERESIS = 0.5
 #: A wall's sides stand so many standard deviations of the smoothed noise above zero.
-_SNR = 3.0
+_SNR = 4.0
 #: The direction of a wall is that of the slope of the field smoothed by so many px more, averaged
 #: along the wall over so many (standard deviation): a strong slope, which is less noisy, counts
 #: more.

@@ -1,0 +1,241 @@
+"""Steps of the level of a scan's response: how large, where, and whether chance explains them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
+from scipy.special import ndtri
+
+from napari_rvae.curves import field_at, zero_curves
+from napari_rvae.detect.polar_walls import Scan, Wall, signed_distance
+from napari_rvae.detect.wall_lines import (
+    STRIP,
+    StepProfile,
+    normals_along,
+    step_profile,
+    step_score,
+)
+from napari_rvae.tables import fold_angle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["LEVEL", "LevelSteps", "Profile", "Slopes", "level_of_response", "slopes_of"]
+
+#: The level is smoothed by so many px.
+LEVEL = 3.0
+#: Levels are compared so far from a wall, in px.
+_REACH = 6.0
+#: So near to a 180-degree wall, in its half-widths, and so parallel to it, a step is due to it.
+_BESIDE, _PARALLEL = 2.5, math.radians(30)
+#: The half-width of a wall is known to be within these bounds, in px.
+_WIDTHS = (0.7, 12.0)
+#: The strength of chance lines is that of so many; the best of them passes in this share of scans.
+_CHANCE, _FALSE = 300, 0.001
+#: It steps alike along its whole length: the least tenth by so much of the median at least; and it
+#: follows the steps to within so many px (rms).
+_EVEN, _FOLLOWS = 0.5, 1.5
+#: No wall has this share of its step between two rows, all along.
+_ABRUPT = 0.6
+#: Walls cross where the cosine between their normals is below this.
+_CROSSED = math.cos(math.radians(20))
+#: A step within so many rows may be one of the scan, not of the specimen.
+_ROWS = 6
+
+
+class Slopes(NamedTuple):
+    """First and second derivatives of a smoothed field."""
+
+    y: Array
+    x: Array
+    yy: Array
+    xx: Array
+    yx: Array
+
+
+def slopes_of(field: Array, sigma: float) -> Slopes:
+    """Derivatives of a field (Y, X) by those of a Gaussian."""
+    orders = ((1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
+    return Slopes(*(ndimage.gaussian_filter(field, sigma, order=o, mode="nearest") for o in orders))
+
+
+class Profile(NamedTuple):
+    """What 180-degree walls leave of a level of 1."""
+
+    profile: Array  # (Y, X): from -1 to 1
+    width: float  # half-width of the walls, px; 0 without any
+
+
+def level_of_response(scan: Scan, curves: list[Array], walls: list[Wall]) -> tuple[Array, Profile]:
+    """Size of the response (Y, X) as it would be without 180-degree walls, and their profile.
+
+    Near a wall at the signed distance d the response is level x tanh(d / w). The level is the one
+    that fits best about each pixel: the smoothed product with that profile, over its smoothed
+    square.
+
+    Parameters
+    ----------
+    scan
+        The measured scan.
+    curves, walls
+        Its 180-degree walls.
+    """
+    if not curves:
+        smooth = ndimage.gaussian_filter(np.abs(scan.smooth), LEVEL, mode="nearest")
+        return np.asarray(smooth), Profile(np.where(scan.smooth >= 0, 1.0, -1.0), 0.0)
+    points = np.concatenate([wall.points for wall in walls])
+    slopes = slopes_of(scan.response, scan.sigma)
+    steep = np.hypot(field_at(slopes.y, points), field_at(slopes.x, points))
+    strength = np.concatenate([wall.strength for wall in walls])
+    # the smoothing has widened the wall: sech^2 of half-width w has a standard deviation of 0.91 w
+    wide = float(np.median(strength / np.maximum(steep, 1e-300)))
+    width = math.sqrt(max(wide**2 - 1.2 * scan.sigma**2, 0.0))
+    width = float(np.clip(width, *_WIDTHS))
+    profile = np.tanh(signed_distance(curves, scan.smooth) / width)
+    top = ndimage.gaussian_filter(scan.response * profile, LEVEL, mode="nearest")
+    bottom = ndimage.gaussian_filter(profile**2, LEVEL, mode="nearest")
+    return np.asarray(top / np.maximum(bottom, 0.02)), Profile(profile, width)
+
+
+class _Lines:
+    """Curves, to be found by what lies beside them."""
+
+    def __init__(self, curves: list[Array]) -> None:
+        self._tree = cKDTree(np.concatenate(curves)) if curves else None
+        along = [gaussian_filter1d(np.gradient(c, axis=0), 3.0, axis=0) for c in curves]
+        ty, tx = np.concatenate(along).T if along else np.empty((2, 0))
+        self._angle = np.arctan2(tx, ty)
+
+    def beside(
+        self, points: Array, angle: Array, *, parallel: float, crossed: float = 0.0
+    ) -> NDArray[np.bool_]:
+        """Which points (N,) of a line lie beside a curve.
+
+        Parameters
+        ----------
+        points, angle
+            Places (N, 2), and directions (N,) of the line's normal there.
+        parallel
+            Within this of a curve of about the line's direction, in px.
+        crossed
+            Within this of any, in px.
+        """
+        if self._tree is None:
+            return np.zeros(len(points), bool)
+        distance, nearest = (np.asarray(part) for part in self._tree.query(points))
+        turned = np.abs(fold_angle(angle - self._angle[nearest], 2))
+        return np.asarray((distance < crossed) | ((distance < parallel) & (turned < _PARALLEL)))
+
+
+class LevelSteps:
+    """Steps of the level, measured anywhere."""
+
+    def __init__(self, scan: Scan, level: Array, curves: list[Array], profile: Profile) -> None:
+        # where two walls nearly touch neither has response on its two sides, and the level is low
+        weak = zero_curves(scan.smooth, mask=scan.known) if curves else []
+        self._polar, self._changes = _Lines(curves), _Lines(weak)
+        self._level, self._slopes = level, slopes_of(level, 1.0)
+        self._beside = _BESIDE * profile.width
+        self._fields = scan.response, profile.profile, scan.known.astype(float)
+        self._chance: dict[int, float] = {}
+
+    def ridge(self) -> Array:
+        """Field (Y, X) that is zero where the slope is largest, or smallest, along itself."""
+        d = self._slopes
+        return np.asarray(d.y**2 * d.yy + 2 * d.y * d.x * d.yx + d.x**2 * d.xx)
+
+    def across(self, points: Array, angle: Array) -> Array:
+        """Step (N,) of the level along normals of these angles."""
+        normal = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
+        ahead, back = (field_at(self._level, points + side * normal) for side in (_REACH, -_REACH))
+        return ahead - back
+
+    def beside(self, curve: Array) -> StepProfile:
+        """Where the level steps beside a curve (N, 2)."""
+        return step_profile(*self._fields, curve)
+
+    def stands_out(self, curve: Array, others: list[Array]) -> bool:
+        """Whether a curve steps more than chance lines of its length anywhere in the scan do.
+
+        It also steps alike along its length, as two variants of a crystal do, and follows the
+        steps. Where it crosses other walls or lies beside a change of sign, that does not count:
+        the steps are theirs.
+
+        Chance lines meet the noise and the texture of this scan, whatever they are like. A curve is
+        chosen among lines through every pixel; the best is to pass in one scan of a thousand.
+        """
+        length = 2 ** min(max(round(math.log2(len(curve))), 4), 7)
+        if length not in self._chance:
+            self._chance[length] = self._usual_score(length)
+        least = -ndtri(_FALSE / (2 * self._fields[0].size)) * self._chance[length]
+        found, clear = self.beside(curve), self._clear(curve, others)
+        if not clear.any() or abs(self._score(curve, clear)) <= least or self._is_of_rows(curve):
+            return False
+        step = found.step[clear] * np.sign(np.median(found.step[clear]))
+        even = np.quantile(step, 0.1) >= _EVEN * np.median(step)
+        off = np.average(found.offset**2, weights=found.weight + 1e-12)
+        return bool(even and off <= _FOLLOWS**2)
+
+    def _clear(self, curve: Array, others: list[Array]) -> NDArray[np.bool_]:
+        """Points (N,) of a curve whose step is not that of other walls."""
+        normal = normals_along(curve)
+        angle = np.arctan2(-normal[:, 0], normal[:, 1])
+        clear = ~self._changes.beside(
+            curve, angle, parallel=self._beside + STRIP, crossed=self._beside
+        )
+        for other in others:
+            distance, nearest = cKDTree(other).query(curve)
+            crossed = np.abs((normals_along(other)[nearest] * normal).sum(axis=1)) < _CROSSED
+            clear &= ~(crossed & (distance < STRIP))
+        return clear
+
+    def _score(self, curve: Array, clear: NDArray[np.bool_]) -> float:
+        return step_score(*self._fields, curve, clear)
+
+    def _is_of_rows(self, curve: Array) -> bool:
+        """Whether a step lies between two rows of the scan: something happened to the tip."""
+        response, profile, _ = self._fields
+        last = np.array(response.shape) - 1
+        row, column = np.clip(np.rint(curve), 0, last).astype(np.int64).T
+        if np.ptp(row) > _ROWS:
+            return False
+        rows = slice(max(int(row.min()) - _ROWS, 0), int(row.max()) + _ROWS + 1)
+        level = (response * np.sign(profile))[rows, np.unique(column)].mean(axis=1)
+        jumps = np.abs(np.diff(level))
+        return bool(jumps.max() >= _ABRUPT * abs(np.median(self.beside(curve).step)))
+
+    def _usual_score(self, length: int) -> float:
+        """Standard deviation of the scores of straight lines of a length, as of a normal law."""
+        rng = np.random.default_rng(length)
+        sides = np.array(self._fields[0].shape) - 1.0
+        steps = np.arange(length) - (length - 1) / 2
+        scores = []
+        for middle, turn in zip(
+            rng.uniform(size=(_CHANCE, 2)), rng.uniform(size=_CHANCE), strict=True
+        ):
+            along = np.array([math.sin(math.pi * turn), math.cos(math.pi * turn)])
+            line = sides * middle + steps[:, None] * along
+            line = line[((line >= 0) & (line <= sides)).all(axis=1)]
+            if len(line) >= length / 2:
+                scores.append(self._score(line, self._clear(line, [])))
+        return 1.4826 * float(np.median(np.abs(scores))) if scores else 0.0
+
+    def strength(self, points: Array) -> Array:
+        """Step (N,) at points of the ridge; 0 where the slope is no maximum or due to a wall."""
+        d = self._slopes
+        gy, gx = field_at(d.y, points), field_at(d.x, points)
+        angle, here = np.arctan2(-gy, gx), np.hypot(gy, gx)
+        normal = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
+        step = self.across(points, angle)
+        for side in (2.0, -2.0):
+            there = points + side * normal
+            step[np.hypot(field_at(d.y, there), field_at(d.x, there)) > here] = 0.0
+        step[self._polar.beside(points, angle, parallel=self._beside)] = 0.0
+        return step
