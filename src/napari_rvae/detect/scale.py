@@ -51,9 +51,18 @@ _BINNED_VALLEY = 8
 _ROUNDS = 2
 _SETTLED = 0.03
 
+#: The order of the atoms makes the first width wrong by these factors at most.
+_NARROWEST, _WIDEST = 0.7, 1.6
+
+#: A width is told where atoms drawn wider by this factor measure wider by this share of that.
+_WIDER, _FLAT = 1.15, 0.4
+
 #: The width of least squares is taken if its error is below the first share of it, and each step
 #: below the second: far from the truth it leads to what else is in the frame.
 _SURE_WIDTH, _NEAR_WIDTH = 0.01, 0.1
+
+#: So many steps lead to it from a width that is a third off.
+_CLIMBS = 10
 
 #: Steps to it are at most so much of the one before.
 _SLOWEST = 0.6
@@ -99,7 +108,9 @@ def _refine(
         measured = blob_scale(part, valley=first.valley).sigma
         if fit.y.size < 3 or not math.isfinite(measured):
             return math.nan, math.nan, 0.0
-        width = _width_that_looks(measured, first, fit, part.shape, scale.sigma)
+        width, told = _width_that_looks(measured, first, fit, part.shape, scale.sigma)
+        if not told:
+            width = _climbed(part, scale, fit, first.sigma) or width
         change = abs(width / scale.sigma - 1)
         scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
         if part is not whole:
@@ -166,17 +177,43 @@ def _fitted_width(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit) ->
     return replace(scale, sigma=widths[-1] + float(second) * rate / (1 - rate))
 
 
+def _climbed(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit, first: float) -> float:
+    """The width by steps of least squares from afar; 0 where they lead nowhere.
+
+    Atoms that overlap on all sides, as in a close-packed lattice, leave little but the lattice's
+    first harmonics, which have one shape whatever the width: the autocorrelation does not tell.
+    """
+    if fit.y.size < _MANY:
+        return 0.0
+    width, search = scale.sigma, FrameSearch(image, scale, torch.device("cpu"))
+    for _ in range(_CLIMBS):
+        before = width
+        width, error = search.width(fit, before)
+        if not (error < _NEAR_WIDTH * width and first / 2 < width < 2 * first):
+            return 0.0
+        if abs(width - before) < _SURE_WIDTH * width:
+            return width
+    return 0.0
+
+
 def _width_that_looks(
     measured: float, first: BlobScale, fit: AtomFit, shape: tuple[int, ...], start: float
-) -> float:
-    """Width with which the atoms must be drawn to measure as `measured`; near `start`, perhaps."""
+) -> tuple[float, bool]:
+    """Width with which the atoms must be drawn to measure as `measured`; near `start`, perhaps.
+
+    And whether that tells it: other widths measure otherwise.
+    """
 
     @cache
     def excess(width: float) -> float:
         drawn = render_gaussians(fit.y, fit.x, fit.amplitude, width, (shape[0], shape[1]))
         return float(np.nan_to_num(blob_scale(drawn, valley=first.valley).sigma)) - measured
 
-    low, high = 0.7 * first.sigma, 1.6 * first.sigma
+    def told(width: float) -> tuple[float, bool]:
+        rise = excess(_WIDER * width) - excess(width)
+        return width, low < width < high and rise > _FLAT * (_WIDER - 1) * width
+
+    low, high = _NARROWEST * first.sigma, _WIDEST * first.sigma
     # wider atoms measure as much wider, nearly; so two looks mostly do
     near, width = start, float(np.clip(start - excess(start), low, high))
     for _ in range(_LOOKS):
@@ -186,12 +223,12 @@ def _width_that_looks(
         step = -excess(width) * (width - near) / rise
         near, width = width, float(np.clip(width + step, low, high))
         if abs(width - near) < _SETTLED / 3 * first.sigma:
-            return width
+            return told(width)
     if excess(low) >= 0:
-        return low
+        return told(low)
     if excess(high) <= 0:
-        return high
-    return float(optimize.brentq(excess, low, high, xtol=_SETTLED / 3 * first.sigma))
+        return told(high)
+    return told(float(optimize.brentq(excess, low, high, xtol=_SETTLED / 3 * first.sigma)))
 
 
 def measure_scale(sample: Sample, config: DetectConfig, sign: float) -> AtomScale:

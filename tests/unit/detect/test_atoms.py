@@ -81,6 +81,16 @@ class TestTruth:
         sd = found[["y_sd", "x_sd"]].to_numpy()[pairs[:, 0]]
         assert 0.8 < np.sqrt((error**2).mean() / (sd**2).mean()) < 1.3
 
+    @pytest.mark.parametrize("counts", [100.0, 15.0])
+    def test_the_width_in_a_close_packed_lattice(self, counts):
+        steps = np.arange(-40, 41)
+        grid = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
+        points = grid @ (SPACING * np.array([[1, 0], [0.5, np.sqrt(0.75)]])) + SIDE / 2
+        near = ((points > -3 * SIGMA) & (points < SIDE + 3 * SIGMA)).all(axis=1)
+        found = detect_atoms(draw(*points[near].T, counts, background=0.1 * counts, seed=7).frame)
+        assert found["sigma"].median() == pytest.approx(SIGMA, rel=0.04)
+        assert found["amplitude"].median() == pytest.approx(counts, rel=0.06)
+
     def test_the_width_and_the_heights(self, found):
         assert found["sigma"].median() == pytest.approx(SIGMA, rel=0.06)
         assert found["amplitude"].median() == pytest.approx(60, rel=0.05)
