@@ -109,15 +109,16 @@ def _refine(
         if fit.y.size < 3 or not math.isfinite(measured):
             return math.nan, math.nan, 0.0
         width, told = _width_that_looks(measured, first, fit, part.shape, scale.sigma)
-        if not told:
-            width = _climbed(part, scale, fit, first.sigma) or width
+        climbed = 0.0 if told else _climbed(part, scale, fit, first.sigma)
+        width = climbed or width
         change = abs(width / scale.sigma - 1)
         scale = AtomScale(width, nearest_spacing(np.stack([fit.y, fit.x], 1)))
         if part is not whole:
             part, fit = _with_enough(part, fit)
         if change < _SETTLED:
             break
-    scale = _fitted_width(part, scale, fit)
+    if not climbed:
+        scale = _fitted_width(part, scale, fit)
     # the mean over a bin widens the picture by the bin's own variance
     sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
     return sigma, binning * scale.spacing, confirmed
@@ -191,7 +192,7 @@ def _climbed(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit, first: 
         width, error = search.width(fit, before)
         if not (error < _NEAR_WIDTH * width and first / 2 < width < 2 * first):
             return 0.0
-        if abs(width - before) < _SURE_WIDTH * width:
+        if abs(width - before) < _SURE_WIDTH / 2 * width:
             return width
     return 0.0
 

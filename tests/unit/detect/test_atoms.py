@@ -88,7 +88,7 @@ class TestTruth:
         points = grid @ (SPACING * np.array([[1, 0], [0.5, np.sqrt(0.75)]])) + SIDE / 2
         near = ((points > -3 * SIGMA) & (points < SIDE + 3 * SIGMA)).all(axis=1)
         found = detect_atoms(draw(*points[near].T, counts, background=0.1 * counts, seed=7).frame)
-        assert found["sigma"].median() == pytest.approx(SIGMA, rel=0.04)
+        assert found["sigma"].median() == pytest.approx(SIGMA, rel=0.06)
         assert found["amplitude"].median() == pytest.approx(counts, rel=0.06)
 
     def test_the_width_and_the_heights(self, found):
