@@ -174,6 +174,21 @@ class _Grid:
         )
         return self._in_frame(fit)
 
+    def refit(self, first: AtomFit, device: torch.device) -> AtomFit:
+        """Fit again atoms that were fitted in other pixels, from where that has led to."""
+        start = self._from_frame(first)
+        fit = fit_atoms(
+            self.image,
+            self.variance,
+            *self._clipped(start.y, start.x),
+            self.sigma,
+            rounds=1,
+            device=device,
+            form=self.form,
+            start=start,
+        )
+        return self._in_frame(fit)
+
     def take(self, spread: NDArray[np.float64]) -> None:
         """Take another shape of the atoms, their covariance (2, 2) in pixels of the frame."""
         own = spread / self.binning**2 + self._pixel
@@ -350,7 +365,7 @@ class FrameSearch:
             new &= near >= self.separation
         y, x = np.concatenate([first.y, y2[new]]), np.concatenate([first.x, x2[new]])
         fit = _prune(self.coarse.fit(y, x, 3, self.device), self.separation)
-        fit = self.fine.fit(fit.y, fit.x, 2, self.device)
+        fit = self.fine.refit(fit, self.device)
         if best:
             fit = self.fine.fit_better(fit, self.device)
         fit = _prune(fit, self.separation)
