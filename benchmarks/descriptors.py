@@ -4,8 +4,8 @@ Simulated frames with known truth, one process a seed. Rings: graphene with bond
 vacancies and a hole, on the true positions and as detected at 15 counts. Off-centring: a perovskite
 with domains, with 100 counts at the peak of an A column, and with as many at that of a B column.
 Its bound is that of Cramer and Rao of the positions in it. Latents: an rVAE of four latents, and
-one of six, trained on the B columns of a perovskite with domains and waves of strain, against what
-was measured on the positions and against the truth.
+one of as many as `suggest_n_latents` suggests, trained on the B columns of a perovskite with
+domains and waves of strain, against what was measured on the positions and against the truth.
 Halves: whether split-half verdicts say "agrees" on movies and "does not agree" on noise and on ten
 times too many units.
 
@@ -30,6 +30,7 @@ from sklearn.cluster import KMeans
 
 from napari_rvae import (
     RVAE,
+    Crops,
     Simulation,
     Units,
     correlate_latents,
@@ -43,12 +44,16 @@ from napari_rvae import (
     simulate_graphene,
     simulate_perovskite,
     split_half,
+    suggest_n_latents,
 )
 from napari_rvae.analysis import scores
 from napari_rvae.synthetic.perovskite import PerovskiteConfig
 
 SPACING, SIGMA = 14.0, 0.24 * 14.0
 RINGS = (4, 5, 6, 7, 8)
+
+#: As many latents as the crops ask for.
+SUGGESTED = "suggested"
 
 #: Quantities that the latents should follow, and the bar of the rank correlation.
 FOLLOWED = ("off_centre_vector", "strain_tensor", "dilatation")
@@ -157,6 +162,12 @@ def truth_of(sites: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     return table.assign(dilatation=table["strain_yy"] + table["strain_xx"])
 
 
+def suggested(crops: Crops) -> int:
+    """Number of latents that the crops ask for."""
+    table = suggest_n_latents(crops, device="cpu")
+    return int(table.loc[table["suggested"], "n_latents"].iloc[0])
+
+
 def latents(seed: int, options: argparse.Namespace) -> list[Row]:
     """Rank correlations, at other places, of quantities with the directions found for them."""
     simulation = simulate_perovskite(
@@ -173,7 +184,8 @@ def latents(seed: int, options: argparse.Namespace) -> list[Row]:
     crops = extract_crops(simulation.frames, sites)
     crops = crops.select(np.isin(crops.site_id, sites.loc[sites["sublattice"] == dim, "site_id"]))
     rows = []
-    for n_latents in options.latents:
+    for asked in options.latents:
+        n_latents = suggested(crops) if asked == SUGGESTED else int(asked)
         model = RVAE(seed=seed, n_latents=n_latents, device="cpu").fit(crops)
         joined = join_latents(sites, model.transform(crops))
         joined = joined[joined["z0"].notna()]
@@ -185,6 +197,7 @@ def latents(seed: int, options: argparse.Namespace) -> list[Row]:
                 ok = bool(entry.spearman >= LEAST_SPEARMAN) if barred else None
                 bar = f">= {LEAST_SPEARMAN}" if barred else ""
                 case = f"{n_latents} latents, {name}"
+                case = f"{case}, suggested" if asked == SUGGESTED else case
                 rows.append(Row(seed, case, str(entry.Index), entry.spearman, bar, ok))
     return rows
 
@@ -245,7 +258,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, shorter movies")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated")
     parser.add_argument("--cases", default=",".join(CASES), help="comma-separated")
-    parser.add_argument("--latents", type=int, nargs="+", default=[4, 6], help="numbers of them")
+    parser.add_argument("--latents", nargs="+", default=["4", SUGGESTED], help="numbers of them")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="JSON file to write")
     options = parser.parse_args()
@@ -258,7 +271,7 @@ def main() -> None:
         for part in pool.map(run, tasks):
             for row in part:
                 sign = {None: "", True: "holds", False: "FAILS"}[row.ok]
-                print(f"{row.seed:>4}  {row.case:<28}{row.figure:<22}{row.value:>8.3f}  "
+                print(f"{row.seed:>4}  {row.case:<32}{row.figure:<22}{row.value:>8.3f}  "
                       f"{row.bar:<16}{sign}", flush=True)  # fmt: skip
             rows += part
     judged = [row for row in rows if row.ok is not None]

@@ -58,8 +58,9 @@ def suggest_n_latents(
     -------
     DataFrame
         One row per number: ``n_latents``; ``held_out_loss`` in nats per crop; ``gain`` over the
-        row above, NaN in the first; ``suggested``, True in one row: the last whose gain, and
-        those of all rows above, is at least half a nat for each further latent.
+        row above, NaN in the first; ``suggested``, True in one row: that of the smallest
+        loss when half a nat is added for each latent. A training that came out worse than one of
+        fewer latents, as happens, so does not hide that more of them pay.
 
     Raises
     ------
@@ -95,7 +96,6 @@ def suggest_n_latents(
         )
     table = pd.DataFrame({"n_latents": tried, "held_out_loss": losses})
     table["gain"] = -table["held_out_loss"].diff()
-    worth = table["gain"] >= _WORTH * table["n_latents"].diff()
-    worth.iloc[0] = True
-    table["suggested"] = table.index == int(worth.cummin().to_numpy().nonzero()[0][-1])
+    paid = table["held_out_loss"] + _WORTH * table["n_latents"]
+    table["suggested"] = table.index == int(paid.to_numpy().argmin())
     return table
