@@ -65,6 +65,21 @@ def test_units_tell_the_atoms_of_turned_bonds_and_another_table_keeps_them(graph
     assert len(blind) < len(units)
 
 
+def test_rings_that_no_unit_is_at_are_unknown_and_named(graphene, rng, caplog):
+    clean = simulate_graphene(n_frames=3, size=384, seed=1, stone_wales=0, grains=1).sites
+    clean = link_sites(clean[clean["kind"] == "atom"])
+    units = find_units(clean, features=_vague(clean, rng))
+    assert not any("5-5-7-7" in name for name in units.names.values())
+    features = _vague(graphene, rng)
+    found = apply_units(units, graphene, features=features).table["unit"].to_numpy()
+    turned = (graphene["environment"] == "five_seven").to_numpy()
+    assert (found[turned] == -1).all()
+    assert (found[(graphene["environment"] == "bulk").to_numpy()] == 0).mean() > 0.95
+    assert "5-5-7-7 rings" in caplog.text
+    blind = find_units(clean, features=_vague(clean, rng), geometry=False)
+    assert not (apply_units(blind, graphene, features=features).table["unit"] == -1)[turned].any()
+
+
 def test_what_is_met_once_or_does_not_last_is_no_class():
     code, place = np.full(12, USUAL), np.arange(12) % 6
     frame, whole = np.arange(12) // 6, np.ones(12, bool)

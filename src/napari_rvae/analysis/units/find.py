@@ -14,13 +14,13 @@ from napari_rvae import tables
 from napari_rvae.analysis.units.contact import with_contacts
 from napari_rvae.analysis.units.match import recognised
 from napari_rvae.analysis.units.result import Units, assemble, identities
-from napari_rvae.analysis.units.rings import UNKNOWN, find_ring_groups
+from napari_rvae.analysis.units.rings import UNKNOWN, find_ring_groups, ring_words
 from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values
 from napari_rvae.analysis.units.surroundings import bonds_of, environment_names, turns_of
 from napari_rvae.analysis.units.tree import groups_at
-from napari_rvae.analysis.units.unknown import without_strange
+from napari_rvae.analysis.units.unknown import at_new_rings, without_strange
 from napari_rvae.analysis.units.wall_names import are_walls, wall_unit_names
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
@@ -228,7 +228,8 @@ def apply_units(
         occur have a count of 0. A site that is like none of them has unit -1, and the log says how
         many there are: its features lie beyond those that the units were found by, and its atom
         has another brightness, another number of neighbours or other neighbours than those of
-        every unit.
+        every unit; or it is at a group of unusual rings, a gap or an edge that recurs here and
+        that no unit is at (``geometry``).
 
     Raises
     ------
@@ -266,12 +267,12 @@ def apply_units(
     membership = np.full((len(table), units.model.n_environments), np.nan)
     step = Steps(progress, _APPLYING)
     evidence = describe_sites(table, lambda _done, _total: step.tick())
-    ring = find_ring_groups(table, step.tick).code
+    rings = find_ring_groups(table, step.tick)
     step.done()
     membership[known], outside = units.model.recognise(
         values[known],
         evidence.place[known],
-        ring[known] if units.model.ring.any() else None,
+        rings.code[known] if units.model.ring.any() else None,
         step.tick,
     )
     step.done()
@@ -279,13 +280,16 @@ def apply_units(
     groups = [np.array(own, np.int64) for own in owned]
     beyond = np.zeros(len(table), bool)
     beyond[known] = outside
-    membership = without_strange(units, groups, membership, beyond, evidence, ring == UNKNOWN)
+    cut = rings.code == UNKNOWN
+    membership = without_strange(units, groups, membership, beyond, evidence, cut)
+    is_new, new = at_new_rings(units.model, rings, evidence)
+    membership[is_new] = np.nan
     if units.model.bonded:
         bonds = bonds_of(table, step.tick)
         turn = turns_of(table, evidence, bonds)
         membership = with_contacts(membership, groups, units.model, evidence, bonds, turn)
     step.done()
-    _tell_unknown(membership, known)
+    _tell_unknown(membership, known, new)
     named = identities(units)
     return assemble(
         table["site_id"].to_numpy(np.int64),
@@ -298,16 +302,18 @@ def apply_units(
     )
 
 
-def _tell_unknown(membership: Array, known: NDArray[np.bool_]) -> None:
-    """Say in the log how many of the sites with features no unit describes."""
+def _tell_unknown(membership: Array, known: NDArray[np.bool_], new_rings: list[int]) -> None:
+    """Say in the log how many of the sites with features no unit describes, and what is new."""
     unknown, total = int(np.isnan(membership[known]).any(axis=1).sum()), int(known.sum())
     if unknown:
+        words = ", ".join(ring_words(code) for code in new_rings)
         _LOG.warning(
-            "%d of %d sites (%.1f %%) are like none of the units and have unit -1: look at them, "
+            "%d of %d sites (%.1f %%) are like none of the units and have unit -1%s: look at them, "
             "and find the units of this movie anew if there are many.",
             unknown,
             total,
             100 * unknown / total,
+            f" (new here: {words})" if words else "",
         )
 
 

@@ -9,20 +9,24 @@ import pandas as pd
 
 from napari_rvae.analysis import appearance
 from napari_rvae.analysis.units.contact import stay_means
+from napari_rvae.analysis.units.rings import USUAL, find_ring_classes
+from napari_rvae.config import UnitConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from napari_rvae.analysis.units.model import UnitModel
     from napari_rvae.analysis.units.result import Units
+    from napari_rvae.analysis.units.rings import RingGroups
     from napari_rvae.analysis.units.sites import Evidence
 
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
     Mask = NDArray[np.bool_]
 
-__all__ = ["without_strange"]
+__all__ = ["at_new_rings", "without_strange"]
 
 #: Number of neighbours, their brightness, and the atom's own: what says which atom it is.
 _SPECIES = [0, -2, -1]
@@ -81,6 +85,29 @@ def without_strange(
     total = share.sum(axis=1, keepdims=True)
     changed[rows] = np.where(total > 0, share / np.where(total > 0, total, 1.0), np.nan)
     return changed
+
+
+def at_new_rings(model: UnitModel, rings: RingGroups, sites: Evidence) -> tuple[Mask, list[int]]:
+    """Sites (N,) at groups of unusual rings that recur here and that no unit is at; their codes.
+
+    Atoms of such a group look like known ones, each by itself: a turned bond is made of carbon with
+    three neighbours. What a group needs to be a building block is the same as in a search
+    (:func:`~napari_rvae.analysis.units.rings.find_ring_classes`).
+
+    Parameters
+    ----------
+    model
+        What the units are recognised by.
+    rings
+        Group of unusual rings that each site is at.
+    sites
+        What is known of the sites.
+    """
+    if not model.bonded:  # nobody looked at rings then
+        return np.zeros(len(rings.code), bool), []
+    found = find_ring_classes(rings, sites.place, sites.frame, UnitConfig().min_places)
+    new = np.setdiff1d(found.code, np.append(model.ring, USUAL))
+    return np.isin(rings.code, new), new.tolist()
 
 
 def _described(central: Array, host: Mask) -> Array:
