@@ -64,6 +64,7 @@ class _Baseline(ABC):
             raise InputError(f"n_latents = {n_latents}: one is the least.")
         self.n_latents, self.max_crops, self.seed = n_latents, max_crops, seed
         self._shape: tuple[int, ...] | None = None
+        self._vectors: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
         """Return class, number of latents and state in one line."""
@@ -97,7 +98,7 @@ class _Baseline(ABC):
         self._scale = images.std(axis=(0, 2, 3), dtype=np.float64)[:, None, None]
         if not (self._scale > 0).all():
             raise InputError("The crops hold one constant value: there is nothing to learn.")
-        self._shape = images.shape[1:]
+        self._shape, self._vectors = images.shape[1:], crops.vectors
         z, misfit = self._learn(chosen, images)
         self._usual_misfit = max(float(misfit.mean()), np.finfo(float).tiny)
         self._spread = np.quantile(z, np.linspace(0, 1, 101), axis=0)
@@ -179,7 +180,7 @@ class _Baseline(ABC):
             )
         pictures = np.asarray(self._decode(values) * self._scale, np.float32).reshape(-1, *shape)
         if np.any(angle) or np.any(shift):
-            return place_pictures(pictures, angle, shift)
+            return place_pictures(pictures, angle, shift, vectors=self._vectors)
         return pictures
 
     def reconstruct(self, crops: Crops) -> Pictures:

@@ -349,7 +349,7 @@ def view_sites(model: Model, crops: Crops) -> SiteViews:
     z, angle = known[names].to_numpy(float), known["angle"].to_numpy(float)
     shift = known[["shift_y", "shift_x"]].to_numpy(float) * crops.pixels / crops.window_px
     aligned, canonical, reconstruction = np.full((3, *images.shape), np.nan, np.float32)
-    aligned[good] = align_crops(images[good], angle, shift)
+    aligned[good] = align_crops(images[good], angle, shift, vectors=crops.vectors)
     canonical[good] = model.inverse_transform(z)
     reconstruction[good] = model.inverse_transform(z, angle=angle, shift=shift)
     line = np.arange(crops.pixels) - (crops.pixels - 1) / 2

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_rvae.crops.vectors import turn_components
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -22,7 +25,13 @@ __all__ = ["align_crops", "as_pictures", "find_turns", "place_pictures"]
 _DIRECTIONS, _ROUNDS = 120, 3
 
 
-def align_crops(images: ArrayLike, angle: ArrayLike, shift: ArrayLike = (0.0, 0.0)) -> Pictures:
+def align_crops(
+    images: ArrayLike,
+    angle: ArrayLike,
+    shift: ArrayLike = (0.0, 0.0),
+    *,
+    vectors: Sequence[tuple[int, int]] = (),
+) -> Pictures:
     """Turn crops back by their angle, about their shifted centre.
 
     Parameters
@@ -33,6 +42,9 @@ def align_crops(images: ArrayLike, angle: ArrayLike, shift: ArrayLike = (0.0, 0.
         Angles, radians, one or (M,): those of a latents table.
     shift
         Where the centres lie, (y, x) in pixels of the grid, (2,) or (M, 2).
+    vectors
+        Channels that are the y and x components of a vector, which turns as well:
+        ``crops.vectors``.
 
     Returns
     -------
@@ -51,11 +63,15 @@ def align_crops(images: ArrayLike, angle: ArrayLike, shift: ArrayLike = (0.0, 0.
     values = as_pictures(images)
     turns, shifts = _poses(len(values), angle, shift)
     matrices = [_turn(a) for a in turns]
-    return _sampled(values, matrices, list(shifts), math.nan)
+    return turn_components(_sampled(values, matrices, list(shifts), math.nan), -turns, vectors)
 
 
 def place_pictures(
-    pictures: ArrayLike, angle: ArrayLike, shift: ArrayLike = (0.0, 0.0)
+    pictures: ArrayLike,
+    angle: ArrayLike,
+    shift: ArrayLike = (0.0, 0.0),
+    *,
+    vectors: Sequence[tuple[int, int]] = (),
 ) -> Pictures:
     """Turn canonical pictures by angles and move them: the inverse of :func:`align_crops`.
 
@@ -68,6 +84,8 @@ def place_pictures(
         dx cos a + dy sin a), y down.
     shift
         Where the centres go to, (y, x) in pixels of the grid, (2,) or (M, 2).
+    vectors
+        Channels that are the y and x components of a vector, which turns as well.
 
     Returns
     -------
@@ -87,7 +105,7 @@ def place_pictures(
     turns, shifts = _poses(len(values), angle, shift)
     matrices = [_turn(-a) for a in turns]
     offsets = [-matrix @ move for matrix, move in zip(matrices, shifts, strict=True)]
-    return _sampled(values, matrices, offsets, None)
+    return turn_components(_sampled(values, matrices, offsets, None), turns, vectors)
 
 
 def find_turns(images: ArrayLike) -> Array:

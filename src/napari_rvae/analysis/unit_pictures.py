@@ -110,13 +110,13 @@ class UnitPictures(NamedTuple):
         chosen = here.set_index("site_id").loc[site_id[rows >= 0]]
         if not len(chosen):
             return made
-        images = crops.read(rows[rows >= 0])[:, :1]
+        images = _shown(crops.read(rows[rows >= 0]), crops)
         if self.has_angle:
             turn = self.turns.get(int(chosen["unit"].iloc[0]), 0.0)
             angle = chosen["angle"].to_numpy(float) - turn
             known = np.isfinite(angle)
             images[~known] = np.nan
-            images[known] = align_crops(images[known], angle[known])
+            images[known] = align_crops(images[known], angle[known], vectors=crops.vectors)
         made[rows >= 0] = [_in_disc(image[0]) for image in images]
         return made
 
@@ -208,11 +208,16 @@ def _mean_of(
     else:
         angle = here["angle"].to_numpy(float) - turns[unit]
         shift = here[["shift_y", "shift_x"]].to_numpy(float) * crops.native_pixel
-    aligned = align_crops(images[:, :1], angle, shift)[:, 0]
+    aligned = align_crops(_shown(images, crops), angle, shift, vectors=crops.vectors)[:, 0]
     known = np.isfinite(aligned)
     total, number = np.where(known, aligned, 0).sum(axis=0), known.sum(axis=0)
     mean = np.where(number > 0, total / np.maximum(number, 1), math.nan)
     return _in_disc(mean.astype(np.float32))
+
+
+def _shown(images: Picture, crops: Crops) -> Picture:
+    """The first layer of crops, or all where that may be a component, which others turn into."""
+    return images if crops.vectors else images[:, :1]
 
 
 def _upright(means: dict[int, MeanCrop], spacing: float) -> dict[int, MeanCrop]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_rvae.crops.vectors import vector_pairs
 from napari_rvae.errors import InputError
 
 __all__ = ["Crops", "concat_crops", "layer_name", "mean_matrix"]
@@ -157,6 +158,15 @@ class Crops:
     def native_pixel(self) -> float:
         """Size of a frame pixel in pixels of the canonical grid."""
         return self.pixels / self.window_px
+
+    @property
+    def vectors(self) -> tuple[tuple[int, int], ...]:
+        """Numbers of the layers that are the y (down) and x components of vectors, by their names.
+
+        "lateral response y" and "lateral response x", at each lag, are such a pair: a turn of the
+        crop turns them into each other.
+        """
+        return vector_pairs(self.channels)
 
     @property
     def base_channels(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from napari_rvae.config import CropConfig
 from napari_rvae.crops.crops import Crops, layer_name, mean_matrix
+from napari_rvae.crops.vectors import stem_of
 from napari_rvae.errors import Cancelled, InputError
 from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess.correlation import (
@@ -82,7 +83,8 @@ def extract_crops(
 
     Several channels, and several frames of each, are layers of one crop: they share its window
     and, in the model, its pose. Each layer has its own unit and noise; the model weighs them by
-    their noise.
+    their noise. Channels named "lateral response y" (down) and "lateral response x" are the
+    components of a vector (``Crops.vectors``): models turn them into each other.
 
     Parameters
     ----------
@@ -306,7 +308,7 @@ class _Plan:
         """Channels whose mean stays."""
         keep = {name.strip() for name in self.config.keep_mean.split(",")}
         names = dict.fromkeys(self.channel(number) for _, number in self.layers)
-        return tuple(name for name in names if name in keep or name == DRAWN)
+        return tuple(n for n in names if n in keep or stem_of(n) in keep or n == DRAWN)
 
     def picture(self, frame: int, channel: int) -> NDArray[np.float64]:
         """Picture (Y, X) to cut from: a frame, or its walls as lines."""

@@ -13,13 +13,15 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from napari_rvae.frames import Frames
 
-__all__ = ["MODALITIES", "ScanChannels", "scan_channels"]
+__all__ = ["MODALITIES", "ScanChannels", "scan_channels", "vector_channels"]
 
 #: What a scan measures: the response out of the plane, in it, or both.
 MODALITIES = ("vertical", "lateral", "vector")
 
 #: How names of channels begin, without "lateral" and numbers; the nap pass is lifted off.
 _NAMES = {"amplitude": ("amp", "magnitude"), "phase": ("pha",), "topography": ("topo", "height")}
+#: Name of a component's channel: which component, and what of it.
+_COMPONENT = re.compile(r"(?:lateral|lat|lpfm)[ _-]*([yx])[ _-]+(.+)", re.IGNORECASE)
 _HEIGHTS = ("z sensor", "zsensor", "z")
 
 
@@ -98,6 +100,36 @@ def scan_channels(
         )
     height = min(found.get(("topography", False), [(0, -1)]))[1]
     return ScanChannels(chosen["amplitude"], chosen["phase"], height)
+
+
+def vector_channels(frames: Frames) -> dict[str, ScanChannels]:
+    """Amplitude and phase of the lateral components, by "y" (down) and "x"; empty where not both.
+
+    Parameters
+    ----------
+    frames
+        Frames whose channels are named "lateral y amplitude", "lateral y phase" and so on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.frames import Frames
+    >>> from napari_rvae.preprocess.channels import vector_channels
+    >>> names = [f"lateral {axis} {part}" for axis in "yx" for part in ("amplitude", "phase")]
+    >>> vector_channels(Frames(np.zeros((1, 4, 16, 16)), channels=tuple(names)))["x"]
+    ScanChannels(amplitude=2, phase=3, topography=-1)
+    """
+    found: dict[tuple[str, str], int] = {}
+    for index, name in enumerate(frames.channels):
+        if match := _COMPONENT.fullmatch(name.strip()):
+            role = _role(match[2])[0]
+            found.setdefault((match[1].lower(), role), index)
+    pairs = {
+        axis: ScanChannels(found[axis, "amplitude"], found[axis, "phase"])
+        for axis in "yx"
+        if {(axis, "amplitude"), (axis, "phase")} <= set(found)
+    }
+    return pairs if len(pairs) == 2 else {}
 
 
 def is_degrees(phase: np.ndarray, unit: str) -> bool:

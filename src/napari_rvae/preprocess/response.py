@@ -10,7 +10,13 @@ from scipy import ndimage
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames, as_frames
 from napari_rvae.preprocess.centres import Centres, smoothed, two_centres
-from napari_rvae.preprocess.channels import MODALITIES, ScanChannels, is_degrees, scan_channels
+from napari_rvae.preprocess.channels import (
+    MODALITIES,
+    ScanChannels,
+    is_degrees,
+    scan_channels,
+    vector_channels,
+)
 from napari_rvae.preprocess.levelling import lost_rows, mend_rows
 
 if TYPE_CHECKING:
@@ -61,7 +67,12 @@ def signed_response(
     Frames
         (T, C, Y, X) with the channels "response" and "quadrature", in the unit of the amplitude,
         as float32; of "lateral" they are "lateral response" and "lateral quadrature", of
-        "vector" these are the third and fourth. The quadrature is
+        "vector" these are the third and fourth; where the frames have both lateral components
+        ("lateral y amplitude", "lateral y phase", "lateral x amplitude", ...), the third to sixth
+        are "lateral response y" (down), "lateral response x" and their quadratures: a vector, which
+        models turn as such. Both components are taken to be recorded with one phase and
+        one sign, which is free as a whole; their axis is that of both together, and their
+        background the median: most of the scan has no polarization in the plane. The quadrature is
         what two domains on a background do not explain. ``table`` also has
 
         - ``domains``: 1 or 2, or 0 where a scan is constant or empty; with one, the background is
@@ -87,6 +98,9 @@ def signed_response(
         raise InputError(f"modality = {modality!r} is unknown: choose {', '.join(MODALITIES)}.")
     if phase_unit not in ("auto", "deg", "rad"):
         raise InputError(f"phase_unit = {phase_unit!r} is unknown: choose auto, deg or rad.")
+    components = vector_channels(movie) if modality == "vector" and channels is None else {}
+    if components:
+        return _vector_response(movie, components, phase_unit)
     parts = [
         _turned(complex_response(movie, pair, phase_unit=phase_unit))
         for pair in _pairs(movie, channels, modality)
@@ -95,6 +109,44 @@ def signed_response(
     names = names[2:] if modality == "lateral" else names
     data = np.concatenate([part.data for part in parts], axis=1)
     return _as_frames(movie, data, names[: data.shape[1]], parts[0].facts)
+
+
+def _vector_response(movie: Frames, components: dict[str, ScanChannels], phase_unit: str) -> Frames:
+    """Vertical response and both lateral components, with the quadratures."""
+    vertical = _turned(complex_response(movie, scan_channels(movie), phase_unit=phase_unit))
+    scans = [complex_response(movie, components[axis], phase_unit=phase_unit) for axis in "yx"]
+    lateral = _turned_together(np.stack(scans, axis=1))
+    data = np.concatenate([vertical.data, lateral.real, lateral.imag], axis=1).astype(np.float32)
+    names = ("response", "quadrature", *(f"lateral {part} {axis}" for part in
+             ("response", "quadrature") for axis in "yx"))  # fmt: skip
+    return _as_frames(movie, data, names, vertical.facts)
+
+
+def _turned_together(scans: Complex) -> Complex:
+    """Components (T, 2, Y, X) of a vector without background, their common axis made real."""
+    signed = np.full_like(scans, np.nan)
+    before: Array | None = None
+    for t, pair in enumerate(scans):
+        if not np.isfinite(pair).all(axis=0).any():
+            continue
+        free = np.stack([scan - _lateral_background(scan) for scan in pair])
+        known = np.nan_to_num(free)
+        # the axis of a line through zero is half the angle of the squares
+        turned = free * np.exp(-0.5j * np.angle((known**2).sum()))
+        now = np.nan_to_num(turned.real)
+        flip = -1.0 if before is not None and float((now * before).sum()) < 0 else 1.0
+        signed[t], before = flip * turned, flip * now
+    return signed
+
+
+def _lateral_background(scan: Complex) -> complex:
+    """Background of a component: what most of the scan shows.
+
+    Two levels may be a domain in the plane beside one out of it, or two in the plane; nothing in
+    a scan tells which.
+    """
+    finite = scan[np.isfinite(scan)]
+    return complex(np.median(finite.real), np.median(finite.imag)) if finite.size else 0j
 
 
 class _Signed(NamedTuple):

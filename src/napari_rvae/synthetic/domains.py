@@ -115,6 +115,12 @@ class DomainConfig(Config):
         False,  # noqa: FBT003 - gives a default
         "Add the lateral response: channels of its own.",
     )
+    in_plane: str = option(
+        "off",
+        "Add both components of the polarization in the plane: it turns through the plane in "
+        "180-degree walls, along the wall (bloch) or across it (neel), and lies in it in stripes.",
+        choices=("off", "bloch", "neel"),
+    )
     spacing: float = option(
         2.0, "Distance of the true sites along a wall.", low=0.2, high=50.0, unit="px"
     )

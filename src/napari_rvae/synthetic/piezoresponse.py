@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from napari_rvae.synthetic.domains import DomainConfig
@@ -37,7 +39,7 @@ class Scans(NamedTuple):
 
 def scan_domains(
     response: Array,
-    lateral: Array | None,
+    lateral: Mapping[str, Array],
     height: Array,
     config: DomainConfig,
     rng: np.random.Generator,
@@ -49,7 +51,7 @@ def scan_domains(
     response
         Signed vertical response (T, Y, X), 1 in a domain.
     lateral
-        The same of the lateral one; None: not recorded.
+        The same of lateral ones, by the names that their channels begin with.
     height
         Height (T, Y, X) of the walls in nm.
     config
@@ -65,14 +67,14 @@ def scan_domains(
         flaws.random(n_frames) < config.lost_lines, flaws.integers(0, rows, n_frames), -1
     )
     parts = []
-    for signal in (response, lateral):
-        if signal is not None:
-            parts += _lock_in(signal, offset, config, flaws, noise)
+    for signal in (response, *lateral.values()):
+        parts += _lock_in(signal, offset, config, flaws, noise)
     parts.append(_surface(height, config, flaws, noise))
     channels = np.stack(parts, axis=1)
     for frame in np.flatnonzero(lost >= 0):
         channels[frame, :, lost[frame]] = 0.0
-    pairs = ["amplitude", "phase", "lateral amplitude", "lateral phase"][: len(parts) - 1]
+    pairs = ["amplitude", "phase"]
+    pairs += [f"{name} {part}" for name in lateral for part in ("amplitude", "phase")]
     return Scans(
         channels.astype(np.float32),
         (*pairs, "topography"),

@@ -67,7 +67,8 @@ def simulate_walls(
     -------
     Simulation
         ``frames`` (T, C, Y, X) has the channels "amplitude" (pm), "phase" (degrees) and
-        "topography" (nm), with ``lateral=True`` also "lateral amplitude" and "lateral phase";
+        "topography" (nm), with ``lateral=True`` also "lateral amplitude" and "lateral phase", with
+        ``in_plane="bloch"`` or ``"neel"`` "lateral y amplitude", "lateral y phase" and those of x;
         ``frames.table`` has time and bias. ``sites`` are the true walls at equal steps, of kind
         "wall", with
 
@@ -83,9 +84,11 @@ def simulate_walls(
         ``fields``: "polarization" (T, Y, X) from -1 to 1; "response", its vertical response in
         amplitudes of a domain; "walls" (T, Y, X), 1 within a pixel of a 180-degree wall, 2 of a
         ferroelastic one, else 0; "offset" (T,), the phase of a positive domain in radians; "lost"
-        (T,), the row that was lost or -1; "drift" (T, 2). ``tables``: "pinning" (y, x, strength in
-        px per frame, radius, and first_frame, in which a wall came near enough to be held, or -1),
-        at the places of frame 0; "junctions" (frame, y, x) where walls cross. ``events``: the
+        (T,), the row that was lost or -1; "drift" (T, 2); with `in_plane`, "in_plane" (T, 2, Y, X),
+        the components (y, x) of the polarization in the plane, y down. ``tables``: "pinning" (y, x,
+        strength in px per frame, radius, and first_frame, in which a wall came near enough to be
+        held, or -1), at the places of frame 0; "junctions" (frame, y, x) where walls cross.
+        ``events``: the
         domains that were born (frame, y, x, radius).
 
     Raises
@@ -118,12 +121,16 @@ def simulate_walls(
     ]
     level = np.stack([view.level for view in views])
     polarization = np.stack([view.polarization for view in views])
-    sideways = None
+    lateral: dict[str, Array] = {}
     if config.lateral:  # what the stripes turn into the plane, along their normal
         share = math.sin(config.stripe_angle)
-        sideways = -share * polarization * np.sqrt(np.maximum(1 - level**2, 0.0))
+        lateral["lateral"] = -share * polarization * np.sqrt(np.maximum(1 - level**2, 0.0))
+    fields = {}
+    if config.in_plane != "off":
+        fields["in_plane"] = _in_plane(polarization, level, lines, config)
+        lateral |= {f"lateral {axis}": fields["in_plane"][:, k] for k, axis in enumerate("yx")}
     scans = scan_domains(
-        polarization * level, sideways, np.stack([v.height for v in views]), config, scan_rng
+        polarization * level, lateral, np.stack([v.height for v in views]), config, scan_rng
     )
     return Simulation(
         frames=_frames(scans, growth, config, seed),
@@ -135,6 +142,7 @@ def simulate_walls(
             "offset": scans.offset,
             "lost": scans.lost,
             "drift": drift,
+            **fields,
         },
         events=_moved(growth.nucleations, margin, drift),
         tables={
@@ -222,6 +230,24 @@ def _view(
             distance, curves, lines, shift, shape=shape, margin=margin, config=config
         ),
         junctions=_crossings(curves, lines, centre, shape),
+    )
+
+
+def _in_plane(polarization: Array, level: Array, lines: _Lines, config: DomainConfig) -> Array:
+    """Polarization in the plane (T, 2, Y, X) as (y, x), its length kept where it turns.
+
+    In a 180-degree wall it lies along the normal, from - to + (Neel), or along the wall, a quarter
+    counter-clockwise from there (Bloch); in a stripe along the stripe's normal.
+    """
+    dy, dx = np.gradient(polarization, axis=(1, 2))
+    steep = np.maximum(np.hypot(dy, dx), 1e-9)
+    normal = np.stack([dy, dx], axis=1) / steep[:, None]
+    if config.in_plane == "bloch":  # on the screen, where y points down
+        normal = np.stack([-normal[:, 1], normal[:, 0]], axis=1)
+    in_walls = level * np.sqrt(np.maximum(1 - polarization**2, 0.0))
+    in_stripes = polarization * np.sqrt(np.maximum(1 - level**2, 0.0))
+    return np.asarray(
+        in_walls[:, None] * normal + in_stripes[:, None] * lines.normal[:, None, None]
     )
 
 

@@ -13,14 +13,17 @@ functions whose variance stands above the noise. Z. Zhao, A. Singer, J. Opt. Soc
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import jnp_zeros, jv
+
+from napari_rvae.vae.spin import SteerableFunction, steerable_functions
 
 __all__ = ["RIM", "DiscFunctions", "SteerableBasis", "layer_noise_power"]
 
@@ -274,6 +277,7 @@ class SteerableBasis:
         native_pixel: float = 1.0,
         noise_correlation: NDArray[np.float64] | None = None,
         noise2: float | None = None,
+        vectors: Sequence[tuple[int, int]] = (),
     ) -> SteerableBasis:
         """Learn the radial components of crops.
 
@@ -290,6 +294,8 @@ class SteerableBasis:
             each channel (C, 2 K + 1, 2 K + 1); None for white noise.
         noise2
             Variance of a coefficient due to noise, in all channels; measured when left out.
+        vectors
+            Channels that are the y (down) and x components of a vector: they turn into each other.
         """
         count, channels, pixels, _ = images.shape
         disc = _disc(pixels, band_limit, native_pixel)
@@ -297,12 +303,13 @@ class SteerableBasis:
         values = disc.sample() @ mix
         flat = images.reshape(count, channels, -1).astype(np.float64)
         sizes = _noise_sizes(disc, channels, native_pixel, noise_correlation)
+        for pair in vectors:  # what turns into each other is weighed alike
+            sizes[list(pair)] = np.sqrt((sizes[list(pair)] ** 2).mean(0))
         power = _coefficients(flat, values, sizes)
         orders = np.array([order for order, _ in disc.orders])
-        n_functions = orders.size
         if noise2 is None:
             noise2 = _noise_power(power, orders)
-        components = _components(power, orders, n_functions, noise2)
+        components = _components(power, steerable_functions(orders, channels, vectors), noise2)
         step = 0.5
         slopes = []
         for axis in (0, 1):
@@ -313,7 +320,7 @@ class SteerableBasis:
         samples = [part / sizes[:, None] for part in (values, *slopes)]  # (C, S * S, F)
         if noise_correlation is not None:
             samples.append(values * sizes[:, None])
-        basis = _assemble(samples, components, orders, channels, pixels, noise2)
+        basis = _assemble(samples, components, pixels, noise2)
         basis.condition = disc.condition
         basis.disc_share, basis.kept_share = _shares(flat, basis, disc.inside)
         return basis
@@ -411,18 +418,24 @@ def _noise_power(power: NDArray[np.float64], orders: NDArray[np.int64]) -> float
     return max(float(np.quantile(used, _NOISE_QUANTILE)), least)
 
 
-_Component = tuple[int, NDArray[np.float64]]
+class _Component(NamedTuple):
+    """Angular order of a component, and its cosine and sine part in the functions (C, F)."""
+
+    order: int
+    cosine: NDArray[np.float64]
+    sine: NDArray[np.float64]
 
 
 def _components(
-    power: NDArray[np.float64], orders: NDArray[np.int64], n_functions: int, noise2: float
+    power: NDArray[np.float64], functions: list[SteerableFunction], noise2: float
 ) -> list[_Component]:
-    """Order and radial weights (C, functions of this order) of each component that is kept."""
+    """All components that are kept, each order's strongest first."""
     kept: list[_Component] = []
-    for order in range(int(orders.max()) + 1):
-        index = np.flatnonzero(orders == order)
-        cosine = power[:, :, index].reshape(len(power), -1)
-        sine = power[:, :, n_functions + index].reshape(len(power), -1)
+    flat = power.reshape(len(power), -1)
+    for order in range(max(function.order for function in functions) + 1):
+        own = [function for function in functions if function.order == order]
+        parts = [np.stack([f.part(which, flat.shape[1]) for f in own], 1) for which in (0, 1)]
+        cosine, sine = (flat @ part for part in parts)
         if order == 0:
             second = cosine.T @ cosine / len(power)
         else:
@@ -430,39 +443,30 @@ def _components(
         eigenvalue, vector = np.linalg.eigh(second)
         strongest = np.argsort(eigenvalue)[::-1]
         strongest = strongest[eigenvalue[strongest] > _ABOVE_NOISE * noise2]
-        kept += [(order, vector[:, k].reshape(power.shape[1], -1)) for k in strongest]
-    if not kept:  # pure noise: keep the strongest, so that there is a model at all
-        index = np.flatnonzero(orders == 0)
-        weights = np.zeros((power.shape[1], index.size))
-        weights[0, 0] = 1.0
-        kept.append((0, weights))
-    return kept
+        if not kept and not order:  # pure noise: keep the strongest, so that there is a model
+            spare = _Component(0, parts[0][:, 0], parts[1][:, 0])
+        kept += [_Component(order, *(part @ vector[:, k] for part in parts)) for k in strongest]
+    return kept or [spare]
 
 
 def _assemble(
     samples: list[NDArray[np.float64]],  # each (C, S * S, F)
     components: list[_Component],
-    orders: NDArray[np.int64],
-    channels: int,
     pixels: int,
     noise2: float,
 ) -> SteerableBasis:
     """Put the components' weights, slopes and, if they differ, pictures into fixed shapes."""
-    n_orders = max(order for order, _ in components) + 1
-    count = np.bincount([order for order, _ in components], minlength=n_orders)
+    n_orders = max(component.order for component in components) + 1
+    count = np.bincount([component.order for component in components], minlength=n_orders)
     n_radial = int(count.max())
-    area = pixels * pixels
+    channels, area, n_functions = samples[0].shape
     arrays = np.zeros((len(samples), channels, area, n_orders, 2, n_radial), np.float32)
     place = np.zeros(n_orders, int)
-    for order, weights in components:
-        index, half = np.flatnonzero(orders == order), orders.size
+    for order, *parts in components:
         for which, sample in enumerate(samples):
-            for channel in range(channels):
-                radial = weights[channel]
-                target = arrays[which, channel, :, order, :, place[order]]
-                target[:, 0] = sample[channel][:, index] @ radial
-                if order:
-                    target[:, 1] = sample[channel][:, half + index] @ radial
+            for half, part in enumerate(parts):
+                weights = part.reshape(channels, n_functions, 1)
+                arrays[which, :, :, order, half, place[order]] = (sample @ weights)[..., 0]
         place[order] += 1
     flat = torch.from_numpy(arrays.reshape(len(samples), channels * area, -1))
     return SteerableBasis(

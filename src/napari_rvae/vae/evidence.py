@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from napari_rvae.crops import Crops
 from napari_rvae.tables import fold_angle, latent_names
-from napari_rvae.vae.measures import Rings, noise_levels, symmetry_orders, turn_pictures
+from napari_rvae.vae.measures import (
+    Rings,
+    as_numbers,
+    noise_levels,
+    symmetry_orders,
+    turn_pictures,
+)
 
 if TYPE_CHECKING:
     from napari_rvae.vae.estimator import RVAE
@@ -129,7 +135,11 @@ class Evidence:
     @cached_property
     def harmonics(self) -> NDArray[np.complex128]:
         """Harmonics (N, C, R, n) of the crops in units of their noise."""
-        return self.rings.harmonics(self.crops.images.astype(float)) / self._unit
+        return self._harmonics(self.crops.images)
+
+    def _harmonics(self, pictures: NDArray[np.float32]) -> NDArray[np.complex128]:
+        numbers = as_numbers(pictures.astype(float), self.crops.vectors)
+        return self.rings.harmonics(numbers) / self._unit
 
     @cached_property
     def directed(self) -> NDArray[np.bool_]:
@@ -152,7 +162,7 @@ class Evidence:
             angle=table["angle"].to_numpy(),
             shift=table[["shift_y", "shift_x"]].to_numpy() * grid,
         )
-        return self.rings.harmonics(pictures.astype(float)) / self._unit
+        return self._harmonics(pictures)
 
     @cached_property
     def turned(self) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
@@ -164,7 +174,9 @@ class Evidence:
         part = self.crops.select(rows)
         before = self.table["angle"].to_numpy()[rows]
         tables = [
-            self.model.transform(replace(part, images=turn_pictures(part.images, angle)))
+            self.model.transform(
+                replace(part, images=turn_pictures(part.images, angle, part.vectors))
+            )
             for angle in _TURNS
         ]
         latents = np.stack([self.latents(table) for table in tables])

@@ -7,6 +7,7 @@ their limits and their words are in :mod:`napari_rvae.vae.checks`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import ndimage
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.neighbors import NearestNeighbors
 
+from napari_rvae.crops.vectors import turn_components
 from napari_rvae.preprocess.noise import noise_level
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Estimate",
     "Rings",
     "angle_disagreement",
+    "as_numbers",
     "canonical_correlations",
     "neighbour_overlap",
     "noise_levels",
@@ -67,12 +70,14 @@ class Estimate:
 
 
 # ---------------------------------------------------------------------- pictures
-def turn_pictures(pictures: NDArray[np.float32], angle: ArrayLike) -> NDArray[np.float32]:
+def turn_pictures(
+    pictures: NDArray[np.float32], angle: ArrayLike, vectors: Sequence[tuple[int, int]] = ()
+) -> NDArray[np.float32]:
     """Turn pictures (N, C, S, S) about their centre by angles (N,) or one, by cubic splines.
 
     An offset (dy, dx) from the centre goes to (dy cos a - dx sin a, dx cos a + dy sin a), y down.
     What comes in at the corners from outside the picture is its mirror image; inside the disc of
-    diameter S nothing does.
+    diameter S nothing does. Channels that are the components of `vectors` (y, x) turn as such.
     """
     middle = np.full(2, (pictures.shape[-1] - 1) / 2)
     turned = np.empty_like(pictures)
@@ -83,7 +88,19 @@ def turn_pictures(pictures: NDArray[np.float32], angle: ArrayLike) -> NDArray[np
         picture = pictures[where].astype(np.float64)
         offset = middle - back @ middle
         turned[where] = ndimage.affine_transform(picture, back, offset, order=3, mode="mirror")
-    return turned
+    return turn_components(turned, angles, vectors)
+
+
+def as_numbers(
+    pictures: NDArray[np.float64], vectors: Sequence[tuple[int, int]]
+) -> NDArray[np.float64]:
+    """Pictures (N, C, S, S) whose channels turn as numbers do: the lengths of vectors for both."""
+    if not vectors:
+        return pictures
+    numbers = pictures.copy()
+    for pair in vectors:
+        numbers[:, list(pair)] = np.hypot(*pictures[:, list(pair)].swapaxes(0, 1))[:, None]
+    return numbers
 
 
 def noise_levels(pictures: NDArray[np.float64], known: float) -> NDArray[np.float64]:

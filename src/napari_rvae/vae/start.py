@@ -7,7 +7,7 @@ crops of one piece are worked off without a yield.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,7 +157,7 @@ def _basis_of(
     """
     sample = np.sort(np.random.default_rng(config.seed).permutation(rows)[:_BASIS_CROPS])
     images = crops.read(sample)
-    scale = _spread(crops, images)
+    scale = _alike(_spread(crops, images), crops.vectors)
     images /= scale[:, None, None].astype(np.float32)
     options: dict[str, Any] = {
         "band_limit": config.band_limit,
@@ -169,9 +169,19 @@ def _basis_of(
     power = np.maximum(layer_noise_power(images, **options), _LEAST_NOISE)
     drawn = crops.layer_noise == 0
     noise = np.sqrt(power if drawn.all() else np.where(drawn, _DRAWN_NOISE, power))
+    noise = _alike(noise, crops.vectors)
     unit = math.sqrt(float((noise**-2).mean()))
     images /= (noise * unit)[:, None, None].astype(np.float32)
+    options["vectors"] = crops.vectors if config.rotation else ()
     return SteerableBasis.fit(images, noise2=unit**-2, **options), scale * noise * unit
+
+
+def _alike(sizes: NDArray[np.float64], vectors: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+    """Sizes (C,) of which both components of a vector have the same, their quadratic mean."""
+    same = sizes.copy()
+    for pair in vectors:
+        same[list(pair)] = np.sqrt((sizes[list(pair)] ** 2).mean())
+    return same
 
 
 def _spread(crops: Crops, images: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -189,12 +199,18 @@ def _spread(crops: Crops, images: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _check_components(crops: Crops, config: RVAEConfig) -> None:
-    """A lateral response is one component of a vector: a turned crop would show another one."""
-    lateral = [name for name in crops.base_channels if "lateral" in name.lower()]
-    if lateral and config.rotation:
+    """A lateral response alone is one component of a vector: a turned crop would show another."""
+    paired = {number for pair in crops.vectors for number in pair}
+    alone = [
+        name
+        for number, name in enumerate(crops.channels)
+        if "lateral" in name.lower() and number not in paired
+    ]
+    if alone and config.rotation:
         raise InputError(
-            f"The channel {lateral[0]!r} is one component of a vector, which is another one in a "
-            "turned crop: leave it out, or train with rotation = False."
+            f"The channel {alone[0]!r} is one component of a vector, which is another one in a "
+            "turned crop: add the other one (as 'lateral response y' and 'lateral response x'), "
+            "leave it out, or train with rotation = False."
         )
 
 

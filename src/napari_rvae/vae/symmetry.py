@@ -30,6 +30,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 from scipy.ndimage import gaussian_filter
 
+from napari_rvae.crops.crops import layer_name
+from napari_rvae.crops.vectors import vector_pairs
 from napari_rvae.device import limit_threads
 from napari_rvae.errors import InputError
 from napari_rvae.vae.estimator import RVAE
@@ -396,9 +398,15 @@ def _turned(model: RVAE, z: Array, which: Sequence[int]) -> Array:
             pictures = model.inverse_transform(np.repeat(z, len(which), axis=0), angle=angle)
     else:  # to decode every pixel at every angle would take a hundred times as long
         upright = model.inverse_transform(z)
-        pictures = turn_pictures(np.repeat(upright, len(which), axis=0), angle)
+        stack = np.repeat(upright, len(which), axis=0)
+        pictures = turn_pictures(stack, angle, _vectors(model))
     noise = np.maximum(model.noise_sd_, np.finfo(np.float32).tiny)[:, None, None]
     return np.asarray(pictures / noise, float).reshape(len(z), len(which), *pictures.shape[1:])
+
+
+def _vectors(model: RVAE) -> tuple[tuple[int, int], ...]:
+    """Layers of a model that are the components of vectors."""
+    return vector_pairs([layer_name(c, lag) for lag in model.lags_ for c in model.channels_])
 
 
 def _draws(

@@ -239,7 +239,7 @@ def _pose_leak(seen: Evidence) -> Check:
     rng = seen.rng()
     turns = rng.uniform(-math.pi, math.pi, len(rows))
     part = seen.crops.select(rows)
-    turned = replace(part, images=turn_pictures(part.images, turns))
+    turned = replace(part, images=turn_pictures(part.images, turns, part.vectors))
     z = seen.latents(seen.model.transform(turned))
     phases = np.angle(values[rows]) - turns[:, None] * orders
     order = rng.permutation(len(rows))

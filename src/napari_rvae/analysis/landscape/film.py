@@ -183,6 +183,7 @@ def _own_crops(
             crops.select(place[there]).read(),
             pose["angle"].to_numpy(float)[there] - turn[there],
             shift * crops.pixels / crops.window_px,
+            vectors=crops.vectors,
         )
     kept = pd.DataFrame({"picture": there, "site_id": site_id[there], "distance": 0.0})
     return images, kept
@@ -214,7 +215,8 @@ def _mean_crops(
         apart, fit = (values[len(z) :] for values in space.to_all(number))
         best = np.argsort(apart, kind="stable")[:count]
         images = crops.select(place[known[best]]).read()
-        aligned = align_crops(images, angle[best] + fit[best] - turn[number], shift[best])
+        turns = angle[best] + fit[best] - turn[number]
+        aligned = align_crops(images, turns, shift[best], vectors=crops.vectors)
         averaged.append(_mean(aligned))
         ids = latents["site_id"].to_numpy(np.int64)[known[best]]
         parts.append(pd.DataFrame({"picture": number, "site_id": ids, "distance": apart[best]}))

@@ -10,6 +10,7 @@ loss are those of AtomAI 0.8.1, with which Science Advances 7, eabd5084 (2021) w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,6 +106,8 @@ class PixelVAE(Network):
         Width of the angle's prior in radians.
     half_precision
         Compute the wide layers of the decoder in bfloat16 while training.
+    vectors
+        Channels that are the y (down) and x components of a vector.
     """
 
     positions: torch.Tensor
@@ -121,8 +124,10 @@ class PixelVAE(Network):
         shifts: bool = True,
         angle_prior_sd: float = 0.1,
         half_precision: bool = False,
+        vectors: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
+        self.vectors = tuple(vectors)
         self.channels, self.pixels = channels, pixels
         self.n_latents, self.hidden = n_latents, hidden
         self.rotation, self.shifts = rotation, shifts
@@ -182,7 +187,17 @@ class PixelVAE(Network):
         with torch.autocast(first.device.type, torch.bfloat16, enabled=half):
             hidden = self.wide(first)
         values: torch.Tensor = self.out(hidden.float())
-        return values
+        return self._turned(values, c[:, None], s[:, None])
+
+    def _turned(self, values: torch.Tensor, c: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        """Values (B, P, C) of the canonical picture as a crop shows them: vectors turn, too."""
+        if not self.vectors:
+            return values
+        parts = list(values.unbind(2))
+        for down, right in self.vectors:
+            y, x = parts[down], parts[right]
+            parts[down], parts[right] = y * c - x * s, x * c + y * s
+        return torch.stack(parts, 2)
 
     def draw(self, code: Code) -> torch.Tensor:
         """Pictures (B, C, S, S) of codes."""

@@ -7,6 +7,7 @@ invariants are those of the other engine.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_rvae.config import RVAEConfig
+from napari_rvae.crops.vectors import vector_pairs
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.basis import SteerableBasis
 from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
@@ -132,14 +134,14 @@ class PixelTrained(TrainedOnCrops):
     ) -> PixelTrained:
         """Put a model together from its files; ValueError where they do not fit."""
         parts = cls.saved_parts(header, tensors, device)
-        model = network(config, parts["basis"].channels, parts["basis"].pixels)
+        model = network(config, parts["channels"], parts["basis"].pixels)
         return cls(model=restored(model, header, tensors, device), **parts)
 
 
-def network(config: RVAEConfig, channels: int, pixels: int) -> PixelVAE:
-    """Return the network with its first weights."""
+def network(config: RVAEConfig, channels: Sequence[str], pixels: int) -> PixelVAE:
+    """Return the network with its first weights, for layers of these names."""
     return PixelVAE(
-        channels,
+        len(channels),
         pixels,
         config.n_latents,
         config.hidden,
@@ -148,4 +150,5 @@ def network(config: RVAEConfig, channels: int, pixels: int) -> PixelVAE:
         shifts=config.shifts,
         angle_prior_sd=config.angle_prior_sd,
         half_precision=config.half_precision,
+        vectors=vector_pairs(channels),
     )

@@ -249,7 +249,7 @@ def start_pixel_training(
         if pieces:
             yield waiting(config)
         pieces.append(piece)
-    model = network(config, basis.channels, basis.pixels).to(device)
+    model = network(config, crops.channels, basis.pixels).to(device)
     trained = PixelTrained.of(crops, basis=basis, scale=pictures.scale, model=model)
     noise = torch.Generator(device).manual_seed(config.seed + 1)
     trainer = PixelTrainer(model, torch.cat(pieces), n_training, config, basis.noise2, noise)
