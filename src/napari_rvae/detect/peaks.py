@@ -12,7 +12,10 @@ from scipy.spatial import cKDTree
 from napari_rvae.device import bands, side_by_side, thread_count
 from napari_rvae.preprocess.parabola import top_offset
 
-__all__ = ["blob_filter", "highest_near", "local_maxima"]
+__all__ = ["SLOW", "blob_filter", "highest_near", "local_maxima"]
+
+#: What a Gaussian of this many widths of a blob leaves is slow background.
+SLOW = 3.0
 
 #: Spectra are filtered so many rows at a time.
 _ROWS = 64
@@ -54,7 +57,7 @@ def blob_filter(
     spectrum = fft.rfft2(padded.astype(np.float32), shape, workers=threads)
     del padded
     form = [np.exp(-4 * np.pi**2 * sigma**2 * k) for k in k2]
-    slow = [np.exp(-2 * np.pi**2 * (3.0 * sigma) ** 2 * k) for k in k2]
+    slow = [np.exp(-2 * np.pi**2 * (SLOW * sigma) ** 2 * k) for k in k2]
     # mean height of the blobs: the noise-free variance is density * A^2 * pi sigma^2
     power = (float(np.var(image)) - noise_sd**2) / (density * np.pi * sigma**2)
     power = max(power, noise_sd**2)  # few blobs in a large frame hardly show in its variance

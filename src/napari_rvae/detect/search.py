@@ -20,8 +20,9 @@ from napari_rvae.detect.fit import AtomFit, fit_atoms
 from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.leftover import common_width, measure_leftover
 from napari_rvae.detect.network import NetworkView, see
-from napari_rvae.detect.peaks import blob_filter, highest_near, local_maxima
+from napari_rvae.detect.peaks import SLOW, blob_filter, highest_near, local_maxima
 from napari_rvae.detect.sampling import middle, rows_agree
+from napari_rvae.preprocess.background import slow_background
 from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level, robust_sd
 
 __all__ = [
@@ -325,8 +326,9 @@ class FrameSearch:
         self.sigma = self.fine.sigma
         self.noise_sd = noise_level(full)  # in the finer pixels: narrow atoms look like noise
         self.filtered, self.left = self._filter(full)
-        curve = noise_curve(full)
-        self.fine.variance = curve.variance(self.filtered - self.filtered.mean() + full.mean())
+        # the filter took the slow ground off, on which the noise depends as well
+        signal = self.filtered + slow_background(full, _ground_width(self.sigma))
+        self.fine.variance = noise_curve(full).variance(signal)
         if self.coarse is not self.fine:
             ratio = coarsest // finest
             self.coarse.variance = binned(self.fine.variance, ratio) / ratio**2
@@ -500,6 +502,11 @@ class FrameSearch:
         if free.sum() < _GROUND:
             return np.zeros(0)
         return np.asarray((self.filtered[part] / np.sqrt(self.fine.variance[part]))[free])
+
+
+def _ground_width(sigma: float) -> int:
+    """Side of a square of which two means smooth as the slow part of :func:`blob_filter`."""
+    return 2 * round(SLOW * sigma * math.sqrt(6) / 2) + 1
 
 
 def _pixels(
