@@ -1,0 +1,44 @@
+"""Standard deviations of positions where a frame is not alike everywhere."""
+
+import numpy as np
+import pytest
+
+from napari_rvae import detect_atoms
+from napari_rvae.render import render_gaussians
+from scenes import SIGMA, SPACING
+
+SIDE = 288
+
+
+def square(*, angle=0.4, side=SIDE, spacing=SPACING):
+    """Square lattice (N, 2) that fills a frame and its surroundings."""
+    step = np.stack(np.meshgrid(*2 * [np.arange(-60, 61)], indexing="ij"), -1).reshape(-1, 2)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    points = spacing * step @ turn + side / 2
+    return points[((points > -4 * SIGMA) & (points < side + 4 * SIGMA)).all(axis=1)]
+
+
+def counted(points, counts, *, ground, seed=3, side=SIDE):
+    """Poisson counts of atoms on a ground, with some readout noise."""
+    rng = np.random.default_rng(seed)
+    expected = render_gaussians(*points.T, counts, SIGMA, (side, side)) + ground
+    return rng.poisson(expected) + rng.normal(0, 0.3, expected.shape)
+
+
+def errors(table, points):
+    """Errors (n, 2) of the points that were found, their standard deviations, which they are."""
+    found, sd = table[["y", "x"]].to_numpy(), table[["y_sd", "x_sd"]].to_numpy()
+    gap = np.hypot(*(points[:, None] - found[None]).T).T
+    near, here = gap.argmin(axis=1), gap.min(axis=1) < 0.3 * SPACING
+    return found[near[here]] - points[here], sd[near[here]], here
+
+
+@pytest.mark.parametrize("counts", [100.0, 15.0])
+def test_a_particle_in_vacuum_has_honest_errors(counts):
+    """The noise of the gaps between atoms is that of their mean, not that of the whole frame's."""
+    points = square()
+    points = points[np.hypot(*(points - SIDE / 2).T) < 85]
+    error, sd, here = errors(detect_atoms(counted(points, counts, ground=0.02 * counts)), points)
+    assert here.mean() > 0.98
+    assert 0.8 < np.std(error / sd) < 1.25  # 3.5 where the filter's zero was taken for no noise
+    assert np.sqrt(np.mean(error**2)) < 0.65 / np.sqrt(counts)  # 0.07 px at 100 counts
