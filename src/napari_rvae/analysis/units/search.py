@@ -43,7 +43,7 @@ _MOST_STAYS, _MOST_REPEATED = 5000, 2500
 #: Share of the places that a search from another start sees.
 _RESEEN = 0.7
 #: A unit is dropped if it agrees less with what other starts find, as sites in both over either.
-_LEAST_AGREEMENT = 0.5
+_LEAST_AGREEMENT = 0.6
 #: A unit that agrees less than this is cut otherwise by other starts.
 _SURE_AGREEMENT = 0.9
 #: The spread of an environment of few stays is taken for that of all, as if of so many stays.
