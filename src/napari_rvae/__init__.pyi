@@ -86,7 +86,7 @@ from .errors import (
     NoWallsWarning,
     ReadError,
 )
-from .frames import Frames, as_frames, set_scale
+from .frames import Frames, as_frames, set_scale, stack_channels
 from .io import export_table, read_frames
 from .layers import (
     add_layers,
@@ -296,6 +296,7 @@ __all__ = [
     "split_crops",
     "split_half",
     "split_unit",
+    "stack_channels",
     "suggest_n_latents",
     "switched_area",
     "track_quality",

@@ -26,6 +26,7 @@ __all__ = [
     "as_region",
     "check_length",
     "set_scale",
+    "stack_channels",
 ]
 
 #: Columns of the frames table.
@@ -417,4 +418,63 @@ def set_scale(
         scale=(*movie.scale[:-2], width * movie.pixel_aspect, width),
         units=(*movie.units[:-2], unit, unit),
         metadata=metadata,
+    )
+
+
+def stack_channels(parts: Sequence[Frames], channels: Sequence[str] = ()) -> Frames:
+    """Put movies of one channel together as the channels of one.
+
+    Parameters
+    ----------
+    parts
+        Frames of one channel, of the same shape and scale.
+    channels
+        A name for each; left out, those that they have.
+
+    Returns
+    -------
+    Frames
+        (C, Y, X) or (T, C, Y, X), lazy; name, scale, units and table are those of the first.
+
+    Raises
+    ------
+    InputError
+        If there are none, they have other shapes, scales or several channels, or the names are not
+        one for each, or not all different.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae import Frames, stack_channels
+    >>> one, two = (Frames(np.zeros((32, 48)), channels=(name,)) for name in ("amplitude", "phase"))
+    >>> stack_channels([one, two]).channels
+    ('amplitude', 'phase')
+    """
+    import dask.array as da
+
+    names = tuple(channels) or tuple(part.channels[0] for part in parts)
+    if not parts or len(names) != len(parts) or len(set(names)) < len(names):
+        raise InputError(
+            f"The channels are named {', '.join(names)}: give a name of its own to each of the "
+            f"{len(parts)} movies, of which there must be some."
+        )
+    first = parts[0]
+    for part, name in zip(parts, names, strict=True):
+        alike = part.shape == first.shape and np.allclose(part.scale, first.scale)
+        if not alike or "c" in part.axis_labels:
+            raise InputError(
+                f"The channel {name!r} is of shape {part.shape} and scale {part.scale}, "
+                f"{names[0]!r} of {first.shape} and {first.scale}: give single channels of one "
+                "movie."
+            )
+    at = len(first.shape) - 2
+    return Frames(
+        da.stack([da.asarray(part.data) for part in parts], axis=at),
+        axis_labels=(*first.axis_labels[:at], "c", *first.axis_labels[at:]),
+        scale=(*first.scale[:at], 1.0, *first.scale[at:]),
+        units=(*first.units[:at], "pixel", *first.units[at:]),
+        channels=names,
+        table=first.table,
+        name=first.name,
+        metadata=dict(first.metadata),
     )

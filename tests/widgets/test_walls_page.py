@@ -168,6 +168,10 @@ def test_a_second_channel_is_cut_and_found_again_for_the_image_of_every_place(fo
     train.second.choose(viewer.layers["topography"])
     _train(train, qtbot)
     assert train.workspace.model.rvae.channels_ == ("response", "topography", "walls")
+    step = record_of(_ours(viewer, "sites")[0])["steps"][-1]
+    first, second = step["images"]  # for the script
+    assert [part["channel"] for part in first["response"]["of"]] == ["amplitude", "phase"]
+    assert second["channel"] == "topography"
     latents.color_by("z1")
     qtbot.waitUntil(latents.everywhere.isEnabled, timeout=LONG)
     latents.everywhere.click()

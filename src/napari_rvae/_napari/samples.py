@@ -29,11 +29,14 @@ def perovskite_frame() -> list[LayerTuple]:
 
 def wall_movie() -> list[LayerTuple]:
     """Simulate a movie of growing ferroelectric domains: amplitude, phase and height."""
-    frames = simulate_walls(n_frames=20, size=192).frames
+    options: dict[str, Any] = {"n_frames": 20, "size": 192}
+    frames = simulate_walls(**options).frames
+    made = {"function": "simulate_walls", "options": options}
     shown = {"amplitude": True, "phase": False, "topography": False}
     layers = []
     for channel, visible in shown.items():
         data, look, kind = image_layer(frames, channel=channel)
+        look["metadata"][METADATA_KEY]["simulation"] = made
         layers.append((data, {**look, "visible": visible}, kind))
     return layers
 

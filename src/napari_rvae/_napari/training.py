@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,8 @@ class Inputs:
         The same sites where the layer has them, which may lie otherwise than the image.
     lags
         Frame lags that the layers of a new training's crops stand for.
+    images
+        Where each image came from, for the script.
     """
 
     frames: Frames
@@ -96,6 +98,7 @@ class Inputs:
     layer: Any
     placed: pd.DataFrame
     lags: tuple[int, ...] = (0,)
+    images: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +174,7 @@ def take_inputs(image: Any, points: Any, *, second: Any = None, earlier: int = 0
         If one of them is missing, there are no sites, or some lie outside the image.
     """
     from napari_rvae.layers import frames_from_layer, frames_from_layers, sites_from_layer
+    from napari_rvae.layers.origin import image_origin
 
     if image is None:
         raise InputError("There is no image: open one first.")
@@ -195,7 +199,8 @@ def take_inputs(image: Any, points: Any, *, second: Any = None, earlier: int = 0
     placed = sites_from_layer(points)
     if "site_id" not in points.features:
         points.features = placed
-    return Inputs(frames, sites, points, placed, tuple(range(0, -earlier - 1, -1)))
+    images = tuple(image_origin(layer) for layer in (image, second) if layer is not None)
+    return Inputs(frames, sites, points, placed, tuple(range(0, -earlier - 1, -1)), images)
 
 
 def image_of(points: Any, layers: Any) -> Any:
@@ -232,7 +237,7 @@ def train(
             rvae = RVAE(config, device=device)
             live = yield from _fit(control, rvae, rvae.iter_fit(cut))
             model = Model(rvae, rvae.crop_config, inputs.frames.name, live.picture)
-            return (yield from _finish(control, model, cut, live, crops))
+            return (yield from _finish(control, model, cut, live, crops, inputs.images))
 
     return work
 
@@ -255,7 +260,7 @@ def resume(inputs: Inputs, model: Model, epochs: int, *, threads: int) -> Work:
             steps = rvae.iter_fit(cut, resume=True, epochs=epochs)
             live = yield from _fit(control, rvae, steps)
             newer = Model(rvae, model.crops, model.name, live.picture)
-            return (yield from _finish(control, newer, cut, live, model.crops))
+            return (yield from _finish(control, newer, cut, live, model.crops, inputs.images))
 
     return work
 
@@ -424,7 +429,12 @@ def grey_values(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _finish(
-    control: Control, model: Model, crops: Crops, live: Live, plan: CropConfig
+    control: Control,
+    model: Model,
+    crops: Crops,
+    live: Live,
+    plan: CropConfig,
+    images: Sequence[dict[str, Any]],
 ) -> Generator[Progress, None, Result]:
     """Encode the sites with the model as it is now, and tell what was done."""
     from napari_rvae.preprocess.wall_mask import measured_channels
@@ -448,7 +458,8 @@ def _finish(
     step |= {"epochs": done, "device": rvae.device_, "threads": read_preferences().n_threads}
     step |= {"stopped": True} if rvae.can_resume else {}
     step |= {"lags": list(rvae.lags_)} if rvae.lags_ != (0,) else {}
-    step |= {"channels": list(rvae.channels_)} if len(measured_channels(rvae.channels_)) > 1 else {}
+    if len(measured_channels(rvae.channels_)) > 1:
+        step |= {"channels": list(rvae.channels_), "images": list(images)}
     sample = some_crops(crops, rvae.config.seed)
     return Result(model, latents, len(crops), text, sample, step)
 

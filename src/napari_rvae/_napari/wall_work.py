@@ -38,12 +38,15 @@ class WallTarget:
         Where to look, None for everywhere.
     config
         Options.
+    origins
+        Where amplitude and phase came from.
     """
 
     image: Any
     frames: Frames
     region: Any
     config: WallConfig
+    origins: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +70,13 @@ def capture_scan(
         If the layers are not of one movie, two of them are the same, or the region does not fit.
     """
     from napari_rvae.layers import frames_from_layers, region_from_layer
+    from napari_rvae.layers.origin import image_origin
 
     layers = [layer for layer in (amplitude, phase, height) if layer is not None]
     frames = frames_from_layers(layers, ("amplitude", "phase", "topography")[: len(layers)])
     mask = None if region is None else region_from_layer(region, amplitude)
-    return WallTarget(amplitude, frames, mask, config)
+    origins = tuple(image_origin(layer) for layer in (amplitude, phase))
+    return WallTarget(amplitude, frames, mask, config, origins)
 
 
 def start_walls(workspace: Workspace, target: WallTarget) -> Job | None:
@@ -116,6 +121,11 @@ def _ready(target: WallTarget, response: Frames, sites: pd.DataFrame) -> _Walls:
         name=f"response of {movie}",
         style=ImageStyle(colormap="PiYG"),
     )
+    picture[1]["metadata"][METADATA_KEY]["response"] = {
+        "of": list(target.origins),
+        "modality": target.config.modality,
+        "phase_unit": target.config.phase_unit,
+    }
     if not len(sites):
         return _Walls(picture, None, None, "No walls.")
     lines = walls_layer(sites, response, name=f"walls of {movie}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 
 from napari_rvae.errors import InputError
-from napari_rvae.frames import Frames
+from napari_rvae.frames import Frames, stack_channels
 from napari_rvae.layers.read import frames_from_layer
 
 __all__ = ["frames_from_layers"]
@@ -69,14 +68,4 @@ def frames_from_layers(layers: Sequence[Any], channels: Sequence[str] = ()) -> F
                 f"Layer {layer.name!r} is of shape {part.shape} and scale {part.scale}, that of "
                 f"{layers[0].name!r} {first.shape} and {first.scale}: choose layers of one movie."
             )
-    at = len(first.shape) - 2
-    return Frames(
-        da.stack([da.asarray(part.data) for part in parts], axis=at),
-        axis_labels=(*first.axis_labels[:at], "c", *first.axis_labels[at:]),
-        scale=(*first.scale[:at], 1.0, *first.scale[at:]),
-        units=(*first.units[:at], "pixel", *first.units[at:]),
-        channels=names,
-        table=first.table,
-        name=first.name,
-        metadata=dict(first.metadata),
-    )
+    return stack_channels(parts, names)

@@ -14,17 +14,16 @@ import pandas as pd
 import napari_rvae
 from napari_rvae import config, tables
 from napari_rvae.errors import InputError
+from napari_rvae.layers.origin import image_origin, reading
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.read import frames_from_layer, sites_from_layer
 from napari_rvae.layers.steps import BY_HAND, steps_of, unit_steps
+from napari_rvae.preprocess.wall_mask import measured_channels
 
 if TYPE_CHECKING:
     from napari_rvae.frames import Frames
 
 __all__ = ["analysis_script"]
-
-#: Functions that a sample movie can come from.
-_SIMULATIONS = ("simulate_graphene", "simulate_perovskite", "simulate_hopping", "simulate_walls")
 
 #: Functions that change units.
 _EDITS = ("merge_units", "split_unit", "rename_unit", "cut_units")
@@ -124,16 +123,12 @@ def _movie_lines(image: Any, movie: str | None) -> Iterator[str]:
     """Read the movie, and give it the scale that the layer has."""
     if movie is None and image is None:
         raise InputError("There is no image: choose the movie that the sites lie on.")
-    made = {} if image is None else record_of(image).get("simulation", {})
-    path = movie
-    if path is None and not made:
-        path = getattr(getattr(image, "source", None), "path", None)
+    text = "" if image is None else reading(image_origin(image))
+    if movie is not None:
+        text = f"rvae.read_frames({str(movie)!r})"
     yield "# The movie."
-    if made.get("function") in _SIMULATIONS:
-        options = ", ".join(f"{key}={value!r}" for key, value in made["options"].items())
-        yield f"frames = rvae.{made['function']}({options}).frames"
-    elif path is not None:
-        yield f"frames = rvae.read_frames({str(path)!r})"
+    if text:
+        yield f"frames = {text}"
     else:
         yield 'frames = rvae.read_frames("PATH OF THE MOVIE")  # it was not opened from a file'
     if image is not None:
@@ -211,10 +206,7 @@ def _model_lines(steps: list[dict[str, Any]]) -> Iterator[str]:
         return
     yield "# The model, and what it says of the sites."
     if "channels" in step:
-        raise InputError(
-            f"The crops show several images ({', '.join(step['channels'])}), and the script reads "
-            "one: put them together with frames_from_layers, and cut crops of them."
-        )
+        yield from _channel_lines(step)
     options = _call("CropConfig", step["crops"])
     plan = f", {options}" if options else ""
     plan += f", lags={tuple(step['lags'])}" if "lags" in step else ""
@@ -230,6 +222,23 @@ def _model_lines(steps: list[dict[str, Any]]) -> Iterator[str]:
         yield "model.fit(crops)"
     yield "sites = rvae.join_latents(sites, model.transform(crops))"
     yield ""
+
+
+def _channel_lines(step: dict[str, Any]) -> Iterator[str]:
+    """Put the images together that the crops show; the first one is the movie."""
+    names = measured_channels(step["channels"])
+    texts = [reading(origin) for origin in step.get("images", [])[1:]]
+    if len(texts) != len(names) - 1 or not all(texts):
+        raise InputError(
+            f"The crops show several images ({', '.join(names)}), and nobody knows where these "
+            "came from: open them from files, or put them together with stack_channels."
+        )
+    yield "# The crops show several channels."
+    yield "more = ["
+    yield from (f"    {text}," for text in texts)
+    yield "]"
+    yield "more = [replace(one, scale=frames.scale, units=frames.units) for one in more]"
+    yield f"frames = rvae.stack_channels([frames, *more], {tuple(names)!r})"
 
 
 def _apply_lines(step: dict[str, Any]) -> Iterator[str]:
@@ -260,7 +269,7 @@ def _units_lines(steps: list[dict[str, Any]], *, many: bool) -> Iterator[str]:
     yield "# The units: a unit must recur on several places of the lattice."
     yield "linked = rvae.with_tracks(sites)" if many else "linked = sites"
     if any(step.get("crops") for step in made):
-        yield "crops = rvae.extract_crops(frames, linked, model.crop_config)"
+        yield "crops = rvae.extract_crops(frames, linked, model.crop_config, lags=model.lags_)"
     like = ""
     for step in made:
         if step["step"] == "units":

@@ -10,7 +10,8 @@ from napari.components import ViewerModel
 
 import napari_rvae as rvae
 from napari_rvae.errors import InputError
-from napari_rvae.layers import METADATA_KEY
+from napari_rvae.layers import METADATA_KEY, frames_from_layers
+from napari_rvae.layers.origin import image_origin
 from napari_rvae.layers.steps import note_step, note_units, note_ways, steps_of, steps_to_save
 from napari_rvae.tables import make_sites
 
@@ -163,3 +164,69 @@ def test_in_a_new_process_it_gives_the_same_table(tmp_path):
     again, now = (pd.read_csv(tmp_path / name) for name in ("again.csv", "now.csv"))
     pd.testing.assert_frame_equal(again, now[again.columns], rtol=1e-6)
     assert set(now) == set(again)
+
+
+def _channels():
+    """Layers of two channels of one simulation, and of the signed response of its scans."""
+    frames = rvae.simulate_walls(n_frames=2, size=96, seed=1).frames
+    made = {"function": "simulate_walls", "options": {"n_frames": 2, "size": 96, "seed": 1}}
+    layers = []
+    for channel in ("amplitude", "phase"):
+        (image,) = rvae.add_layers(ViewerModel(), rvae.image_layer(frames, channel=channel))
+        image.metadata[METADATA_KEY]["simulation"] = made
+        layers.append(image)
+    response = rvae.signed_response(frames_from_layers(layers))
+    (image,) = rvae.add_layers(ViewerModel(), rvae.image_layer(response, channel=0))
+    image.metadata[METADATA_KEY]["response"] = {
+        "of": [image_origin(layer) for layer in layers],
+        "modality": "vertical",
+        "phase_unit": "auto",
+    }
+    return image, layers[0]
+
+
+def test_several_channels_are_put_together_again(tmp_path):
+    first, second = _channels()
+    frames = frames_from_layers([first, second])
+    sites = rvae.sample_grid(frames, step=12)
+    crops = rvae.extract_crops(frames, sites, rvae.CropConfig(window=16, pixels=16), lags=(0, -1))
+    model = rvae.RVAE(epochs=1, n_latents=2, hidden=16, device="cpu").fit(crops)
+    sites = rvae.join_latents(sites, model.transform(crops))
+    (points,) = rvae.add_layers(ViewerModel(), rvae.points_layer(sites, frames))
+    note_step(points, "grid", spacing=12)
+    note_step(
+        points,
+        "train",
+        crops={"window": 16.0, "pixels": 16},
+        model={"epochs": 1, "n_latents": 2, "hidden": 16},
+        epochs=1,
+        device="cpu",
+        lags=[0, -1],
+        channels=list(model.channels_),
+        images=[image_origin(first), image_origin(second)],
+    )
+    # as a run keeps them
+    folder = rvae.save_run(tmp_path / "run", sites=sites, steps=steps_of(points))
+    opened = rvae.add_layers(ViewerModel(), *rvae.run_layers(rvae.load_run(folder)))[0]
+    script = rvae.analysis_script(opened, first)
+    room = {"__name__": "script"}
+    exec(compile(script, "script", "exec"), room)  # noqa: S102 - what we made ourselves
+    movie, again = room["analyse"]()
+    assert movie.channels == ("response", "amplitude")
+    pd.testing.assert_frame_equal(
+        again[["site_id", "z0", "z1", "angle"]],
+        sites[["site_id", "z0", "z1", "angle"]],
+        check_exact=False,
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_channels_from_nowhere_are_said(layer):
+    note_step(layer, "detect", config={})
+    images = [{"name": "one", "channel": "one"}, {"name": "two", "channel": "two"}]
+    for known in ({}, {"images": images}):
+        step = {"crops": {}, "model": {}, "epochs": 1, "channels": ["one", "two"], **known}
+        note_step(layer, "train", **step)
+        with pytest.raises(InputError, match="nobody knows where these came from"):
+            rvae.analysis_script(layer, movie="movie.tif")
