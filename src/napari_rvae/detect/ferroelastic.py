@@ -49,7 +49,7 @@ _ENDS, _GO_ON, _SAME = 6, 40, 4.0
 _SHORTEST = 8
 #: No wall begins so near to the edge of what is known, in px.
 _EDGE = 6
-#: It is then looked for up to so many px beside, in either direction, and moved by up to so many.
+#: A kink is looked for up to so many px beside a curve, which is moved by up to so many at a time.
 _SNAP, _MOVE = 7.0, 4.0
 #: A kink has the direction of its wall within this angle.
 _AGREES = math.radians(30)
