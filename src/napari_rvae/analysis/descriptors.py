@@ -18,6 +18,7 @@ from scipy.special import expit
 from napari_rvae import tables
 from napari_rvae.analysis import bonds, strain
 from napari_rvae.analysis.bonds import CUTOFF, LONGEST_BOND, RING_COLUMNS, SAME_ATOM
+from napari_rvae.analysis.levels import slow_levels
 from napari_rvae.analysis.strain import CAGE_COLUMNS, STRAIN_COLUMNS
 from napari_rvae.errors import Cancelled, InputError
 
@@ -83,8 +84,9 @@ def site_descriptors(
           direction of the bond (Nelson and Halperin, Phys. Rev. B 19, 2457 (1979)), 0 to 1;
         - ``bond_length``: mean distance of the neighbours, in neighbour distances;
         - ``neighbour_amplitude``: mean relative amplitude of the neighbours;
-        - ``relative_amplitude``: amplitude divided by the mean of the middle half of the frame's
-          atoms, by amplitude.
+        - ``relative_amplitude``: amplitude divided by what varies slowly over the frame, as the
+          thickness does, and then by the mean of the middle half of the frame's atoms, by
+          amplitude. Steps between phases stay.
 
         A site without neighbours has psi 0 and no bond length (NaN); a site without a position has
         NaN throughout. Positions near the frame's edge lack neighbours beyond it.
@@ -270,11 +272,16 @@ def neighbour_distances(table: pd.DataFrame, neighbour_distance: float | None) -
 
 
 def relative_amplitudes(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Amplitude (N,) of each site relative to its frame's atoms; NaN where it is not known."""
+    """Amplitude (N,) of each site relative to its frame's atoms; NaN where it is not known.
+
+    What varies slowly over the frame is taken out first
+    (:func:`~napari_rvae.analysis.levels.slow_levels`).
+    """
     values = np.full(len(table), np.nan)
     if "amplitude" in table:
         amplitude = table["amplitude"].to_numpy(float)
         is_atom = (table["kind"] != "vacancy").to_numpy()
+        amplitude = amplitude / slow_levels(table, amplitude)
         for _, _, rows in tables.group_rows(table):
             values[rows] = _relative(amplitude[rows], is_atom[rows])
     return values

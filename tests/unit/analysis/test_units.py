@@ -144,6 +144,22 @@ def test_a_pristine_lattice_is_one_unit(honeycomb, seed):
     assert units.table["unit"].eq(0).all()
 
 
+@pytest.mark.parametrize("phases", [1, 2])
+def test_a_ramp_of_thickness_makes_no_unit_and_hides_no_phase(honeycomb, rng, phases):
+    """Features know how thick it is, by the noise at least; a step is another phase."""
+    y, x = honeycomb(300, 10.0).T
+    thickness = 0.5 + x / 300
+    label = np.where(y > 160, phases - 1, 0)
+    amplitude = thickness * np.where(label, 1.5, 1.0) * rng.normal(1, 0.08, y.size)
+    sites = make_sites(frame=0, y=y, x=x, label=label, amplitude=amplitude)
+    features = _features(sites, sites["label"].to_numpy(), rng)
+    for column in features.columns[1:11]:
+        features[column] += 3 * sites["x"].to_numpy() / 300
+    units = find_units(sites, features=features)
+    assert len(units) == phases
+    assert all(_recall(units, sites, number) > 0.95 for number in range(phases))
+
+
 def test_surroundings_of_host_like_atoms_are_host(honeycomb, rng):
     y, x = honeycomb(300, 10.0).T
     label = (rng.random(y.size) < 0.2).astype(int)  # seen by the features, not by the atom
