@@ -35,6 +35,7 @@ __all__ = [
     "join_latents",
     "latent_grid",
     "latent_names",
+    "latents_in_use",
     "make_sites",
     "neighbour_distance",
     "validate_sites",
@@ -89,6 +90,9 @@ WALL_COLUMNS = {
 
 #: Species of an atom that stands inside a crystal, but on no place of its lattice.
 OFF_LATTICE = "off lattice"
+
+#: A latent is in use when its posterior means hold this share of its variance.
+_IN_USE = 0.1
 
 #: What a site can be.
 SITE_KINDS = ("atom", "vacancy", "wall", "grid")
@@ -503,3 +507,20 @@ def latent_names(table: pd.DataFrame) -> list[str]:
     """Names of the latent columns of a table, z0, z1, ... in order."""
     names = [str(c) for c in table.columns if re.fullmatch(r"z\d+", str(c))]
     return sorted(names, key=lambda name: int(name[1:]))
+
+
+def latents_in_use(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which latents (L,) of a table their model uses.
+
+    A latent is in use when its means hold a tenth or more of the sum of their variance and the mean
+    variance that the model states; one without a stated error (``z0_sd``) counts as used.
+    """
+    names = latent_names(table)
+    values = table[names].to_numpy(float)
+    known = np.isfinite(values).all(axis=1)
+    stated = [f"{name}_sd" for name in names]
+    if not known.any() or not set(stated) <= set(table):
+        return np.ones(len(names), bool)
+    spread = values[known].var(axis=0)
+    noise = np.mean(table[stated].to_numpy(float)[known] ** 2, axis=0)
+    return np.asarray(spread >= _IN_USE * np.maximum(spread + noise, np.finfo(float).tiny))

@@ -56,6 +56,9 @@ _DIRECTION, _NO_DIRECTION = 0.8, 0.5
 #: Angles agree below this share of the difference by chance, and do not above the second.
 _ANGLES_AGREE, _ANGLES_DIFFER = 0.35, 0.75
 
+#: Crops have something in common if their mean has so many times the power of that of noise.
+_IN_COMMON = 4.0
+
 #: Draws of the bootstrap, over blocks so many neighbour distances wide.
 _DRAWS, _BLOCK_ND = 200, 6.0
 
@@ -206,7 +209,8 @@ def split_half(
     Both models are asked about the same crops, such that neither was trained on where these are
     200 or more. **Units**, which each half finds by itself: adjusted Rand index; they agree if it
     is 0.6 or more, and do not if its 95 % interval (bootstrap over areas) lies below that and is no
-    wider than 0.3.
+    wider than 0.3, or if there is but one, the latents do not agree, and the crops have neither a
+    direction nor a mean: they are noise.
     **Angles**: root mean square difference modulo the symmetry, less its mean over the nearest
     neighbours in the latents, since each model turns its pictures as it likes; they agree below
     0.35 of the difference by chance, and do not above 0.75. **Latents**: canonical correlations of
@@ -244,7 +248,9 @@ def split_half(
         steps.finish((number + 1) * options.epochs + 2 * number)
         models.append(model)
         if find is None:
-            found = find_units(table, unit_config, features=model.invariants(crops.select(half)))
+            own_crops = crops.select(half)
+            own_table = tables.join_latents(table, model.transform(own_crops))
+            found = find_units(own_table, unit_config, features=model.invariants(own_crops))
             shared = model.invariants(crops.select(parts.common))
             units.append(apply_units(found, table, features=shared))
         else:
@@ -364,11 +370,9 @@ def _judged(
     matched = _matched(labels[0], labels[1], units)
     with limit_threads(1):
         seen = Evidence.collect(models[0], common, models[1])
-        verdicts = (
-            _units_verdict(labels[0], labels[1], block, matched),
-            _angles_verdict(seen),
-            _latents_verdict(seen),
-        )
+        angles, latents = _angles_verdict(seen), _latents_verdict(seen)
+        noise = latents.answer != "agrees" and _is_noise(seen)
+        verdicts = (_units_verdict(*labels, block, matched, noise=noise), angles, latents)
     return verdicts, matched
 
 
@@ -392,7 +396,9 @@ def _matched(one: Ids, other: Ids, units: list[Units]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(columns_)).astype(columns_)
 
 
-def _units_verdict(one: Ids, other: Ids, block: Ids, matched: pd.DataFrame) -> HalfVerdict:
+def _units_verdict(
+    one: Ids, other: Ids, block: Ids, matched: pd.DataFrame, *, noise: bool
+) -> HalfVerdict:
     from sklearn.metrics import adjusted_rand_score
 
     both = (one >= 0) & (other >= 0)
@@ -402,6 +408,9 @@ def _units_verdict(one: Ids, other: Ids, block: Ids, matched: pd.DataFrame) -> H
     if len(one) < _FEWEST:
         text = f"Only {len(one)} crops have a unit in both halves."
         return HalfVerdict("units", "cannot tell", math.nan, nothing, text)
+    if max(counts) == 1 and noise:
+        text = "Both found one unit, and the crops have nothing in common: they are noise."
+        return HalfVerdict("units", "does not agree", math.nan, nothing, text)
     if max(counts) == 1:
         text = "Both halves found one unit, so there is nothing to tell apart."
         return HalfVerdict("units", "cannot tell", math.nan, nothing, text)
@@ -422,6 +431,15 @@ def _units_verdict(one: Ids, other: Ids, block: Ids, matched: pd.DataFrame) -> H
     text = f"{back} of {counts[0]} units of one half come back among {counts[1]} of the other "
     text += f"(adjusted Rand index {value:.2f}, {low:.2f} to {high:.2f})."
     return HalfVerdict("units", answer, value, (low, high), text)
+
+
+def _is_noise(seen: Evidence) -> bool:
+    """Whether crops have neither a direction nor a mean; that of N of noise has 1 / N of power."""
+    if seen.directed.any():
+        return False
+    images = seen.crops.images.astype(float)
+    power = float(np.mean(images**2))
+    return float(np.mean(images.mean(axis=0) ** 2)) * len(images) < _IN_COMMON * power
 
 
 def _angles_verdict(seen: Evidence) -> HalfVerdict:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_rvae.crops import Crops
-from napari_rvae.tables import fold_angle, latent_names
+from napari_rvae.tables import fold_angle, latent_names, latents_in_use
 from napari_rvae.vae.measures import (
     Rings,
     as_numbers,
@@ -39,9 +39,6 @@ DIRECTION = 8.0
 
 #: Crops with a direction that are fewer than this share may be noise and dirt.
 FEW_DIRECTIONS = 0.05
-
-#: A latent is in use when its posterior means hold this share of its variance.
-_IN_USE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ class Evidence:
     @cached_property
     def in_use(self) -> NDArray[np.bool_]:
         """Which latents (L,) the model uses."""
-        return _in_use(self.table)
+        return latents_in_use(self.table)
 
     @cached_property
     def other_table(self) -> pd.DataFrame:
@@ -104,7 +101,7 @@ class Evidence:
     @cached_property
     def other_in_use(self) -> NDArray[np.bool_]:
         """Which latents the other model uses."""
-        return _in_use(self.other_table)
+        return latents_in_use(self.other_table)
 
     def other_latents(self, table: pd.DataFrame) -> NDArray[np.float64]:
         """Latents in use (N, K) of a table of the other model."""
@@ -195,13 +192,6 @@ class Evidence:
         """How well the angle follows turns: 1 exactly, 0 not at all."""
         off, order = self.off
         return float(np.cos(order * off).mean())
-
-
-def _in_use(table: pd.DataFrame) -> NDArray[np.bool_]:
-    names = latent_names(table)
-    spread = table[names].to_numpy(float).var(0)
-    noise = (table[[f"{name}_sd" for name in names]].to_numpy(float) ** 2).mean(0)
-    return np.asarray(spread >= _IN_USE * np.maximum(spread + noise, np.finfo(float).tiny))
 
 
 def _affordable(model: RVAE, count: int) -> int:

@@ -76,6 +76,7 @@ def test_pure_noise_does_not_agree():
     grid = sample_grid(frames, step=12)
     found = split_half(extract_crops(frames, grid, window=40), grid, epochs=8, device="cpu")
     assert found.answer == "does not agree"
+    assert _verdicts(found)["units"].answer == "does not agree"
 
 
 def test_the_area_is_halved_without_common_pixels(crops, sites):

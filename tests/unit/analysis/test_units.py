@@ -160,6 +160,21 @@ def test_a_ramp_of_thickness_makes_no_unit_and_hides_no_phase(honeycomb, rng, ph
     assert all(_recall(units, sites, number) > 0.95 for number in range(phases))
 
 
+def test_where_no_latent_is_in_use_there_is_one_unit_and_the_log_says_so(rng, caplog):
+    """Features of noise have valleys; a model that uses no latent has found nothing."""
+    y, x = 12.0 * np.indices((20, 20)).reshape(2, -1)
+    sites = make_sites(frame=0, y=y, x=x, kind="grid", z0=rng.normal(0, 0.03, y.size), z0_sd=1.0)
+    features = _features(sites, rng.integers(0, 4, y.size), rng)
+    assert find_units(sites, features=features).names == {0: "host"}
+    assert "No latent is in use" in caplog.text
+    used = sites.assign(z0=rng.normal(0, 1, y.size), z0_sd=0.5)
+    assert len(find_units(used, features=features)) == 4
+    atoms = sites.assign(kind="atom", amplitude=1.0)  # these have looks to go by
+    caplog.clear()
+    find_units(atoms, features=features)
+    assert "No latent is in use" not in caplog.text
+
+
 def test_surroundings_of_host_like_atoms_are_host(honeycomb, rng):
     y, x = honeycomb(300, 10.0).T
     label = (rng.random(y.size) < 0.2).astype(int)  # seen by the features, not by the atom

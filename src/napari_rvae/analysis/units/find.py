@@ -28,6 +28,7 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_rvae.analysis.units.sites import Evidence
     from napari_rvae.vae import RVAE
 
     Array = NDArray[np.float64]
@@ -85,6 +86,8 @@ def find_units(
         Unit 0 is the host, the others follow by decreasing number of sites. A site without
         features has unit -1, and so has one that looks like no unit, and what it is occurs at
         fewer than ``min_places`` places. A perovskite has several hosts, one for each sublattice.
+        Sites without amplitudes, such as those of a grid, are one unit where the model uses none of
+        the table's latents (``z0``, ``z0_sd``, ...): features of pure noise fall into groups, too.
         Units of sites along walls are named by what most of their sites are, such as "straight
         180-degree wall", "junction of walls", "ferroelastic wall".
 
@@ -137,6 +140,8 @@ def find_units(
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
     rings = find_ring_groups(ordered, step.tick).of(known) if config.geometry else None
     bonds = bonds_of(ordered, step.tick)
+    if not _tells_apart(ordered, evidence):
+        values = np.where(np.isfinite(values), 0.0, np.nan)
     here = evidence.of(known), rings, _among(bonds, known, len(table))
     found = search(values[known], columns, *here, config=config, step=step)
     membership = np.full((len(table), found.model.n_environments), np.nan)
@@ -166,6 +171,22 @@ def find_units(
         summary = units.summary.merge(symmetry, on="unit", how="left")
         units = dataclasses.replace(units, summary=summary)
     return units
+
+
+def _tells_apart(table: pd.DataFrame, evidence: Evidence) -> bool:
+    """Whether anything but noise may tell the sites apart; the log says so where nothing does.
+
+    Features of pure noise have valleys of their own: products of its harmonics are seldom near
+    zero. Where atoms have a brightness, their looks decide, whatever the model uses.
+    """
+    used = tables.latents_in_use(table)
+    if used.any() or not used.size or np.isfinite(evidence.central[:, -1]).any():
+        return True
+    _LOG.warning(
+        "No latent is in use: the model takes all crops for the same, and so they are one unit. "
+        "Train longer, or the crops do not differ by more than noise."
+    )
+    return False
 
 
 def _among(bonds: Ids, rows: Ids, count: int) -> Ids:
