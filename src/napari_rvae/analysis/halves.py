@@ -372,7 +372,11 @@ def _judged(
         seen = Evidence.collect(models[0], common, models[1])
         angles, latents = _angles_verdict(seen), _latents_verdict(seen)
         noise = latents.answer != "agrees" and _is_noise(seen)
-        verdicts = (_units_verdict(*labels, block, matched, noise=noise), angles, latents)
+        verdicts = (
+            _units_verdict(labels[0], labels[1], block, matched, noise=noise),
+            angles,
+            latents,
+        )
     return verdicts, matched
 
 
