@@ -3,8 +3,9 @@
 Each atom is compared with the atoms of its sublattice around it, so that thickness and dirt do
 not count. The ratios are a mixture: most are hosts, whose ratio is 1 within the noise that is
 known for each atom; what the hosts cannot explain becomes further components, brighter or dimmer.
-An atom's probability is its share of that mixture, and as many are named as keep the expected
-share of false ones below a given rate (W. Sun, T. T. Cai, J. Am. Stat. Assoc. 102, 901 (2007)).
+An atom's probability is its share of that mixture, and as many are named as bring the expected
+share of false ones nearest to a given rate (W. Sun, T. T. Cai, J. Am. Stat. Assoc. 102, 901
+(2007)).
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import brentq
 from scipy.spatial import cKDTree
-from scipy.special import logsumexp
 
 __all__ = ["HostRatio", "Odd", "name_odd", "odd_atoms", "pool_tracks", "ratio_to_host"]
 
@@ -31,10 +31,10 @@ Ints = NDArray[np.int64]
 _NEIGHBOURS = 18
 
 #: Most further components, and the gain in nats of the likelihood that each must bring.
-_MOST_COMPONENTS, _LEAST_GAIN = 4, 5.5
+_MOST_COMPONENTS, _LEAST_GAIN = 4, 4.5
 
-#: Rounds of the expectation-maximisation.
-_ROUNDS = 40
+#: Rounds of the expectation-maximisation, and of that of the share alone.
+_ROUNDS, _SHARE_ROUNDS = 40, 8
 
 #: A component is at most so wide, compared with its distance from the host: species are discrete.
 _WIDEST = 0.2
@@ -49,7 +49,7 @@ _SAME_ATOM = 1e-4
 _FREEDOM = (4.0, 8.0, 20.0, 200.0)
 
 #: Long tails must explain this much more (nats): they could as well be unlike atoms.
-_TAILS_COST = 18.0
+_TAILS_COST = 12.0
 
 #: What hosts are like is told by the atoms within so many standard deviations.
 _INNER = 2.0
@@ -325,7 +325,7 @@ def _fitted(
         trial = [*components, start]
         for _ in range(_ROUNDS):
             trial = _improved(seen, host, trial, least_contrast, count)
-        gained = float(logsumexp(_log_terms(seen, host, trial), axis=1).sum())
+        gained = float(special.logsumexp(_log_terms(seen, host, trial), axis=1).sum())
         gained += (count - len(host)) * math.log(max(1 - sum(c.share for c in trial), 1e-9))
         if gained - level < _LEAST_GAIN:
             break
@@ -341,7 +341,7 @@ def _best_start(
     count: int,
 ) -> _Component | None:
     """Start of the component that would explain most of what is not yet explained."""
-    now = logsumexp(_log_terms(seen, host, components), axis=1)
+    now = special.logsumexp(_log_terms(seen, host, components), axis=1)
     far = np.abs(seen.ratio - 1) > np.maximum(least_contrast, 2.5 * seen.host_sd)
     rows = np.flatnonzero(far)
     if not rows.size:
@@ -351,14 +351,27 @@ def _best_start(
     for mean in np.unique(np.quantile(part.ratio, np.linspace(0, 1, 25))):
         if abs(mean - 1) < least_contrast:
             continue
-        spread = 0.1 * abs(float(mean) - 1)
-        members = float((np.abs(part.ratio - mean) < 2 * np.hypot(part.own_sd, spread)).sum())
-        trial = _Component(max(members, 1.0) / count, float(mean), spread)
+        trial = _Component(1.0, float(mean), 0.1 * abs(float(mean) - 1))
+        trial = _with_best_share(trial, part, here, count)
         total = float((np.logaddexp(here, trial.log_density(part)) - here).sum())
         total -= trial.share * count
         if total > gain:
             best, gain = trial, total
     return best
+
+
+def _with_best_share(
+    component: _Component, seen: HostRatio, rest: Floats, count: int
+) -> _Component:
+    """The component with the share of `count` atoms that explains most, beside a density (N,).
+
+    Most of those near it can be hosts: with too large a share it would explain nothing.
+    """
+    odds = replace(component, share=1.0).log_density(seen) - rest
+    members = 3.0
+    for _ in range(_SHARE_ROUNDS):
+        members = max(float(special.expit(odds + math.log(members / count)).sum()), 0.3)
+    return replace(component, share=members / count)
 
 
 def _improved(
@@ -391,10 +404,17 @@ def _improved(
 
 
 def _discoveries(odd: Floats, rate: float) -> NDArray[np.bool_]:
-    """As many of the likeliest as keep the mean chance of an error at or below `rate`."""
+    """As many of the likeliest as bring the mean chance of an error nearest to `rate`.
+
+    Were it never above, it would be below by half a step: with few atoms, that is much. None are
+    named where even the likeliest alone would be above.
+    """
     order = np.argsort(-odd, kind="stable")
     error = np.cumsum(1 - odd[order]) / np.arange(1, len(odd) + 1)
     good = np.flatnonzero((error <= rate) & (odd[order] >= _LIKELY))
+    count = int(good[-1]) + 1 if good.size else 0
+    if 0 < count < len(odd) and odd[order[count]] >= _LIKELY:
+        count += int(error[count] - rate < rate - error[count - 1])
     named = np.zeros(len(odd), bool)
-    named[order[: good[-1] + 1 if good.size else 0]] = True
+    named[order[:count]] = True
     return named

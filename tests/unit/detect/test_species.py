@@ -58,6 +58,39 @@ class TestNames:
         assert together[0].sum() == 9
         assert together[1].tolist() == [-1] + [0] * 29
 
+    def test_the_expected_share_of_errors_is_the_nearest_to_the_rate(self):
+        likely = Odd(np.array([1.0] * 9 + [0.6, 0.2]), np.zeros(11))  # errors: 0 to 0.04, 0.11
+        assert name_odd([likely], 0.05)[0].sum() == 10
+        likely = Odd(np.array([1.0] * 5 + [0.65, 0.55]), np.zeros(7))  # 0, 0.058, 0.114
+        assert name_odd([likely], 0.05)[0].sum() == 6
+        assert name_odd([Odd(np.array([0.94]), np.zeros(1))], 0.05)[0].sum() == 0
+
+    @pytest.mark.parametrize("freedom", [4, 200])
+    def test_hosts_with_and_without_tails_are_hosts(self, freedom):
+        named = total = 0
+        for seed in range(8):
+            z = np.random.default_rng(seed).standard_t(freedom, 1900)
+            seen = HostRatio(1 + 0.05 * z, *(np.full(1900, 0.05) for _ in range(2)))
+            named += int(np.abs(name_odd([odd_atoms(seen, least_contrast=0.1)], 0.05)[0]).sum())
+            total += 1900
+        assert named <= 0.001 * total
+
+    def test_rare_faint_dopants_are_found_beside_sure_ones(self):
+        """Four standard deviations above 3400 hosts, 0.3 % of them; the others of the frame are sure."""
+        found = wrong = there = 0
+        sure = Odd(np.ones(12), np.zeros(12))
+        for seed in range(24):
+            rng = np.random.default_rng(seed)
+            dopant = rng.random(3400) < 0.003
+            ratio = np.where(dopant, 1.3, 1.0) + rng.normal(0, 0.0756, 3400)
+            own = 0.0756 * np.sqrt(np.maximum(1 + 0.4 * (ratio - 1), 0.5))
+            odd = odd_atoms(HostRatio(ratio, own, np.full(3400, 0.0756)), least_contrast=0.1)
+            named = name_odd([sure, odd], 0.05)[1] > 0
+            found, there = found + int((named & dopant).sum()), there + int(dopant.sum())
+            wrong += int((named & ~dopant).sum())
+        assert found >= 0.6 * there
+        assert wrong <= 0.055 * (found + wrong + 24 * 12)
+
     def test_no_host_has_no_names(self):
         assert name_odd([], 0.05) == []
 
