@@ -76,7 +76,7 @@ class TestNames:
         assert named <= 0.001 * total
 
     def test_rare_faint_dopants_are_found_beside_sure_ones(self):
-        """Four standard deviations above 3400 hosts, 0.3 % of them; the others of the frame are sure."""
+        """Four standard deviations above 3400 hosts, 0.3 %; other dopants are sure."""
         found = wrong = there = 0
         sure = Odd(np.ones(12), np.zeros(12))
         for seed in range(24):
