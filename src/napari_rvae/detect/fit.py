@@ -47,7 +47,10 @@ TAIL_WIDTH = 2.0
 
 @dataclass(frozen=True)
 class AtomFit:
-    """Fitted Gaussians of one frame; all arrays have shape (N,), positions in pixels."""
+    """Fitted Gaussians of one frame; all arrays have shape (N,), positions in pixels.
+
+    `own_background` is what the background would be without what the neighbours say of it.
+    """
 
     y: NDArray[np.float64]
     x: NDArray[np.float64]
@@ -57,6 +60,7 @@ class AtomFit:
     y_sd: NDArray[np.float64]
     x_sd: NDArray[np.float64]
     amplitude_sd: NDArray[np.float64]
+    own_background: NDArray[np.float64]
 
     @property
     def snr(self) -> NDArray[np.float64]:
@@ -156,11 +160,13 @@ class _Fitter:
         self.low = position - self.centre - _MAX_MOVE * sigma[:, None]
         self.high = position - self.centre + _MAX_MOVE * sigma[:, None]
         self.log_sigma_0 = sigma.log()
-        height, base = known or self._each(self._start)
+        height, base, *own = known or self._each(self._start)
+        self.own = own[0] if own else None  # backgrounds of an earlier fit, as they were alone
         offset = position - self.centre
         self.p = torch.stack([height, offset[:, 0], offset[:, 1], base, self.log_sigma_0], 1)
         self.expected = torch.zeros_like(base)  # background, and how sure that is (1/variance)
         self.sureness = torch.zeros_like(base)
+        self.matrix: torch.Tensor | None = None  # normal matrices (N, F, F) of the last steps
         self.mates: NDArray[np.int64] | None = None
         self.slope = torch.zeros_like(self.p[:, 1:3])  # of the background, along y and x
 
@@ -275,23 +281,36 @@ class _Fitter:
         if self.mates is None:  # who they are hardly changes after the first round
             found = cKDTree(points).query(points, _SLOPE_NEIGHBOURS + 1, workers=thread_count())[1]
             self.mates = np.asarray(found)[:, 1:]
-        self.sureness = torch.zeros_like(self.sureness)
-        value = self.p[:, 3].cpu().double().numpy()
-        own = self._background_variance()
-        slope, local = _planes(points, value, own, self.mates)
+        own, variances = self._own_background()
+        value, variance = own.cpu().double().numpy(), variances.cpu().double().numpy()
+        usual = float(np.median(variance))
+        slope, local = _planes(points, value, usual, self.mates)
+        local += _bends(value - local, variance, self.mates)
         self.slope = torch.as_tensor(slope, dtype=self.p.dtype, device=self.p.device)
         spread = (1.4826 * np.median(np.abs(value - local))) ** 2
         # the local median itself is known no better than this
-        between = max(spread - own, 0.0) + own * 1.6 / _BACKGROUND_NEIGHBOURS
+        between = max(spread - usual, 0.0) + usual * 1.6 / _BACKGROUND_NEIGHBOURS
         self.expected = torch.as_tensor(local, dtype=self.p.dtype, device=self.p.device)
         self.sureness = torch.full_like(self.sureness, 1 / max(between, 1e-12))
 
-    def _background_variance(self) -> float:
-        """Median variance of the backgrounds, each by its own atom's window, from some of them."""
-        some = slice(None, None, max(1, len(self.p) // _SOME))
-        (matrix,) = self._information(some)
+    def _own_background(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Backgrounds (N,) by the atoms' own windows alone, and their variances (N,).
+
+        The fitted ones lean on the neighbours' already. What these would say of them in turn would
+        be smoothed twice, and over a rise of the ground too low.
+        """
+        matrix = self._each(self._information)[0] if self.matrix is None else self.matrix
         ridge = 1e-6 * torch.eye(matrix.shape[1], device=matrix.device)
-        return float(torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3].cpu().double().median())
+        own, variance = self._alone(torch.linalg.inv_ex(matrix + ridge)[0][:, 3, 3])
+        if self.matrix is None and self.own is not None:
+            own = self.own
+        return own, variance
+
+    def _alone(self, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Backgrounds and their variances (N,) without what was expected, from those with it."""
+        alone = variance / (1 - self.sureness * variance).clamp_min(1e-3)
+        value = self.p[:, 3]
+        return value + self.sureness * alone * (value - self.expected), alone
 
     def _data(self, rest: torch.Tensor, part: slice) -> _Data:
         """What a batch is fitted to, from the picture without any atom."""
@@ -309,10 +328,12 @@ class _Fitter:
     def improve(self, steps: int) -> None:
         """Take Levenberg-Marquardt steps with the neighbours held."""
         rest = self._without_atoms()
-        (self.p,) = self._each(lambda part: (self._improved(self._data(rest, part), part, steps),))
+        self.p, self.matrix = self._each(
+            lambda part: self._improved(self._data(rest, part), part, steps)
+        )
 
-    def _improved(self, data: _Data, part: slice, steps: int) -> torch.Tensor:
-        """Parameters (n, 5) of a batch after some steps."""
+    def _improved(self, data: _Data, part: slice, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Parameters (n, 5) of a batch after some steps, and normal matrices before the last."""
         p, low, high = self.p[part], self.low[part], self.high[part]
         narrow, wide = self.log_sigma_0[part] - 0.7, self.log_sigma_0[part] + 0.7
         damping = torch.full_like(p[:, 0], _DAMPING)
@@ -328,7 +349,7 @@ class _Fitter:
             trial[:, 4] = torch.minimum(torch.maximum(trial[:, 4], narrow), wide)
             if number + 1 == steps:
                 better = self._cost(trial, data, part) <= cost
-                return torch.where(better[:, None], trial, p)
+                return torch.where(better[:, None], trial, p), matrix
             new_matrix, new_right, new_cost = self._normal(trial, data, part)
             better = new_cost <= cost
             p = torch.where(better[:, None], trial, p)
@@ -336,7 +357,7 @@ class _Fitter:
             right = torch.where(better[:, None], new_right, right)
             cost = torch.where(better, new_cost, cost)
             damping = torch.where(better, damping / 5, damping * 10)
-        return p
+        return p, matrix
 
     def result(self) -> AtomFit:
         """Parameters with their standard deviations from the normal matrix."""
@@ -345,7 +366,9 @@ class _Fitter:
         ridge = 1e-9 * torch.diagonal(matrix, dim1=1, dim2=2).amax(1) + 1e-30
         eye = torch.eye(matrix.shape[1], dtype=matrix.dtype)
         inverse = torch.linalg.inv_ex(matrix + ridge[:, None, None] * eye)[0]
-        sd = torch.diagonal(inverse, dim1=1, dim2=2).clamp_min(0).sqrt().numpy()
+        variance = torch.diagonal(inverse, dim1=1, dim2=2).clamp_min(0)
+        sd = variance.sqrt().numpy()
+        own = self._alone(variance[:, 3].to(self.p))[0]
         p = self.p.cpu().double().numpy()
         centre = self.centre.cpu().numpy()
         return AtomFit(
@@ -357,6 +380,7 @@ class _Fitter:
             y_sd=sd[:, 1],
             x_sd=sd[:, 2],
             amplitude_sd=np.maximum(sd[:, 0], 1e-30),
+            own_background=own.cpu().double().numpy(),
         )
 
 
@@ -389,6 +413,26 @@ def _planes(
     return slope, np.concatenate(list(side_by_side(second, parts, most=len(parts))))
 
 
+def _bends(
+    rest: NDArray[np.float64], variance: NDArray[np.float64], mates: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What planes leave of a value that an atom's mates share (N,): the ground is curved.
+
+    The mean of the mates', far ones cut, as far as it stands out of its error around there.
+    """
+    shared = _cut(rest[mates]).mean(axis=1)
+    error = 1.3 * variance / mates.shape[1]
+    square = (shared**2)[mates].mean(axis=1)
+    return np.asarray(shared * np.maximum(square - error, 0) / np.maximum(square, 1e-30))
+
+
+def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (n, K) of which none is far from the middle of its row."""
+    usual = _medians(values)[:, None]
+    limit = _FAR * 1.4826 * _medians(np.abs(values - usual))[:, None]
+    return np.clip(values, usual - limit, usual + limit)
+
+
 def _slopes(
     apart: NDArray[np.float64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -396,9 +440,7 @@ def _slopes(
 
     That is the sum of both components' variances.
     """
-    usual = _medians(values)[:, None]
-    limit = _FAR * 1.4826 * _medians(np.abs(values - usual))[:, None]
-    cut = np.clip(values, usual - limit, usual + limit)
+    cut = _cut(values)
     arms = apart - apart.mean(1, keepdims=True)
     spread = np.einsum("nki,nkj->nij", arms, arms)
     spread += 1e-3 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(2)  # in one line
@@ -468,12 +510,13 @@ def fit_atoms(
     """
     device = device or torch.device("cpu")
     if y.size == 0:
-        return AtomFit(*(np.zeros(0) for _ in range(8)))
+        return AtomFit(*(np.zeros(0) for _ in range(9)))
     scaled, weight, level, spread = _in_units(image, variance)
     order = np.argsort(y, kind="stable")
     known = None
     if start is not None:
-        values = start.amplitude[order] / spread, (start.background[order] - level) / spread
+        grounds = ((g[order] - level) / spread for g in (start.background, start.own_background))
+        values = (start.amplitude[order] / spread, *grounds)
         known = tuple(torch.as_tensor(v, dtype=torch.float32, device=device) for v in values)
     fitter = _Fitter(
         torch.as_tensor(scaled, device=device),
@@ -496,6 +539,7 @@ def fit_atoms(
         x=fit.x,
         amplitude=fit.amplitude * spread,
         background=fit.background * spread + level,
+        own_background=fit.own_background * spread + level,
         sigma=fit.sigma,
         y_sd=fit.y_sd,
         x_sd=fit.x_sd,

@@ -183,7 +183,7 @@ class _Grid:
             self.variance,
             *self._clipped(start.y, start.x),
             self.sigma,
-            rounds=1,
+            rounds=2,
             device=device,
             form=self.form,
             start=start,

@@ -5,7 +5,7 @@ import pytest
 
 from napari_rvae import detect_atoms
 from napari_rvae.render import render_gaussians
-from scenes import SIGMA, SPACING
+from scenes import SIGMA, SPACING, lattice
 
 SIDE = 288
 
@@ -42,3 +42,16 @@ def test_a_particle_in_vacuum_has_honest_errors(counts):
     assert here.mean() > 0.98
     assert 0.8 < np.std(error / sd) < 1.25  # 3.5 where the filter's zero was taken for no noise
     assert np.sqrt(np.mean(error**2)) < 0.65 / np.sqrt(counts)  # 0.07 px at 100 counts
+
+
+def test_equal_atoms_are_equal_on_a_bump_of_the_ground():
+    """A bump as high as the atoms, over which planes would level the background."""
+    points, _ = lattice(side=SIDE, angle=0.3)
+    here = np.array([0.75, 0.25]) * SIDE
+    row, column = np.indices((SIDE, SIDE))
+    bump = 40.0 * np.exp(-((row - here[0]) ** 2 + (column - here[1]) ** 2) / (2 * 80**2))
+    table = detect_atoms(counted(points, 40.0, ground=4.0 + bump))
+    away = np.hypot(*(table[["y", "x"]].to_numpy() - here).T)
+    top, far = (table["amplitude"][chosen].median() for chosen in (away < 60, away > 120))
+    assert top == pytest.approx(40, rel=0.06)  # 45 where they are levelled
+    assert far == pytest.approx(40, rel=0.04)
