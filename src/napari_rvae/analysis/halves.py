@@ -251,8 +251,9 @@ def split_half(
             own_crops = crops.select(half)
             own_table = tables.join_latents(table, model.transform(own_crops))
             found = find_units(own_table, unit_config, features=model.invariants(own_crops))
-            shared = model.invariants(crops.select(parts.common))
-            units.append(apply_units(found, table, features=shared))
+            others = crops.select(parts.common)
+            shared = tables.join_latents(table, model.transform(others))
+            units.append(apply_units(found, shared, features=model.invariants(others)))
         else:
             both = np.union1d(half, parts.common)
             units.append(find(table, model.invariants(crops.select(both))))

@@ -491,3 +491,34 @@ def test_atoms_that_only_the_features_call_strange_keep_their_unit(crystal, rng)
     _, beyond = units.model.recognise(values, sites["lattice_track_id"].to_numpy())
     assert beyond.mean() > 0.5
     assert (found.table["unit"] >= 0).mean() > 0.97
+
+
+def test_crops_that_the_model_does_not_know_have_no_unit(crystal, rng, caplog):
+    """Such as those of an inverted movie: their atoms look the same by position and brightness."""
+    sites, features = crystal
+    units = find_units(sites, features=features)
+    names = features.columns[1:]
+    noisy = features.assign(**dict(features[names] + rng.normal(0, 1, (len(sites), len(names)))))
+    known = apply_units(units, sites.assign(residual=1.5), features=noisy)
+    lost = apply_units(units, sites.assign(residual=10.0), features=noisy)
+    assert "describes these crops badly (median residual 10.0" in caplog.text
+    assert (known.table["unit"] >= 0).mean() > 0.9
+    assert (lost.table["unit"] == -1).mean() > 0.9
+    same = apply_units(units, sites.assign(residual=10.0), features=features)
+    assert (same.table["unit"] >= 0).mean() > 0.99
+
+
+def test_crops_without_features_are_counted_in_the_log(crystal, caplog):
+    sites, features = crystal
+    some = features.iloc[:200]
+    units = find_units(sites, features=some)
+    assert "have no features" not in caplog.text  # the table does not say which are crops
+    crops = sites.assign(z0=np.where(sites["site_id"] % 2 == 0, 0.3, np.nan))
+    again = find_units(crops, features=some)
+    missing = ~crops.loc[crops["z0"].notna(), "site_id"].isin(some["site_id"])
+    assert f"{missing.sum()} of the {len(missing)} crops with latents have no" in caplog.text
+    assert again.table["unit"].tolist() == units.table["unit"].tolist()
+    caplog.clear()
+    find_units(crops, features=features)
+    apply_units(units, crops, features=features)
+    assert "have no features" not in caplog.text

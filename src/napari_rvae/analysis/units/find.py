@@ -38,6 +38,9 @@ __all__ = ["apply_units", "find_units"]
 
 _LOG = logging.getLogger(__name__)
 
+#: Crops of the training have a residual of about 1; where the median is larger than this, the model
+#: does not know such crops. A fifth of the dose gives about 1.4.
+_MISFIT = 5.0
 #: Steps of recognising units: the sites are described, recognised, and those in contact joined.
 _APPLYING = 3
 
@@ -66,7 +69,8 @@ def find_units(
         Options.
     features
         One row for each crop: ``site_id`` and any number of columns that do not change when the
-        crop is turned (:meth:`~napari_rvae.RVAE.invariants`).
+        crop is turned (:meth:`~napari_rvae.RVAE.invariants`). Sites without a row have no unit;
+        the log says so where they have latents.
     model
         The model that made the table's latents ``z0``, ``z0_sd``, ...: the summary then tells how
         symmetric each unit is.
@@ -136,6 +140,8 @@ def find_units(
     ordered = table.iloc[order]
     values, columns = feature_values(ordered, features)
     known = np.flatnonzero(np.isfinite(values).all(1))
+    if features is not None:
+        _tell_missing(ordered, known)
     step = Steps(progress, 3 + config.n_starts)
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
     rings = find_ring_groups(ordered, step.tick).of(known) if config.geometry else None
@@ -286,6 +292,8 @@ def apply_units(
     if not missing:
         known[:] = np.isfinite(values).all(axis=1)
     membership = np.full((len(table), units.model.n_environments), np.nan)
+    if features is not None:
+        _tell_missing(table, np.flatnonzero(known))
     step = Steps(progress, _APPLYING)
     evidence = describe_sites(table, lambda _done, _total: step.tick())
     rings = find_ring_groups(table, step.tick)
@@ -302,6 +310,8 @@ def apply_units(
     beyond = np.zeros(len(table), bool)
     beyond[known] = outside
     cut = rings.code == UNKNOWN
+    if _is_misfit(table, known):
+        membership[beyond] = np.nan
     membership = without_strange(units, groups, membership, beyond, evidence, cut)
     is_new, new = at_new_rings(units.model, rings, evidence)
     membership[is_new] = np.nan
@@ -321,6 +331,37 @@ def apply_units(
         known=[named[int(str(unit))] for unit in owned.index],
         environment_names=units.environments["name"].tolist(),
     )
+
+
+def _tell_missing(table: pd.DataFrame, known: Ids) -> None:
+    """Say in the log how many crops, which are what the table has latents of, have no features."""
+    names = tables.latent_names(table)
+    crops = np.isfinite(table[names].to_numpy(float)).all(axis=1) if names else np.zeros(0, bool)
+    missing, total = int(crops.sum() - crops[known[known < len(crops)]].sum()), int(crops.sum())
+    if missing:
+        _LOG.warning(
+            "%d of the %d crops with latents have no features, and so no unit (-1): give those of "
+            "all crops (model.invariants).",
+            missing,
+            total,
+        )
+
+
+def _is_misfit(table: pd.DataFrame, known: NDArray[np.bool_]) -> bool:
+    """Whether the model describes the crops far worse than those of its training."""
+    if "residual" not in table:
+        return False
+    residual = table["residual"].to_numpy(float)[known]
+    residual = residual[np.isfinite(residual)]
+    middle = float(np.median(residual)) if residual.size else 0.0
+    if middle <= _MISFIT:
+        return False
+    _LOG.warning(
+        "The model describes these crops badly (median residual %.1f; in its training about 1): "
+        "another contrast, dose, window or specimen. Sites unlike those of the units have none.",
+        middle,
+    )
+    return True
 
 
 def _tell_unknown(membership: Array, known: NDArray[np.bool_], new_rings: list[int]) -> None:
