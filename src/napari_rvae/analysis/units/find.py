@@ -28,6 +28,7 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_rvae.analysis.units.model import UnitModel
     from napari_rvae.analysis.units.sites import Evidence
     from napari_rvae.vae import RVAE
 
@@ -279,18 +280,7 @@ def apply_units(
     if units.model is None:
         raise InputError("These units are of an older run without environments: find them again.")
     table = tables.validate_sites(table)
-    values, columns = feature_values(table, features)
-    position = {name: at for at, name in enumerate(columns)}
-    missing = [name for name in units.model.space.columns if name not in position]
-    if missing and len(table):
-        raise InputError(
-            f"The features lack {missing[0]!r} that the units were found by: take those of the "
-            "same model."
-        )
-    values = values[:, [position[name] for name in units.model.space.columns if not missing]]
-    known = np.zeros(len(table), bool)
-    if not missing:
-        known[:] = np.isfinite(values).all(axis=1)
+    values, known = _values_by(units.model, table, features)
     membership = np.full((len(table), units.model.n_environments), np.nan)
     if features is not None:
         _tell_missing(table, np.flatnonzero(known))
@@ -331,6 +321,24 @@ def apply_units(
         known=[named[int(str(unit))] for unit in owned.index],
         environment_names=units.environments["name"].tolist(),
     )
+
+
+def _values_by(
+    model: UnitModel, table: pd.DataFrame, features: pd.DataFrame | None
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Values (N, K) that the units were found by, and which sites (N,) have all of them."""
+    values, columns = feature_values(table, features)
+    position = {name: at for at, name in enumerate(columns)}
+    missing = [name for name in model.space.columns if name not in position]
+    if missing and len(table):
+        raise InputError(
+            f"The features lack {missing[0]!r} that the units were found by: take those of the "
+            "same model."
+        )
+    if missing:
+        return np.zeros((0, len(model.space.columns))), np.zeros(0, bool)
+    values = values[:, [position[name] for name in model.space.columns]]
+    return values, np.asarray(np.isfinite(values).all(axis=1))
 
 
 def _tell_missing(table: pd.DataFrame, known: Ids) -> None:
