@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_rvae.detect.peaks import blob_filter, local_maxima
+from napari_rvae.detect.peaks import blob_filter, highest_near, local_maxima
 from napari_rvae.preprocess.noise import noise_level
 from napari_rvae.render import render_gaussians
 
@@ -71,3 +71,10 @@ def test_the_noise_that_is_left_is_that_of_filtered_noise(rng):
     noise = rng.normal(0, 2.0, (301, 256))  # odd and even sides
     filtered, left = blob_filter(noise, 2.5, 2.0, density=0.005)
     assert filtered.std() == pytest.approx(left, rel=0.1)
+
+
+def test_the_highest_pixel_near_a_place_may_share_a_side_or_a_corner():
+    picture = np.arange(12.0).reshape(3, 4)
+    row, column = np.array([0, 1, 2]), np.array([0, 1, 3])
+    assert highest_near(picture, row, column, corners=True).tolist() == [5, 10, 11]
+    assert highest_near(picture, row, column, corners=False).tolist() == [4, 9, 11]
