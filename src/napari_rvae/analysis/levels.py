@@ -43,8 +43,9 @@ _MOST_DEGREE, _MOST_PHASES = 6, 3
 _FOLDS, _ERRORS = 4, 2.0
 #: Rounds of least squares with weights.
 _ROUNDS = 5
-#: Frames of a source by which the kind of surface is chosen, and atoms that a surface is fitted to.
-_FRAMES, _FITTED = 5, 2000
+#: Frames of a source by which the kind of surface is chosen, fewer if these have so many atoms; and
+#: atoms that a surface is fitted to.
+_FRAMES, _ENOUGH, _FITTED = 5, 4000, 2000
 #: Amplitudes below this share of the typical one count as so much.
 _LEAST = 0.05
 
@@ -127,8 +128,9 @@ def _chosen(points: Array, amplitude: Array, frames: list[Ids]) -> _Kind:
     frames = [rows for rows in frames if len(rows) >= 4 * _AROUND]
     if not frames:
         return _Kind(1, 0)
-    frames = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, _FRAMES).astype(int))]
-    side = math.sqrt(np.median([len(rows) for rows in frames]))
+    typical = float(np.median([len(rows) for rows in frames]))
+    frames = [frames[k] for k in _picked(len(frames), max(min(int(_ENOUGH / typical), _FRAMES), 1))]
+    side = math.sqrt(typical)
     degrees = range(min(_MOST_DEGREE, int(side / _LEAST_WAVE)) + 1)
     kinds = [_Kind(phases, degree) for phases in range(1, _MOST_PHASES + 1) for degree in degrees]
     kinds.sort(key=lambda kind: kind.parameters)
