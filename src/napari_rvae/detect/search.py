@@ -21,6 +21,7 @@ from napari_rvae.detect.lattice import lattice_view
 from napari_rvae.detect.leftover import common_width, measure_leftover
 from napari_rvae.detect.network import NetworkView, see
 from napari_rvae.detect.peaks import SLOW, blob_filter, highest_near, local_maxima
+from napari_rvae.detect.rim import place_rim
 from napari_rvae.detect.sampling import middle, rows_agree
 from napari_rvae.preprocess.background import slow_background
 from napari_rvae.preprocess.noise import fill_missing, noise_curve, noise_level, robust_sd
@@ -251,6 +252,12 @@ class _Grid:
         fit = replace(fit, x_sd=np.hypot(fit.x_sd, rest.atom_sd(self.sigma)))
         return self._in_frame(fit)
 
+    def place_rim(self, first: AtomFit, device: torch.device) -> AtomFit:
+        """Place atoms near the rim again, with those beyond it in mind."""
+        start = self._from_frame(first)
+        own = self.image, self.variance
+        return self._in_frame(place_rim(*own, start, self.sigma, form=self.form, device=device))
+
     def width(self, first: AtomFit, sigma: float, device: torch.device) -> tuple[float, float]:
         """Width of all atoms alike and its error, in pixels of the frame; the fit is done anew."""
         place = self._inside(first.y, first.x)
@@ -370,6 +377,7 @@ class FrameSearch:
         fit = self.fine.refit(fit, self.device)
         if best:
             fit = self.fine.fit_better(fit, self.device)
+            fit = self.fine.place_rim(fit, self.device)
         fit = _prune(fit, self.separation)
         return fit.widen(inflation)
 

@@ -55,3 +55,14 @@ def test_equal_atoms_are_equal_on_a_bump_of_the_ground():
     top, far = (table["amplitude"][chosen].median() for chosen in (away < 60, away > 120))
     assert top == pytest.approx(40, rel=0.06)  # 45 where they are levelled
     assert far == pytest.approx(40, rel=0.04)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_atoms_beyond_the_rim_are_in_the_errors(seed):
+    """They pull those inside: nobody fits them, but a lattice hardly ends there."""
+    points = square(angle=0.2)
+    error, sd, here = errors(detect_atoms(counted(points, 100.0, ground=10.0, seed=seed)), points)
+    away = np.minimum(points, SIDE - 1 - points).min(axis=1)[here]
+    rim, inner = (away > 3) & (away < 9), away > 1.5 * SPACING
+    assert np.std((error / sd)[rim]) < 1.4  # 2.7 where nothing is known of them
+    assert np.std((error / sd)[inner]) < 1.2
