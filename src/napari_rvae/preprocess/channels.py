@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from napari_rvae.frames import Frames
 
-__all__ = ["MODALITIES", "ScanChannels", "scan_channels", "vector_channels"]
+__all__ = ["MODALITIES", "ScanChannels", "channel_units", "scan_channels", "vector_channels"]
 
 #: What a scan measures: the response out of the plane, in it, or both.
 MODALITIES = ("vertical", "lateral", "vector")
@@ -31,6 +31,22 @@ class ScanChannels(NamedTuple):
     amplitude: int
     phase: int
     topography: int = -1
+
+
+def channel_units(frames: Frames) -> dict[str, str]:
+    """Units of the values of the channels, by their names, as far as the metadata say them.
+
+    Raises
+    ------
+    InputError
+        If ``channel_units`` of the metadata is no dictionary.
+    """
+    units = frames.metadata.get("channel_units", {})
+    if not isinstance(units, Mapping):
+        raise InputError(
+            f"channel_units = {units!r} in the metadata: give a dictionary of names and units."
+        )
+    return {str(name): str(unit) for name, unit in units.items()}
 
 
 def _role(name: str) -> tuple[str, bool, int]:

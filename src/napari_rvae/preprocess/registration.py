@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_rvae.errors import InputError
 from napari_rvae.frames import MIN_FRAME_SIDE, Frames, as_frames
-from napari_rvae.preprocess.channels import is_degrees, scan_channels
+from napari_rvae.preprocess.channels import channel_units, is_degrees, scan_channels
 from napari_rvae.preprocess.levelling import level_height, lost_rows, mend_rows
 from napari_rvae.preprocess.parabola import top_offset
 
@@ -190,14 +190,14 @@ class _Phase(NamedTuple):
 
 def _phases(movie: Frames, stack: Array) -> list[_Phase]:
     """Pairs of amplitude and phase, as far as the channels' names tell them."""
-    units = dict(movie.metadata.get("channel_units", {}))
+    units = channel_units(movie)
     found = []
     for lateral in (False, True):
         try:
             pair = scan_channels(movie, lateral=lateral)
         except InputError:
             continue
-        degrees = is_degrees(stack[pair.phase], str(units.get(movie.channels[pair.phase], "")))
+        degrees = is_degrees(stack[pair.phase], units.get(movie.channels[pair.phase], ""))
         found.append(_Phase(pair.amplitude, pair.phase, 360.0 if degrees else 2 * np.pi))
     return found
 

@@ -13,6 +13,7 @@ from napari_rvae.preprocess.centres import Centres, smoothed, two_centres
 from napari_rvae.preprocess.channels import (
     MODALITIES,
     ScanChannels,
+    channel_units,
     is_degrees,
     scan_channels,
     vector_channels,
@@ -31,6 +32,9 @@ __all__ = ["complex_response", "signed_response"]
 
 #: Centres are read from the scan smoothed by so many px: single pixels are noise.
 _SMOOTH = 1.0
+
+#: An amplitude is nowhere below zero, but for an offset of the microscope and noise.
+_MOST_BELOW = 0.25
 
 
 def signed_response(
@@ -192,11 +196,11 @@ def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str =
     Raises
     ------
     InputError
-        If no scan has an amplitude and a phase that vary.
+        If no scan has an amplitude and a phase that vary, or the amplitude is below zero.
     """
-    units = dict(movie.metadata.get("channel_units", {}))
-    known = str(units.get(movie.channels[channels.phase], ""))
+    known = channel_units(movie).get(movie.channels[channels.phase], "")
     pairs = [[movie.frame(t, number) for number in channels[:2]] for t in range(movie.n_frames)]
+    _check_amplitude([amplitude for amplitude, _ in pairs], movie.channels[channels.amplitude])
     degrees = is_degrees(
         np.stack([phase for _, phase in pairs]), known if phase_unit == "auto" else phase_unit
     )
@@ -215,6 +219,17 @@ def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str =
             "amplitude and phase (channels)."
         )
     return found
+
+
+def _check_amplitude(scans: list[Array], name: str) -> None:
+    """Refuse an amplitude of which much is below zero."""
+    values = np.concatenate([scan[np.isfinite(scan)] for scan in scans])
+    below = float(np.mean(values < 0)) if values.size else 0.0
+    if below > _MOST_BELOW:
+        raise InputError(
+            f"The amplitude {name!r} is below zero in {below:.0%} of the pixels: amplitude and "
+            "phase may be exchanged; name them in this order (channels)."
+        )
 
 
 def _is_constant(values: Array) -> bool:
@@ -291,8 +306,8 @@ def _as_frames(
     facts: dict[str, NDArray[np.generic]],
 ) -> Frames:
     """Wrap the response as the frames that it comes from."""
-    units = dict(movie.metadata.get("channel_units", {}))
-    unit = next((str(u) for name, u in units.items() if "mpl" in name.lower()), "")
+    units = channel_units(movie)
+    unit = next((u for name, u in units.items() if "mpl" in name.lower()), "")
     time = movie.axis_labels.index("t") if "t" in movie.axis_labels else None
     step = (1.0, "pixel") if time is None else (movie.scale[time], movie.units[time])
     metadata = {key: value for key, value in movie.metadata.items() if key != "channel_units"}

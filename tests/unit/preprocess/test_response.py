@@ -142,6 +142,11 @@ def test_what_is_missing_is_said(movie):
     flat[:, 1] = 37.0
     with pytest.raises(InputError, match="amplitude and phase \\(channels\\)"):
         signed_response(flat)
+    with pytest.raises(InputError, match="amplitude and phase may be exchanged"):
+        signed_response(bare(movie)[:, ::-1])
+    listed = Frames(bare(movie), metadata={"channel_units": ["m", "deg"]})
+    with pytest.raises(InputError, match="give a dictionary of names and units"):
+        signed_response(listed)
     with pytest.raises(InputError, match="modality = 'sideways'"):
         signed_response(movie.frames, modality="sideways")
     with pytest.raises(InputError, match="name amplitude and phase"):
