@@ -174,7 +174,9 @@ class PlotCanvas(QWidget):
         text = self.fontMetrics()
         self._line = float(text.height())
         _, up = ticks_of(replace(self.view, box=QRectF(0, 0, self.width(), self.height())))
-        left = max((text.horizontalAdvance(number_text(value)) for value in up), default=20)
+        usual = text.horizontalAdvance("-0.00")  # the box stays where it is in most views
+        left = max((text.horizontalAdvance(number_text(value)) for value in up), default=usual)
+        left = max(left, usual)
         right = key_width(QFontMetricsF(self.font()), self._key(), self.width())
         box = fit_box(self._line, self.width(), self.height(), float(left), right)
         self.view = replace(self.view, box=box)

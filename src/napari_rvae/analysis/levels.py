@@ -43,9 +43,13 @@ _MOST_DEGREE, _MOST_PHASES = 6, 3
 _FOLDS, _ERRORS = 4, 2.0
 #: Rounds of least squares with weights.
 _ROUNDS = 5
+#: Rounds of telling phases, and the surface with them.
+_MOST_ROUNDS = 30
 #: Frames of a source by which the kind of surface is chosen, fewer if these have so many atoms; and
 #: atoms that a surface is fitted to.
 _FRAMES, _ENOUGH, _FITTED = 5, 4000, 2000
+#: Cells of the histogram that thresholds between phases are found in.
+_BINS = 64
 #: Amplitudes below this share of the typical one count as so much.
 _LEAST = 0.05
 
@@ -200,7 +204,7 @@ def _beside_steps(points: Array, terms: Array, brightness: Array) -> Array:
 def _with_phases(terms: Array, brightness: Array, kind: _Kind, surface: Array) -> _Fit:
     """Tell phases by the brightness that a surface leaves, fit the surface anew, and so on."""
     phase = _phases(brightness - terms @ surface, kind.phases)
-    while True:
+    for _ in range(_MOST_ROUNDS):
         member = (phase[:, None] == np.arange(1, kind.phases)).astype(float)
         both = np.column_stack([terms, member])
         found = np.linalg.lstsq(both, brightness, rcond=None)[0]
@@ -208,16 +212,19 @@ def _with_phases(terms: Array, brightness: Array, kind: _Kind, surface: Array) -
         left = brightness - terms @ surface
         error = float(np.mean((left - offset[phase]) ** 2))
         told = np.abs(left[:, None] - offset).argmin(axis=1)
-        if (told == phase).all():  # the error falls from round to round: this comes
-            return _Fit(surface, offset, phase, error)
+        if (told == phase).all():  # comes soon, but for ties that rounding breaks
+            break
         phase = told
+    return _Fit(surface, offset, phase, error)
 
 
 def _phases(values: Array, count: int) -> Ids:
     """Phase of each value, by thresholds that make the spread within least (N. Otsu, 1979)."""
-    if len(np.unique(values)) <= count:
+    # equal values but for their last digits are in one bin
+    count = min(count, int(np.count_nonzero(np.histogram(values, _BINS)[0])))
+    if count < 2:
         return np.zeros(len(values), np.int64)
-    phase: Ids = np.digitize(values, threshold_multiotsu(values, count, nbins=64)).astype(np.int64)
+    phase: Ids = np.digitize(values, threshold_multiotsu(values, count, nbins=_BINS)).astype(int)
     return phase
 
 

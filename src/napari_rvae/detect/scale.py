@@ -290,4 +290,6 @@ def _surveyed(
     search = FrameSearch(part, AtomScale(width, math.nan), device)
     fit = search.find(best=False)
     fit = fit.select(search.judge(fit, config)[0])
+    if not fit.y.size:  # what the network saw does not hold as atoms
+        return sigma, spacing
     return width, nearest_spacing(np.stack([fit.y, fit.x], 1))
