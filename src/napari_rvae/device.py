@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -18,6 +18,7 @@ __all__ = [
     "bands",
     "choose_device",
     "describe_device",
+    "do_side_by_side",
     "is_out_of_memory",
     "limit_threads",
     "release_memory",
@@ -211,6 +212,21 @@ def bands(count: int, size: int = 256) -> list[slice]:
     [slice(0, 256, None), slice(256, 300, None)]
     """
     return [slice(k, min(k + size, count)) for k in range(0, count, size)]
+
+
+def do_side_by_side(work: Callable[[_Item], None], items: Sequence[_Item]) -> None:
+    """Do some work with every item for what it changes: :func:`side_by_side` without answers.
+
+    Examples
+    --------
+    >>> from napari_rvae.device import bands, do_side_by_side
+    >>> rows = [0] * 4
+    >>> do_side_by_side(lambda part: rows.__setitem__(part, [1, 1]), bands(4, 2))
+    >>> rows
+    [1, 1, 1, 1]
+    """
+    for _ in side_by_side(work, items, most=len(items) or None):
+        pass
 
 
 def side_by_side(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.transform import downscale_local_mean
 
-__all__ = ["binned", "binned_whole"]
+__all__ = ["bin_variance", "binned", "binned_whole", "binned_width"]
 
 
 def binned(image: NDArray[np.float64], binning: int) -> NDArray[np.float64]:
@@ -30,3 +32,13 @@ def binned_whole(image: NDArray[np.float64], binning: int) -> NDArray[np.float64
     """Mean over whole squares of pixels; what is left over at the end of a line is cut off."""
     rows, columns = (n // binning * binning for n in image.shape)
     return binned(image[:rows, :columns], binning)
+
+
+def bin_variance(binning: int) -> float:
+    """What the mean over a bin adds to the variance of an atom's image, in square bins."""
+    return (1 - binning**-2) / 12
+
+
+def binned_width(sigma: float, binning: int) -> float:
+    """Width of an atom's image in bins, of one of `sigma` pixels."""
+    return math.sqrt((sigma / binning) ** 2 + bin_variance(binning))

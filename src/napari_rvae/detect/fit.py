@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from napari_rvae.device import bands, side_by_side, thread_count
+from napari_rvae.device import bands, do_side_by_side, side_by_side, thread_count
 from napari_rvae.preprocess.noise import some_rows
 
 __all__ = ["TAIL_WIDTH", "AtomFit", "fit_atoms"]
@@ -395,7 +395,7 @@ def _planes(
     Least squares, with values far from the mates' median cut, and all slopes shrunk as far as
     their spread is due to the values' own variance.
     """
-    parts = [slice(k, k + _GO) for k in range(0, len(points), _GO)]
+    parts = bands(len(points), _GO)
 
     def first(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return _slopes(points[mates[part]] - points[part, None], value[mates[part]])
@@ -566,7 +566,5 @@ def _in_units(
         scaled[rows] = np.where(good, (image[rows] - level) / spread, 0.0)
         weight[rows] = np.where(good, spread**2 / variance[rows], 0.0)
 
-    parts = bands(len(image), 32)  # few rows stay in the cache
-    for _ in side_by_side(fill, parts, most=len(parts)):
-        pass
+    do_side_by_side(fill, bands(len(image), 32))  # few rows stay in the cache
     return scaled, weight, level, spread

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import ndimage, special
 from napari_rvae.detect.drawing import draw_atoms
 from napari_rvae.detect.fit import TAIL_WIDTH, AtomFit
 from napari_rvae.detect.sampling import middle
-from napari_rvae.device import bands, side_by_side
+from napari_rvae.device import bands, do_side_by_side
 from napari_rvae.preprocess.background import finer, slow_background
 from napari_rvae.preprocess.noise import fill_missing
 from napari_rvae.render import render_gaussians
@@ -130,7 +129,7 @@ def measure_leftover(
     def move(rows: slice) -> None:
         moved[rows] = -shifts.shift[rows, None] * np.gradient(atoms[rows], axis=1)
 
-    _each(move, len(image))
+    do_side_by_side(move, bands(len(image)))
     return Leftover(tail, tails, shifts.shift, shifts.sd, moved, max(trust, shifts.trust))
 
 
@@ -186,13 +185,6 @@ def common_width(
     # fitted positions lean towards the noise, so that the atoms seem narrower about them
     lean = 0.5 * float(np.average(fit.y_sd**2 + fit.x_sd**2, weights=fit.amplitude**2))
     return math.hypot(width, math.sqrt(lean)), math.hypot(error, lean / (2 * width))
-
-
-def _each(work: Callable[[slice], None], count: int) -> None:
-    """Do some work for rows of a picture, some at a time."""
-    parts = bands(count)
-    for _ in side_by_side(work, parts, most=len(parts)):
-        pass
 
 
 def _trust(value: float, error: float) -> float:
@@ -301,7 +293,7 @@ def _row_shifts(
         sureness[rows] = (weighted * slope).sum(1)
         product[rows] = (weighted * rest[rows]).sum(1)
 
-    _each(look, len(rest))
+    do_side_by_side(look, bands(len(rest)))
     none = _Shifts(np.zeros(len(rest)), 0.0, 0.0)
     told = sureness > 1e-3 * sureness.max()
     if told.sum() < 8 * sigma:

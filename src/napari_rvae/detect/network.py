@@ -24,7 +24,7 @@ from scipy import ndimage, sparse
 from torch import nn
 
 from napari_rvae.detect.peaks import highest_near
-from napari_rvae.device import bands, side_by_side
+from napari_rvae.device import bands, do_side_by_side, side_by_side
 from napari_rvae.errors import ModelFileError
 from napari_rvae.preprocess.noise import noise_level
 
@@ -297,8 +297,7 @@ def see(
             chance[inner] = torch.sigmoid(network(part)[0])[within]
 
     tiles = list(_tiles(seen.shape[-2], seen.shape[-1]))
-    for _ in side_by_side(look, tiles, most=len(tiles)):
-        pass
+    do_side_by_side(look, tiles)
     map_ = chance.cpu().double().numpy()
     return NetworkView(map_, np.array(image.shape) / map_.shape)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from napari_rvae.config import DetectConfig
-from napari_rvae.detect.binning import binned_whole
+from napari_rvae.detect.binning import bin_variance, binned_whole, binned_width
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.detect.sampling import Sample, middle
 from napari_rvae.detect.search import AtomScale, FrameSearch, nearest_spacing
@@ -97,7 +97,7 @@ def _refine(
     first = BlobScale(first.sigma / binning, first.valley / binning)
     scale = AtomScale(first.sigma, 1.3 * first.valley)
     if known is not None:
-        coarser = math.sqrt((known.sigma / binning) ** 2 + (1 - binning**-2) / 12)
+        coarser = binned_width(known.sigma, binning)
         scale = AtomScale(coarser, known.spacing / binning)
     part = _smaller(whole, first)
     for _ in range(_ROUNDS):
@@ -120,7 +120,7 @@ def _refine(
     if not climbed:
         scale = _fitted_width(part, scale, fit)
     # the mean over a bin widens the picture by the bin's own variance
-    sigma = binning * math.sqrt(max(scale.sigma**2 - (1 - binning**-2) / 12, 0.1))
+    sigma = binning * math.sqrt(max(scale.sigma**2 - bin_variance(binning), 0.1))
     return sigma, binning * scale.spacing, confirmed
 
 

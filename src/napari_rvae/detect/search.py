@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_rvae.config import DetectConfig
-from napari_rvae.detect.binning import binned
+from napari_rvae.detect.binning import bin_variance, binned, binned_width
 from napari_rvae.detect.drawing import draw_atoms
 from napari_rvae.detect.ellipse import ROUND, shape_step
 from napari_rvae.detect.fit import AtomFit, fit_atoms
@@ -155,8 +155,7 @@ class _Grid:
         self.binning = binning
         self.image = binned(image, binning)
         self.full = fill_missing(self.image)
-        # the mean over a bin widens the picture by the bin's own variance
-        self.sigma = math.sqrt((sigma / binning) ** 2 + (1 - binning**-2) / 12)
+        self.sigma = binned_width(sigma, binning)
         self.frame_sigma = sigma
         self.spread, self.form = sigma**2 * np.eye(2), None
         self.variance = np.ones_like(self.full)
@@ -165,26 +164,29 @@ class _Grid:
         self, y: NDArray[np.float64], x: NDArray[np.float64], rounds: int, device: torch.device
     ) -> AtomFit:
         """Fit atoms near places in pixels of the frame; the answer is in these, too."""
-        fit = fit_atoms(
-            self.image,
-            self.variance,
-            *self._inside(y, x),
-            self.sigma,
-            rounds=rounds,
-            device=device,
-            form=self.form,
-        )
-        return self._in_frame(fit)
+        return self._fitted(*self._inside(y, x), rounds, device)
 
     def refit(self, first: AtomFit, device: torch.device) -> AtomFit:
         """Fit again atoms that were fitted in other pixels, from where that has led to."""
         start = self._from_frame(first)
+        return self._fitted(*self._clipped(start.y, start.x), 2, device, start)
+
+    def _fitted(
+        self,
+        y: NDArray[np.float64],
+        x: NDArray[np.float64],
+        rounds: int,
+        device: torch.device,
+        start: AtomFit | None = None,
+    ) -> AtomFit:
+        """Atoms near places in these pixels, in pixels of the frame."""
         fit = fit_atoms(
             self.image,
             self.variance,
-            *self._clipped(start.y, start.x),
+            y,
+            x,
             self.sigma,
-            rounds=2,
+            rounds=rounds,
             device=device,
             form=self.form,
             start=start,
@@ -201,7 +203,7 @@ class _Grid:
     @property
     def _pixel(self) -> NDArray[np.float64]:
         """What the mean over a bin adds to the covariance in these pixels."""
-        return (1 - self.binning**-2) / 12 * np.eye(2)
+        return bin_variance(self.binning) * np.eye(2)
 
     def fit_shape(self, first: AtomFit, device: torch.device) -> AtomFit:
         """Tell the shape of the atoms from a first fit, and take it; return the fit with it."""
@@ -261,11 +263,11 @@ class _Grid:
     def width(self, first: AtomFit, sigma: float, device: torch.device) -> tuple[float, float]:
         """Width of all atoms alike and its error, in pixels of the frame; the fit is done anew."""
         place = self._inside(first.y, first.x)
-        here = math.sqrt((sigma / self.binning) ** 2 + (1 - self.binning**-2) / 12)
+        here = binned_width(sigma, self.binning)
         fit = fit_atoms(self.image, self.variance, *place, here, rounds=2, device=device)
         width, error = common_width(self.image, self.variance, fit, here)
         # less the bin's own variance
-        inner = math.sqrt(max(width**2 - (1 - self.binning**-2) / 12, 0.1))
+        inner = math.sqrt(max(width**2 - bin_variance(self.binning), 0.1))
         return self.binning * inner, self.binning * error * width / inner
 
     def _inside(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_rvae.detect.binning import binned_whole
+from napari_rvae.detect.binning import bin_variance, binned_whole
 from napari_rvae.detect.fit import fit_atoms
 from napari_rvae.detect.network import see
 from napari_rvae.detect.peaks import blob_filter, local_maxima
@@ -95,7 +95,7 @@ def _look(image: NDArray[np.float64], sigma: float, device: torch.device) -> tup
         return 0.0, math.nan
     variance = noise_curve(small).variance(ndimage.gaussian_filter(small, wide))
     fit = fit_atoms(small, variance, y, x, wide, free_sigma=True, device=device)
-    width = binning * np.sqrt(np.maximum(fit.sigma**2 - (1 - binning**-2) / 12, 0.05))
+    width = binning * np.sqrt(np.maximum(fit.sigma**2 - bin_variance(binning), 0.05))
     good = (fit.snr >= _CLEAR * excess) & (np.abs(np.log(width / sigma)) <= math.log(_AS_WIDE))
     if good.sum() < _FEWEST:
         return 0.0, math.nan

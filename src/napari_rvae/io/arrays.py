@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from napari_rvae.errors import ReadError
 from napari_rvae.frames import Frames
-from napari_rvae.io.lazy import AxisOrder, Channel, lazy_planes, make_frames, order_axes
+from napari_rvae.io.lazy import (
+    AxisOrder,
+    Channel,
+    lazy_planes,
+    make_frames,
+    not_installed,
+    order_axes,
+)
 from napari_rvae.io.scales import pixel_scale, seconds
 
 __all__ = ["read_npy", "read_npz", "read_zarr"]
@@ -157,9 +164,7 @@ def read_zarr(path: Path, channel: Channel) -> Frames:
     try:
         import zarr
     except ImportError:
-        raise ReadError(
-            f'{path.name} needs zarr to be read: pip install "napari-rvae[io]".'
-        ) from None
+        raise not_installed(path, "zarr", "io") from None
     node: Any = zarr.open(path, mode="r")
     pixel, time_step, used, labels = None, None, False, None
     if isinstance(node, zarr.Group):

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_rvae.errors import ReadError
 from napari_rvae.frames import Frames
-from napari_rvae.io.lazy import Channel, make_frames
+from napari_rvae.io.lazy import Channel, distinct, make_frames, not_installed
 from napari_rvae.io.scales import pixel_scale
 
 __all__ = ["read_gwyddion"]
@@ -27,9 +27,7 @@ def read_gwyddion(path: Path, channel: Channel) -> Frames:
     try:
         import gwyfile
     except ImportError:
-        raise ReadError(
-            f'{path.name} needs gwyfile to be read: pip install "napari-rvae[spm]".'
-        ) from None
+        raise not_installed(path, "gwyfile", "spm") from None
     container = gwyfile.load(str(path))
     numbers = sorted(int(match[1]) for key in container if (match := _FIELD.fullmatch(key)))
     if not numbers:
@@ -62,9 +60,7 @@ def _geometry(field: Any) -> tuple[Any, ...]:
 def _names(container: Any, numbers: list[int]) -> tuple[str, ...]:
     """Titles of the fields, all different."""
     names = [str(container.get(f"/{n}/data/title", "")).strip() or f"channel {n}" for n in numbers]
-    if len(set(names)) < len(names):
-        names = [f"{name} {number}" for name, number in zip(names, numbers, strict=True)]
-    return tuple(names)
+    return distinct(names, numbers)
 
 
 def _unit(field: Any, which: str) -> str:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from napari_rvae.errors import ReadError
 from napari_rvae.frames import MIN_FRAME_SIDE, Frames
-from napari_rvae.io.lazy import AxisOrder, Channel, lazy_planes, make_frames, order_axes
+from napari_rvae.io.lazy import (
+    AxisOrder,
+    Channel,
+    lazy_planes,
+    make_frames,
+    not_installed,
+    order_axes,
+)
 from napari_rvae.io.scales import pixel_scale
 
 __all__ = ["read_hdf5", "refuse_outside"]
@@ -154,9 +161,7 @@ def read_hdf5(path: Path, channel: Channel) -> Frames:
     try:
         import h5py
     except ImportError:
-        raise ReadError(
-            f'{path.name} needs h5py to be read: pip install "napari-rvae[io]".'
-        ) from None
+        raise not_installed(path, "h5py", "io") from None
     if not h5py.is_hdf5(path):
         raise ReadError(f"{path.name} is no HDF5 file: it is damaged, cut or wrongly named.")
     with h5py.File(path, "r") as file:

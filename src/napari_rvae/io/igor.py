@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_rvae.errors import ReadError
 from napari_rvae.frames import Frames
-from napari_rvae.io.lazy import Channel, make_frames
+from napari_rvae.io.lazy import Channel, distinct, make_frames, not_installed
 from napari_rvae.io.scales import pixel_scale
 
 __all__ = ["read_igor"]
@@ -27,9 +27,7 @@ def read_igor(path: Path, channel: Channel) -> Frames:
     try:
         from igor2 import binarywave
     except ImportError:
-        raise ReadError(
-            f'{path.name} needs igor2 to be read: pip install "napari-rvae[spm]".'
-        ) from None
+        raise not_installed(path, "igor2", "spm") from None
     wave = binarywave.load(str(path))["wave"]
     values = np.asarray(wave["wData"])
     if values.ndim == 2:
@@ -67,9 +65,7 @@ def _channel_names(wave: Any, n_channels: int) -> tuple[str, ...]:
         return () if n_channels == 1 else tuple(f"channel {i}" for i in range(n_channels))
     matches = [_NAME.match(name) for name in found]
     names = [match[0] if match else name for match, name in zip(matches, found, strict=True)]
-    if len(set(names)) < n_channels:
-        return tuple(f"{name} {i}" for i, name in enumerate(names))
-    return tuple(names)
+    return distinct(names)
 
 
 def _unit_of(name: str, unit: str) -> str:

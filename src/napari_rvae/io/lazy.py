@@ -16,18 +16,44 @@ from numpy.typing import NDArray
 from napari_rvae.errors import InputError, NapariRvaeError, ReadError
 from napari_rvae.frames import Frames
 
-__all__ = ["AxisOrder", "Channel", "lazy_planes", "make_frames", "one_line", "order_axes"]
+__all__ = [
+    "AxisOrder",
+    "Channel",
+    "distinct",
+    "lazy_planes",
+    "make_frames",
+    "not_installed",
+    "one_line",
+    "order_axes",
+]
 
 Channel: TypeAlias = int | str | None
-
-#: Axes that can be the time axis, the most telling first.
-_TIME_LIKE = ("t", "z", "i", "q")
 
 
 def one_line(error: BaseException) -> str:
     """Return the message of an error in one line."""
     text = " ".join(str(error).split())
     return text[:200] or type(error).__name__
+
+
+def not_installed(path: Path, library: str, extra: str) -> ReadError:
+    """What to say of a file whose library is missing, and of the extra that brings it."""
+    return ReadError(f'{path.name} needs {library} to be read: pip install "napari-rvae[{extra}]".')
+
+
+def distinct(names: Sequence[str], numbers: Sequence[int] | None = None) -> tuple[str, ...]:
+    """Names that are all different: followed by their numbers, from 0 on, where some are the same.
+
+    Examples
+    --------
+    >>> from napari_rvae.io.lazy import distinct
+    >>> distinct(["amplitude", "phase"]), distinct(["phase", "phase"])
+    (('amplitude', 'phase'), ('phase 0', 'phase 1'))
+    """
+    if len(set(names)) == len(names):
+        return tuple(names)
+    numbers = range(len(names)) if numbers is None else numbers
+    return tuple(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
 
 
 def _load_block(

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from napari_rvae.errors import ReadError
 from napari_rvae.frames import MIN_FRAME_SIDE, Frames
 from napari_rvae.io.hdf5 import refuse_outside
-from napari_rvae.io.lazy import AxisOrder, Channel, lazy_planes, make_frames, order_axes
+from napari_rvae.io.lazy import (
+    AxisOrder,
+    Channel,
+    distinct,
+    lazy_planes,
+    make_frames,
+    not_installed,
+    order_axes,
+)
 from napari_rvae.io.scales import pixel_scale, seconds
 
 __all__ = ["MICROGRAPHS", "read_micrograph"]
@@ -109,9 +117,7 @@ def _signals(path: Path, form: str) -> list[dict[str, Any]]:
     try:
         reader = importlib.import_module(f"rsciio.{form}").file_reader
     except ImportError:
-        raise ReadError(
-            f'{path.name} needs RosettaSciIO to be read: pip install "napari-rvae[em]".'
-        ) from None
+        raise not_installed(path, "RosettaSciIO", "em") from None
     if form != "emd":
         return list(reader(str(path), lazy=True))
     import h5py
@@ -133,9 +139,8 @@ def _pictures(signals: list[dict[str, Any]], path: Path) -> list[_Picture]:
             "pictures cannot be read."
         )
     names = [str(s["metadata"].get("General", {}).get("title", "")) or path.stem for s in images]
-    if len(set(names)) < len(names):
-        names = [f"{name} {number}" for number, name in enumerate(names)]
-    return [_picture(signal, name, path) for signal, name in zip(images, names, strict=True)]
+    named = zip(images, distinct(names), strict=True)
+    return [_picture(signal, name, path) for signal, name in named]
 
 
 def _image_axes(signal: dict[str, Any]) -> list[int]:
