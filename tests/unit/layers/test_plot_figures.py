@@ -30,6 +30,7 @@ def layer():
         ("curvature", "curvature (1/px)"),
         ("angle", "angle (deg)"),
         ("angle_sd", "angle_sd (deg)"),
+        ("misorientation", "misorientation (rad)"),
     ],
 )
 def test_columns_are_labelled_with_their_units(column, label):
