@@ -6,7 +6,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "limit_threads",
     "release_memory",
     "side_by_side",
+    "small_steps",
     "thread_count",
     "to_device",
 ]
@@ -35,6 +36,20 @@ _MEMORY = 2**31
 
 #: One thread at a time may change its number of threads: see :func:`_set_own_threads`.
 _CHANGE = threading.Lock()
+
+#: Most threads side by side. With every operation Python's lock goes from thread to thread, and
+#: beyond four the waiting costs more than they do (measured on 16 cores).
+_MOST_THREADS = 4
+
+
+class _Crew(threading.local):
+    """Threads that the calling thread has at its side in :func:`small_steps`."""
+
+    size: int = 0  # with the calling thread; 0 outside such a block
+    pool: ThreadPoolExecutor | None = None
+
+
+_CREW = _Crew()
 
 
 def _mps_works() -> bool:
@@ -191,8 +206,48 @@ def _set_own_threads(count: int) -> None:
 
 def thread_count() -> int:
     """How many CPU threads the calling thread may compute with: see :func:`limit_threads`."""
+    if _CREW.size:
+        return _CREW.size
     with _CHANGE:
         return torch.get_num_threads()
+
+
+@contextmanager
+def small_steps() -> Iterator[None]:
+    """Do many small operations inside the block, one thread each.
+
+    torch splits every operation between threads that wait for each other. Small ones take longer
+    so, and on a busy machine ten times as long. Inside the block the calling thread and those of
+    :func:`side_by_side` compute with one thread each, and the latter are kept from call to call.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from napari_rvae.device import side_by_side, small_steps
+    >>> with small_steps():
+    ...     counts = list(side_by_side(lambda _: torch.get_num_threads(), range(3)))
+    >>> counts
+    [1, 1, 1]
+    """
+    if _CREW.size:
+        yield
+        return
+    size = min(thread_count(), _MOST_THREADS)
+    pool = ThreadPoolExecutor(size, initializer=_join_crew) if size > 1 else None
+    with limit_threads(1):
+        _CREW.size, _CREW.pool = size, pool
+        try:
+            yield
+        finally:
+            _CREW.size, _CREW.pool = 0, None
+            if pool is not None:
+                pool.shutdown()
+
+
+def _join_crew() -> None:
+    """Begin a thread that computes alone, what it does side by side too."""
+    _set_own_threads(1)
+    _CREW.size = 1
 
 
 def bands(count: int, size: int = 256) -> list[slice]:
@@ -238,9 +293,10 @@ def side_by_side(
 ) -> Iterator[_Answer]:
     """Apply a function to one item after the other, several at a time in threads.
 
-    There are as many threads as the caller may compute with (:func:`thread_count`), less where
-    the items are few or large; in each, torch has its share of them. With one thread nothing but
-    a loop is left. Items are taken by the calling thread, a few before they are needed.
+    There are as many threads as the caller may compute with (:func:`thread_count`), but four at
+    most, and less where the items are few or large; in each, torch has its share of them. With one
+    thread nothing but a loop is left. Items are taken by the calling thread, a few before they are
+    needed.
 
     Parameters
     ----------
@@ -266,12 +322,14 @@ def side_by_side(
     >>> list(side_by_side(abs, [-3, -2, -1]))
     [3, 2, 1]
     """
-    threads = thread_count()
+    threads = min(thread_count(), _MOST_THREADS)
     workers = min(threads, most or threads, max(1, _MEMORY // max(item_bytes, 1)))
     if workers <= 1:
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(workers, initializer=_set_own_threads, initargs=(threads // workers,))
+    pool = _CREW.pool or ThreadPoolExecutor(
+        workers, initializer=_set_own_threads, initargs=(threads // workers,)
+    )
     begun: deque[Future[_Answer]] = deque()
     try:
         for item in items:
@@ -281,4 +339,7 @@ def side_by_side(
         while begun:
             yield begun.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool is _CREW.pool:
+            wait([future for future in begun if not future.cancel()])
+        else:
+            pool.shutdown(cancel_futures=True)

@@ -12,6 +12,7 @@ from napari_rvae.device import (
     limit_threads,
     release_memory,
     side_by_side,
+    small_steps,
     thread_count,
     to_device,
 )
@@ -266,3 +267,73 @@ def test_an_error_comes_in_its_turn_and_ends_it(four_threads):
     with pytest.raises(StopIteration):
         next(answers)
     assert len(begun) < 20
+
+
+@pytest.fixture
+def nine_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(9)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_more_than_four_threads_would_wait_for_each_other(nine_threads):
+    seen = set(side_by_side(lambda _: (threading.get_ident(), thread_count()), range(40)))
+    assert len({ident for ident, _ in seen}) <= 4
+    assert {count for _, count in seen} == {1}
+
+
+# --------------------------------------------------------------------------- small steps
+def threads_of(_number):
+    return threading.get_ident(), torch.get_num_threads(), thread_count()
+
+
+def test_small_steps_are_done_by_one_thread_each(four_threads):
+    with small_steps():
+        assert torch.get_num_threads() == 1
+        assert thread_count() == 4
+        seen = [row for _ in range(20) for row in side_by_side(threads_of, range(8))]
+    assert {row[1:] for row in seen} == {(1, 1)}
+    assert len({row[0] for row in seen}) <= 4  # the same ones every time
+    assert torch.get_num_threads() == thread_count() == 4
+    assert in_new_thread(torch.get_num_threads) == 4
+
+
+def test_small_steps_within_small_steps_change_nothing(four_threads):
+    with small_steps():
+        with small_steps():
+            assert thread_count() == 4
+        assert thread_count() == 4
+        assert torch.get_num_threads() == 1
+    with limit_threads(1), small_steps():
+        assert {row[0] for row in side_by_side(threads_of, range(3))} == {threading.get_ident()}
+
+
+def test_small_steps_of_items_side_by_side_share_the_threads(four_threads):
+    @small_steps()
+    def work(_number):
+        return [row[0] for row in side_by_side(threads_of, range(4))]
+
+    rows = list(side_by_side(work, range(2), most=2))
+    assert all(len(set(row)) <= 2 for row in rows)
+    assert all(len(set(row)) == 1 for row in side_by_side(work, range(4)))
+
+
+def test_an_error_in_small_steps_waits_for_what_was_begun(four_threads):
+    running = set()
+
+    def work(number):
+        running.add(number)
+        try:
+            if number == 3:
+                raise ValueError("three")
+            return number
+        finally:
+            running.discard(number)
+
+    with small_steps():
+        with pytest.raises(ValueError, match="three"):
+            list(side_by_side(work, range(100)))
+        assert not running
+        assert list(side_by_side(abs, range(9))) == list(range(9))
+    assert thread_count() == 4

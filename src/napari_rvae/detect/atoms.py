@@ -24,7 +24,7 @@ from napari_rvae.detect.images import FrameImages, without_rows_beside
 from napari_rvae.detect.sampling import Sample, plain_image
 from napari_rvae.detect.scale import measure_scale
 from napari_rvae.detect.search import AtomScale, FrameSearch
-from napari_rvae.device import choose_device, side_by_side
+from napari_rvae.device import choose_device, side_by_side, small_steps
 from napari_rvae.errors import Cancelled, InputError, NoLatticeWarning
 from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess.rows import destripe
@@ -348,9 +348,10 @@ def _wanted(numbers: Sequence[int] | None, movie: Frames) -> list[int]:
 
 def _measured(images: FrameImages, config: DetectConfig, channel: int) -> tuple[float, AtomScale]:
     """Factor that makes the atoms bright, and the scale of the movie."""
-    sample = Sample(images, channel)
-    sign = choose_sign(sample, config)
-    return sign, measure_scale(sample, config, sign)
+    with small_steps():
+        sample = Sample(images, channel)
+        sign = choose_sign(sample, config)
+        return sign, measure_scale(sample, config, sign)
 
 
 def _warn_nothing_left(movie: Frames) -> None:
@@ -436,16 +437,20 @@ class _Search:
         """Atoms of a frame; none where it is not searched."""
         if look is None:
             return _Found(_empty(), np.zeros(self.images.movie.frame_shape, bool))
-        config = self.images.config
-        if look.mean is None:
-            found = self._detect_frame(look)
-        else:
-            found = _search(self.sign * look.mean, self.scale, config, self.device)
-            found[["y", "x"]] -= look.offset
+        with small_steps():
+            found = self._atoms(look)
         missing = ~np.isfinite(look.image)
         if missing.any():  # a single missing pixel hides no atom
             missing = ndimage.uniform_filter(missing.astype(float), 3) > 0.5
         return _Found(found, missing)
+
+    def _atoms(self, look: _Look) -> pd.DataFrame:
+        """Atoms of a frame, or of what is searched in its place, where they are in the frame."""
+        if look.mean is None:
+            return self._detect_frame(look)
+        found = _search(self.sign * look.mean, self.scale, self.images.config, self.device)
+        found[["y", "x"]] -= look.offset
+        return found
 
     def _detect_frame(self, look: _Look) -> pd.DataFrame:
         """Atoms of one frame; where they tell more of the offsets of rows, looked for anew."""

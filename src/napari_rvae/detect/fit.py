@@ -30,7 +30,7 @@ _MAX_MOVE = 0.8
 _DAMPING = 1e-3
 
 #: So many atoms are fitted at a time on the CPU: their pixels stay in its cache.
-_BATCH_ATOMS = 512
+_BATCH_ATOMS = 1024
 
 #: How sure the backgrounds are follows from so many atoms; and so many are looked at in one go.
 _SOME, _GO = 1024, 4096

@@ -19,7 +19,7 @@ from torch import nn
 
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
-from napari_rvae.device import to_device
+from napari_rvae.device import small_steps, to_device
 from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.preprocess.wall_mask import DRAWN
 from napari_rvae.vae.basis import SteerableBasis
@@ -284,6 +284,7 @@ class TrainedOnCrops:
         return to_device(torch.from_numpy(np.ascontiguousarray(scaled)), self.device), good
 
     @torch.no_grad()
+    @small_steps()
     def features(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         """Invariant features (n, F) of crops."""
         tensor, good = self.load(images)

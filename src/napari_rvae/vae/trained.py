@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_rvae.config import RVAEConfig
-from napari_rvae.device import limit_threads
+from napari_rvae.device import small_steps
 from napari_rvae.tables import fold_angle
 from napari_rvae.vae.engine import TrainedOnCrops, restored, spread_out
 from napari_rvae.vae.model import SteerableVAE
@@ -48,12 +48,11 @@ class TrainedModel(TrainedOnCrops):
         return self.model
 
     @torch.no_grad()
+    @small_steps()  # like those of the training: see Trainer.threads
     def encode(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Codes of crops (n, C, S, S); NaN where they hold NaN."""
         data, shift, good = self._seen(images)
-        # its steps are small, like those of the training: see Trainer.threads
-        with limit_threads(1 if self.device.type == "cpu" else None):
-            found = self.posterior(data)
+        found = self.posterior(data)
         template, pose = found.template, found.pose
         rest = (data - rotate(template, pose.angle)).flatten(1)
         residual = (rest**2).sum(1) / (self.model.s2 * self.basis.n_real)
@@ -84,6 +83,7 @@ class TrainedModel(TrainedOnCrops):
         return self.basis.project(tensor), shift, good
 
     @torch.no_grad()
+    @small_steps()
     def angle_shares(self, images: NDArray[np.float32], parts: int) -> NDArray[np.float64]:
         """Share (n, parts) of the posterior of the angle in equal parts of the circle."""
         data, _, good = self._seen(images)
