@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from napari_rvae.blas import one_blas_thread
 from napari_rvae.errors import InputError
 
 __all__ = [
@@ -155,7 +156,7 @@ def limit_threads(count: int | None) -> Iterator[None]:
     keep their number, and threads that begin meanwhile get the usual one. The number from
     before comes back with the end of the block, however it ends. A generator that is dropped
     inside the block, and closed by another thread, changes nothing in that other thread. NumPy's
-    own threads can only be limited for the whole process, so they are left alone.
+    own threads can only be limited for the whole process, so they are left alone here.
 
     Parameters
     ----------
@@ -219,6 +220,7 @@ def small_steps() -> Iterator[None]:
     torch splits every operation between threads that wait for each other. Small ones take longer
     so, and on a busy machine ten times as long. Inside the block the calling thread and those of
     :func:`side_by_side` compute with one thread each, and the latter are kept from call to call.
+    NumPy's linear algebra has one thread, too: see :func:`napari_rvae.blas.one_blas_thread`.
 
     Examples
     --------
@@ -234,7 +236,7 @@ def small_steps() -> Iterator[None]:
         return
     size = min(thread_count(), _MOST_THREADS)
     pool = ThreadPoolExecutor(size, initializer=_join_crew) if size > 1 else None
-    with limit_threads(1):
+    with limit_threads(1), one_blas_thread():
         _CREW.size, _CREW.pool = size, pool
         try:
             yield

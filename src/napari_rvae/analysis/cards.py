@@ -27,6 +27,7 @@ from napari_rvae.analysis.stands import (
 )
 from napari_rvae.analysis.unit_pictures import NO_MEAN, UnitPictures
 from napari_rvae.analysis.wording import describe_card
+from napari_rvae.blas import one_blas_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,6 +124,7 @@ class UnitCard:
         return f"UnitCard({self.unit}, {self.name!r}, {self.count} sites)"
 
 
+@one_blas_thread()
 def unit_cards(
     units: Units,
     table: pd.DataFrame,

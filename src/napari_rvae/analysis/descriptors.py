@@ -20,6 +20,7 @@ from napari_rvae.analysis import bonds, strain
 from napari_rvae.analysis.bonds import CUTOFF, LONGEST_BOND, RING_COLUMNS, SAME_ATOM
 from napari_rvae.analysis.levels import slow_levels
 from napari_rvae.analysis.strain import CAGE_COLUMNS, STRAIN_COLUMNS
+from napari_rvae.blas import one_blas_thread
 from napari_rvae.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def site_descriptors(
     return described
 
 
+@one_blas_thread()
 def describe_sites(
     table: pd.DataFrame,
     neighbour_distance: float | None = None,

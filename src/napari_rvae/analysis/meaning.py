@@ -20,6 +20,7 @@ from scipy.stats import false_discovery_control, rankdata
 from napari_rvae import tables
 from napari_rvae.analysis.descriptors import describe_sites
 from napari_rvae.analysis.scores import spatial_blocks
+from napari_rvae.blas import one_blas_thread
 from napari_rvae.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ class _Target(NamedTuple):
     turns: int
 
 
+@one_blas_thread()
 def correlate_latents(
     table: pd.DataFrame,
     descriptors: pd.DataFrame | None = None,

@@ -35,6 +35,7 @@ from napari_rvae.analysis.kinetics.states import (
 )
 from napari_rvae.analysis.kinetics.tests import ALARM, kinetic_tests
 from napari_rvae.analysis.track_quality import movie_drift
+from napari_rvae.blas import one_blas_thread
 from napari_rvae.config import PathwayConfig
 from napari_rvae.errors import Cancelled, InputError
 
@@ -62,6 +63,7 @@ _ENTRY_ND = 1.5
 _STEPS = 6
 
 
+@one_blas_thread()
 def find_pathways(
     table: pd.DataFrame,
     config: PathwayConfig | None = None,

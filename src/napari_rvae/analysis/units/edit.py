@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_rvae.analysis.units.result import Identity, Units, assemble, identities
 from napari_rvae.analysis.units.tree import groups_at, refined
+from napari_rvae.blas import one_blas_thread
 from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def merge_units(units: Units, which: Iterable[int]) -> Units:
     return _regrouped(units, list(merged.values()), list(merged))
 
 
+@one_blas_thread()
 def split_unit(units: Units, unit: int) -> Units:
     """Split a unit into the two that it was merged of, one step down the tree.
 

@@ -22,6 +22,7 @@ from napari_rvae.analysis.units.surroundings import bonds_of, environment_names,
 from napari_rvae.analysis.units.tree import groups_at
 from napari_rvae.analysis.units.unknown import at_new_rings, without_strange
 from napari_rvae.analysis.units.wall_names import are_walls, wall_unit_names
+from napari_rvae.blas import one_blas_thread
 from napari_rvae.config import UnitConfig
 from napari_rvae.errors import InputError
 
@@ -46,6 +47,7 @@ _MISFIT = 5.0
 _APPLYING = 3
 
 
+@one_blas_thread()
 def find_units(
     table: pd.DataFrame,
     config: UnitConfig | None = None,
@@ -228,6 +230,7 @@ def _called_like(units: Units, old: Units) -> Units:
     )
 
 
+@one_blas_thread()
 def apply_units(
     units: Units,
     table: pd.DataFrame,
