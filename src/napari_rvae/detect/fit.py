@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from napari_rvae.detect.ground import shared_ground
 from napari_rvae.device import bands, do_side_by_side, side_by_side, thread_count
 from napari_rvae.preprocess.noise import some_rows
 
@@ -32,14 +33,9 @@ _DAMPING = 1e-3
 #: So many atoms are fitted at a time on the CPU: their pixels stay in its cache.
 _BATCH_ATOMS = 1024
 
-#: How sure the backgrounds are follows from so many atoms; and so many are looked at in one go.
-_SOME, _GO = 1024, 4096
-
-#: The background about an atom is compared with that of so many neighbours.
-_BACKGROUND_NEIGHBOURS = 24
-
-#: Its slope follows from the nearest so many, values so many standard deviations off cut.
-_SLOPE_NEIGHBOURS, _FAR = 14, 2.5
+#: The background about an atom is compared with that of the nearest so many, where there are so
+#: many atoms at least.
+_BACKGROUND_NEIGHBOURS, _LEAST_ATOMS = 14, 48
 
 #: Tails of atoms are Gaussians this many times wider than the atom.
 TAIL_WIDTH = 2.0
@@ -271,27 +267,21 @@ class _Fitter:
     def share_background(self) -> None:
         """Expect of each background what the neighbours' say, as far as they agree, and its slope.
 
-        An atom's own background is known poorly, since its tails look alike. The scatter of
-        the fitted values beyond their own errors tells how far neighbours may differ
-        (empirical Bayes).
+        An atom's own background is known poorly, since its tails look alike.
         """
-        if len(self.p) < 2 * _BACKGROUND_NEIGHBOURS:
+        if len(self.p) < _LEAST_ATOMS:
             return
         points = (self.centre + self.p[:, 1:3]).cpu().double().numpy()
         if self.mates is None:  # who they are hardly changes after the first round
-            found = cKDTree(points).query(points, _SLOPE_NEIGHBOURS + 1, workers=thread_count())[1]
-            self.mates = np.asarray(found)[:, 1:]
-        own, variances = self._own_background()
-        value, variance = own.cpu().double().numpy(), variances.cpu().double().numpy()
-        usual = float(np.median(variance))
-        slope, local = _planes(points, value, usual, self.mates)
-        local += _bends(value - local, variance, self.mates)
-        self.slope = torch.as_tensor(slope, dtype=self.p.dtype, device=self.p.device)
-        spread = (1.4826 * np.median(np.abs(value - local))) ** 2
-        # the local median itself is known no better than this
-        between = max(spread - usual, 0.0) + usual * 1.6 / _BACKGROUND_NEIGHBOURS
-        self.expected = torch.as_tensor(local, dtype=self.p.dtype, device=self.p.device)
-        self.sureness = torch.full_like(self.sureness, 1 / max(between, 1e-12))
+            count = _BACKGROUND_NEIGHBOURS + 1
+            self.mates = np.asarray(cKDTree(points).query(points, count, workers=thread_count())[1])
+            self.mates = self.mates[:, 1:]
+        own, variance = (part.cpu().double().numpy() for part in self._own_background())
+        ground = shared_ground(points, own, variance, self.mates)
+        self.slope, self.expected, self.sureness = (
+            torch.as_tensor(part, dtype=self.p.dtype, device=self.p.device)
+            for part in (ground.slope, ground.level, 1 / np.maximum(ground.variance, 1e-12))
+        )
 
     def _own_background(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Backgrounds (N,) by the atoms' own windows alone, and their variances (N,).
@@ -382,77 +372,6 @@ class _Fitter:
             amplitude_sd=np.maximum(sd[:, 0], 1e-30),
             own_background=own.cpu().double().numpy(),
         )
-
-
-def _planes(
-    points: NDArray[np.float64],
-    value: NDArray[np.float64],
-    variance: float,
-    mates: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slope (N, 2) of a value about each point and its height (N,) there, by its mates.
-
-    Least squares, with values far from the mates' median cut, and all slopes shrunk as far as
-    their spread is due to the values' own variance.
-    """
-    parts = bands(len(points), _GO)
-
-    def first(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return _slopes(points[mates[part]] - points[part, None], value[mates[part]])
-
-    looks = side_by_side(first, parts, most=len(parts))
-    slope, sizes = (np.concatenate(column) for column in zip(*looks, strict=True))
-    error = float(np.median(sizes)) * variance / 2
-    total = float(np.mean(slope**2))
-    slope *= max(total - error, 0.0) / max(total, 1e-30)
-
-    def second(part: slice) -> NDArray[np.float64]:
-        apart = points[mates[part]] - points[part, None]
-        return _medians(value[mates[part]] - np.einsum("nki,ni->nk", apart, slope[part]))
-
-    return slope, np.concatenate(list(side_by_side(second, parts, most=len(parts))))
-
-
-def _bends(
-    rest: NDArray[np.float64], variance: NDArray[np.float64], mates: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """What planes leave of a value that an atom's mates share (N,): the ground is curved.
-
-    The mean of the mates', far ones cut, as far as it stands out of its error around there.
-    """
-    shared = _cut(rest[mates]).mean(axis=1)
-    error = 1.3 * variance / mates.shape[1]
-    square = (shared**2)[mates].mean(axis=1)
-    return np.asarray(shared * np.maximum(square - error, 0) / np.maximum(square, 1e-30))
-
-
-def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values (n, K) of which none is far from the middle of its row."""
-    usual = _medians(values)[:, None]
-    limit = _FAR * 1.4826 * _medians(np.abs(values - usual))[:, None]
-    return np.clip(values, usual - limit, usual + limit)
-
-
-def _slopes(
-    apart: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slopes (n, 2) of values (n, K) at steps (n, K, 2), and their variance (n,) for values of 1.
-
-    That is the sum of both components' variances.
-    """
-    cut = _cut(values)
-    arms = apart - apart.mean(1, keepdims=True)
-    spread = np.einsum("nki,nkj->nij", arms, arms)
-    spread += 1e-3 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(2)  # in one line
-    inverse = np.linalg.inv(spread)
-    slope = np.einsum("nij,nkj,nk->ni", inverse, arms, cut - cut.mean(1, keepdims=True))
-    return slope, np.trace(inverse, axis1=1, axis2=2)
-
-
-def _medians(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median (n,) of each short row (n, K), five times as fast as :func:`numpy.median`."""
-    ordered, size = np.sort(values, axis=1), values.shape[1]
-    return np.asarray((ordered[:, (size - 1) // 2] + ordered[:, size // 2]) / 2)
 
 
 def fit_atoms(
