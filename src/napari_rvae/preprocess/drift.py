@@ -62,7 +62,8 @@ def measure_drift(
     not repeat (defects, edges, boundaries, unevenness) decide between them. Where it cannot, the
     peak nearest to where the last step leads is taken and the frame is called ambiguous: if
     a perfect lattice really moves by more than half a period between two frames, the result is off
-    by whole periods. The chosen peak is refined by the matched filter, below a pixel.
+    by whole periods. The chosen peak is refined by the matched filter, below a pixel,
+    on what both pictures show of the specimen.
 
     Parameters
     ----------
@@ -125,6 +126,31 @@ class _Step(NamedTuple):
     ambiguous: bool
 
 
+class _Reference(NamedTuple):
+    """Spectra of the mean of the frames so far, drift removed.
+
+    Parameters
+    ----------
+    whole, half
+        Frames seen through the whole window, and through its root.
+    view
+        That root.
+    """
+
+    whole: _SPECTRUM
+    half: _SPECTRUM
+    view: _SPECTRUM
+
+    def renewed(self, newest: _Reference, back: _SPECTRUM) -> _Reference:
+        """Return the mean with the newest frame, moved back."""
+        return _Reference(
+            *(
+                (1 - _NEWEST) * old + _NEWEST * back * new
+                for old, new in zip(self, newest, strict=True)
+            )
+        )
+
+
 class _Follower:
     """Follows the specimen through the frames of a movie."""
 
@@ -133,24 +159,27 @@ class _Follower:
         first = fill_missing(movie.frame(0, channel))
         sigma = blob_scale(first).sigma
         self.width = _SMOOTHING * sigma if np.isfinite(sigma) else _WIDTH
-        self.window = np.outer(*(np.hanning(n + 2)[1:-1] for n in self.shape))
+        # half of it: what is seen through two of them is seen through the whole
+        self.window = np.outer(*(np.sqrt(np.hanning(n + 2)[1:-1]) for n in self.shape))
         self.waves = fft.fftfreq(self.shape[0])[:, None], fft.rfftfreq(self.shape[1])[None]
         self.band = np.exp(
             -2 * (np.pi * self.width) ** 2 * (self.waves[0] ** 2 + self.waves[1] ** 2)
         )
         self.band[:, :2] = 0.0  # where the offsets of rows are
         self.middle = np.array(self.shape) // 2
-        self.reference: _SPECTRUM | None = None
+        self.view = np.asarray(fft.rfft2(self.window))
+        self.reference: _Reference | None = None
         self.place, self.last = np.zeros(2), np.zeros(2)
 
     def follow(self, image: NDArray[np.float64]) -> _Step:
         """Find the specimen in the next frame (Y, X)."""
-        spectrum = self._spectrum(image)
+        picture = self._picture(image)
+        spectrum = np.asarray(fft.rfft2(picture * self.window))
         if self.reference is None:
             if np.abs(spectrum).max() > 0:
-                self.reference = spectrum
+                self.reference = _Reference(spectrum, np.asarray(fft.rfft2(picture)), self.view)
             return _Step(self.place.copy(), ambiguous=self.reference is None)
-        cross = spectrum * np.conj(self.reference)
+        cross = spectrum * np.conj(self.reference.whole)
         # a floor only against division by zero
         size = np.maximum(np.abs(cross), 1e-12 * np.abs(cross).max() + 1e-300)
         correlation = self._correlation(cross / size**_WHITENING)
@@ -159,17 +188,18 @@ class _Follower:
             self.last = np.zeros(2)
             return _Step(self.place.copy(), ambiguous=True)
         ahead = np.hypot(*(peaks - self.middle - self.place - self.last).T)
-        place = self._refined(self._correlation(cross), peaks[np.argmin(ahead)])
+        place = self._refined(picture, self.reference, peaks[np.argmin(ahead)])
         self.last, self.place = place - self.place, place
-        back = np.exp(2j * np.pi * (self.waves[0] * place[0] + self.waves[1] * place[1]))
-        self.reference = (1 - _NEWEST) * self.reference + _NEWEST * back * spectrum
+        newest = _Reference(spectrum, np.asarray(fft.rfft2(picture)), self.view)
+        self.reference = self.reference.renewed(newest, self._turn(place))
         return _Step(place.copy(), ambiguous=ambiguous)
 
-    def _spectrum(self, image: NDArray[np.float64]) -> _SPECTRUM:
+    def _picture(self, image: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Frame without its slow background, through half the window."""
         full = fill_missing(image)
         full = full - np.median(full)  # a constant frame becomes exactly zero
         width = 2 * int(_BACKGROUND * min(self.shape) / 2) + 1
-        return np.asarray(fft.rfft2((full - slow_background(full, width)) * self.window))
+        return np.asarray((full - slow_background(full, width)) * self.window)
 
     def _correlation(self, cross: _SPECTRUM) -> NDArray[np.float64]:
         """Correlation (Y, X) of a cross spectrum; no shift is in the middle."""
@@ -198,10 +228,30 @@ class _Follower:
         return found if ambiguous else found[:1], ambiguous
 
     def _refined(
-        self, correlation: NDArray[np.float64], peak: NDArray[np.int64]
+        self, picture: NDArray[np.float64], reference: _Reference, peak: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Shift (2,) of the maximum of the correlation beside a pixel, by a parabola."""
-        last = np.array(self.shape) - 2
+        """Shift (2,) near a pixel of the correlation, by what both frames show of the specimen.
+
+        Each was seen through a window of its own, and what one shows alone would pull the peak. So
+        each is looked at through the other's half window, too, moved to where that is.
+        """
+        place = peak - self.middle
+        there = np.conj(self._turn(place))
+        before, seen = (
+            fft.irfft2(part * there, self.shape) for part in (reference.half, reference.view)
+        )
+        both = fft.rfft2(picture * seen) * np.conj(fft.rfft2(before * self.window))
+        return np.asarray(place + self._top(self._correlation(both)), np.float64)
+
+    def _turn(self, place: NDArray[np.float64] | NDArray[np.int64]) -> _SPECTRUM:
+        """What undoes a shift of a picture in its spectrum."""
+        return np.asarray(
+            np.exp(2j * np.pi * (self.waves[0] * place[0] + self.waves[1] * place[1]))
+        )
+
+    def _top(self, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Shift (2,) of the maximum of a correlation near no shift, by a parabola."""
+        peak, last = self.middle, np.array(self.shape) - 2
         for _ in range(max(1, round(2 * self.width))):
             around = correlation[peak[0] - 1 : peak[0] + 2, peak[1] - 1 : peak[1] + 2]
             step = np.array(np.unravel_index(np.argmax(around), (3, 3))) - 1
