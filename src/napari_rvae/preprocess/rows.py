@@ -43,8 +43,9 @@ _LEAST_ROWS, _LEAST_COLUMNS = 32, 8
 _NOTHING = 1e-2
 
 #: What stands so far above the noise, alone or on the average over _WIDTH frequencies, is
-#: picture.
-_ALONE, _TOGETHER, _WIDTH = 12.0, 2.5, 25
+#: picture. Where the atoms are known, no lattice stands alone, and of some thousand coefficients
+#: chance lifts few above the first number, but none above the last.
+_ALONE, _TOGETHER, _WIDTH, _ALONE_BESIDE_ATOMS = 12.0, 2.5, 25, 25.0
 
 #: Rows this near to the upper and lower edge, in widths of an atom's image, show atoms that lie
 #: outside and were not fitted.
@@ -111,7 +112,8 @@ def destripe(
         return image
     slow = fft.dct(along[:, :n_modes], axis=0, norm="ortho")
     noise = offset + white
-    share = offset / (noise + _picture_power(slow**2, noise))
+    alone = _ALONE if atoms is None or not np.nan_to_num(atoms).any() else _ALONE_BESIDE_ATOMS
+    share = offset / (noise + _picture_power(slow**2, noise, alone))
     share[0] = 0.0  # the mean of the frame is no one row's
     stripes = fft.idct(share * slow, axis=0, norm="ortho")
     return np.asarray(image - spread * (stripes @ waves[:, :n_modes].T))
@@ -180,9 +182,15 @@ def _residual(
     spread = robust_sd(residual if known.all() else residual[known])
     if spread == 0:
         return residual, 0.0
-    residual = np.tanh(residual / (_CLIP * spread))
-    slope = max(0.5, float(1 - np.mean(residual[known] ** 2)))
-    residual = _CLIP / slope * residual
+    # what is bright is so beside the rest of its row, or a row far off would count for less
+    usual = np.median(residual, axis=1, keepdims=True)
+    rest = residual - usual
+    limit = _CLIP * robust_sd(rest if known.all() else rest[known])
+    if limit > 0:
+        bent = np.tanh(rest / limit)
+        slope = max(0.5, float(1 - np.mean(bent[known] ** 2)))
+        rest = limit / slope * bent
+    residual = (usual + rest) / spread
     if known.all():
         return residual, spread
     # what is missing is taken for the mean of its row, so that it does not dilute it
@@ -221,8 +229,13 @@ def _noise_level(power: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(total / np.maximum(low.sum(0), 1) / _TRIMMED)
 
 
-def _picture_power(power: NDArray[np.float64], noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Power of the picture in each coefficient (frequencies, modes), 0 where none stands out."""
-    alone = np.where(power > _ALONE * noise, power - noise, 0.0)
+def _picture_power(
+    power: NDArray[np.float64], noise: NDArray[np.float64], least: float
+) -> NDArray[np.float64]:
+    """Power of the picture in each coefficient (frequencies, modes), 0 where none stands out.
+
+    Alone, one must stand `least` times above the noise.
+    """
+    alone = np.where(power > least * noise, power - noise, 0.0)
     mean = ndimage.uniform_filter1d(power, _WIDTH, axis=0, mode="nearest")
     return np.maximum(alone, np.where(mean > _TOGETHER * noise, mean - noise, 0.0))
