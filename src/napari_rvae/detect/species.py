@@ -45,8 +45,9 @@ _PRIOR_MEMBERS = 3.0
 #: Sightings of one atom that scatter more than this chance allows are not averaged.
 _SAME_ATOM = 1e-4
 
-#: Degrees of freedom of the hosts' distribution that are tried; the last is as good as normal.
-_FREEDOM = (4.0, 8.0, 20.0, 200.0)
+#: Degrees of freedom of the hosts' distribution that are tried; the last is as good as normal, also
+#: four standard deviations off, where faint dopants begin.
+_FREEDOM = (4.0, 8.0, 20.0, 1e6)
 
 #: Long tails must explain this much more (nats): they could as well be unlike atoms.
 _TAILS_COST = 12.0
