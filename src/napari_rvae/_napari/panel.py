@@ -44,6 +44,9 @@ _LOOK = 50
 #: Width that a dock widget asks for, in pixels.
 WIDTH = 320
 
+#: A dock can be so low, in pixels: it scrolls, and a laptop has 700 rows for all docks together.
+_LEAST_HEIGHT = 110
+
 #: Sign of each level of a status line, and its colour; the text itself keeps the theme's colour.
 _SIGNS = {
     "info": ("", ""),
@@ -315,7 +318,7 @@ class StepWidget(QWidget):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """As wide as what is inside, so that nothing is cut off; it scrolls up and down only."""
         bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
-        return QSize(self._inner.minimumSizeHint().width() + bar, 200)
+        return QSize(self._inner.minimumSizeHint().width() + bar, _LEAST_HEIGHT)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Notice that what is inside has grown, and ask the dock for more."""

@@ -73,7 +73,7 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
         If the channels are not there, or no wall has a whole window inside its frame.
     """
     import napari_rvae as nr
-    from napari_rvae.io import write_atomic
+    from napari_rvae.io import write_output
 
     progress = Progress()
     channels = _channels(arguments.channels)
@@ -107,7 +107,7 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
         overwrite=arguments.overwrite,
     )
     nr.export_table(sites, arguments.out / "walls.csv", frames=response)
-    write_atomic(arguments.out / "junctions.csv", junctions.to_csv(index=False).encode())
+    write_output(arguments.out / "junctions.csv", junctions.to_csv(index=False).encode())
     say(f"written to {arguments.out}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_rvae.errors import InputError
 from napari_rvae.figures.report import save_figure
-from napari_rvae.io import write_atomic
+from napari_rvae.io import write_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,5 +44,5 @@ def write_files(
     for path, figure in zip(paths, figures.values(), strict=True):
         save_figure(figure, path)
     for path, table in zip(files, tables.values(), strict=True):
-        write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
+        write_output(path, table.to_csv(index=False, lineterminator="\n").encode())
     return [*paths, *files]

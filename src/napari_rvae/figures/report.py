@@ -26,7 +26,7 @@ from napari_rvae.figures.page import (
 from napari_rvae.figures.plots import picture_panel, plot_panels, unit_pictures
 from napari_rvae.figures.verdicts import draw_verdicts, verdicts_height
 from napari_rvae.frames import as_frames
-from napari_rvae.io import write_atomic
+from napari_rvae.io import write_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -161,7 +161,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 120) -> Path:
     Raises
     ------
     InputError
-        If the suffix is another one.
+        If the suffix is another one, or the file cannot be written.
 
     Examples
     --------
@@ -184,7 +184,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 120) -> Path:
     buffer = BytesIO()
     colour = figure.get_facecolor()
     figure.savefig(buffer, format=suffix[1:], dpi=dpi, facecolor=colour, metadata=metadata)
-    return write_atomic(target, buffer.getvalue())
+    return write_output(target, buffer.getvalue())
 
 
 def _headline(figure: FigureBase, page: Page, seconds: float | None) -> None:

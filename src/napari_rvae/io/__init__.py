@@ -7,7 +7,7 @@ Every format is read lazily, and whatever is wrong with a file is one line of
 from __future__ import annotations
 
 from napari_rvae.io.export import export_table
-from napari_rvae.io.files import read_json, sha256_of, write_atomic, write_json
+from napari_rvae.io.files import read_json, sha256_of, write_atomic, write_json, write_output
 from napari_rvae.io.micrographs import MICROGRAPHS
 from napari_rvae.io.read import SUFFIXES, read_frames
 
@@ -20,4 +20,5 @@ __all__ = [
     "sha256_of",
     "write_atomic",
     "write_json",
+    "write_output",
 ]

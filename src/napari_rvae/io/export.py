@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_rvae.errors import InputError
 from napari_rvae.frames import Frames, as_frames
-from napari_rvae.io.files import write_atomic
+from napari_rvae.io.files import write_output
 from napari_rvae.io.scales import pixel_scale, seconds
 from napari_rvae.tables import validate_sites
 
@@ -87,12 +87,7 @@ def export_table(
         raise InputError(f"{path} is already there: give another name, or overwrite=True.")
     table = _with_units(validate_sites(sites), None if frames is None else as_frames(frames))
     content = _parquet(table) if path.suffix.lower() == ".parquet" else _csv(table)
-    try:
-        return write_atomic(path, content)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}): give another name or folder."
-        ) from error
+    return write_output(path, content)
 
 
 def _csv(table: pd.DataFrame) -> bytes:

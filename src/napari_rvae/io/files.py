@@ -14,7 +14,15 @@ from typing import Any, BinaryIO
 
 from napari_rvae.errors import InputError, ReadError
 
-__all__ = ["TEMPORARY", "read_json", "sha256_of", "sync_folder", "write_atomic", "write_json"]
+__all__ = [
+    "TEMPORARY",
+    "read_json",
+    "sha256_of",
+    "sync_folder",
+    "write_atomic",
+    "write_json",
+    "write_output",
+]
 
 #: How the names of temporary files end; they begin with a dot.
 TEMPORARY = ".tmp"
@@ -82,6 +90,38 @@ def write_atomic(
         raise
     sync_folder(path.parent)
     return path
+
+
+def write_output(
+    path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], object]
+) -> Path:
+    """Write a file that somebody has asked for by its name: a table, a figure, a movie.
+
+    Parameters
+    ----------
+    path, content
+        See :func:`write_atomic`.
+
+    Raises
+    ------
+    InputError
+        If the system refuses; what was there is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from napari_rvae.io import write_output
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_output(Path(folder) / "a.csv", b"site_id").name
+    'a.csv'
+    """
+    try:
+        return write_atomic(path, content)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}): give another name or folder."
+        ) from error
 
 
 def _plain(value: Any) -> Any:

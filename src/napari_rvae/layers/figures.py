@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rvae.errors import Cancelled, InputError
-from napari_rvae.io import write_atomic
+from napari_rvae.io import write_output
 from napari_rvae.layers.colours import legend
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.plotted import colour_bar, plotted_colours
@@ -271,7 +271,8 @@ def save_frame_figure(
     Raises
     ------
     InputError
-        See :func:`frame_figure`; or if the suffix is another one, or the file is there already.
+        See :func:`frame_figure`; or if the suffix is another one, or the file is there
+        already or cannot be written.
 
     Examples
     --------
@@ -296,7 +297,7 @@ def write_figure(figure: Figure, target: Path, dpi: float) -> Path:
     """Write a figure to a file that :func:`writable` has passed, whole or not at all."""
     content = io.BytesIO()
     figure.savefig(content, format=target.suffix[1:].lower(), dpi=dpi)
-    return write_atomic(target, content.getvalue())
+    return write_output(target, content.getvalue())
 
 
 def save_movie(
@@ -338,7 +339,8 @@ def save_movie(
     Raises
     ------
     InputError
-        See :func:`frame_figure`; or if the suffix is another one, or a file is there already.
+        See :func:`frame_figure`; or if the suffix is another one, or a file is there
+        already or cannot be written.
     Cancelled
         If `progress` said so; nothing is written.
 
@@ -371,9 +373,9 @@ def save_movie(
             raise Cancelled("The movie was stopped: nothing was written.")
         pictures.append(_picture(layer, image, number, pixels))
     if target.suffix.lower() != ".png":
-        return write_atomic(target, _encoded(pictures, target.suffix.lower(), seconds))
+        return write_output(target, _encoded(pictures, target.suffix.lower(), seconds))
     for name, picture in zip(names, pictures, strict=True):
-        write_atomic(name, _encoded([picture], ".png", seconds))
+        write_output(name, _encoded([picture], ".png", seconds))
     return names[0]
 
 
@@ -406,6 +408,8 @@ def writable(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, overwri
     target = Path(path)
     if target.suffix.lower() not in suffixes:
         raise InputError(f"{target.name}: choose one of {', '.join(suffixes)}.")
+    if not target.parent.is_dir():  # said now, and not when all frames are drawn
+        raise InputError(f"{target}: there is no such folder; choose one that is there.")
     if os.path.lexists(target) and not overwrite:
         raise InputError(f"{target} is already there: give another name, or overwrite=True.")
     return target

@@ -225,7 +225,8 @@ def save_plot_figure(
     Raises
     ------
     InputError
-        See :func:`plot_figure`; or if the suffix is another one, or the file is there already.
+        See :func:`plot_figure`; or if the suffix is another one, or the file is there
+        already or cannot be written.
 
     Examples
     --------

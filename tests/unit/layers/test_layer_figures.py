@@ -71,6 +71,18 @@ def test_wrong_wishes_are_one_line(layers, tmp_path):
     (tmp_path / "frame.png").touch()
     with pytest.raises(InputError, match="already there"):
         rvae.save_frame_figure(points, image, tmp_path / "frame.png")
+    with pytest.raises(InputError, match="no such folder"):
+        rvae.save_movie(points, image, tmp_path / "nowhere" / "movie.gif")
+
+
+def test_a_folder_that_takes_no_file_is_one_line(layers, tmp_path, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError(13, "Permission denied", ".frame.png.1234.tmp")
+
+    image, points = layers
+    monkeypatch.setattr("napari_rvae.io.files.write_atomic", refuse)
+    with pytest.raises(InputError, match=r"frame\.png cannot be written \(Permission denied\)"):
+        rvae.save_frame_figure(points, image, tmp_path / "frame.png")
 
 
 def test_categories_are_switched_off_and_on(layers):
