@@ -7,6 +7,7 @@ __all__ = [
     "InputError",
     "ModelFileError",
     "NapariRvaeError",
+    "NapariRvaeWarning",
     "NoLatticeWarning",
     "NoWallsWarning",
     "NotFittedError",
@@ -38,9 +39,13 @@ class Cancelled(NapariRvaeError):
     """The user stopped the work; nothing that existed before was changed."""
 
 
-class NoLatticeWarning(UserWarning):
+class NapariRvaeWarning(UserWarning):
+    """Base of every warning that this package gives on purpose."""
+
+
+class NoLatticeWarning(NapariRvaeWarning):
     """No crystal lattice was seen; what was found is returned all the same."""
 
 
-class NoWallsWarning(UserWarning):
+class NoWallsWarning(NapariRvaeWarning):
     """No 180-degree domain wall was seen; the table has all columns all the same."""

@@ -13,6 +13,7 @@ def test_every_error_is_of_the_family(name):
 
 @pytest.mark.parametrize("name", WARNINGS)
 def test_every_warning_can_be_silenced_like_any_other(name):
+    assert issubclass(getattr(errors, name), errors.NapariRvaeWarning)
     assert issubclass(getattr(errors, name), UserWarning)
 
 

@@ -65,3 +65,13 @@ def test_one_panel_or_nothing(sites):
         time_figure(sites)
     with pytest.raises(InputError, match="no numbers"):
         time_figure(sites, "kind")
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_names_fit_beside_a_low_figure(sites):
+    many = sites.assign(unit=np.arange(len(sites)) % 12)
+    names = {unit: f"3 neighbours, other surroundings ({unit})" for unit in range(12)}
+    figure = time_figure(many, "z0", "unit", labels=names, size=(4.0, 1.5))
+    time_marks(figure, many)  # draws it; Matplotlib warns where panels have no room
+    heights = [axes.get_position().height for axes in figure.axes]
+    assert min(heights) > 0.25

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("napari")
 
 from napari_rvae._napari.jobs import Job, Progress
-from napari_rvae.errors import Cancelled, InputError
+from napari_rvae.errors import Cancelled, InputError, NoLatticeWarning
 
 
 def _finish(qtbot, job, *, timeout=5000):
@@ -55,9 +55,10 @@ def test_unexpected_error_is_one_line_too(qtbot):
 def test_warnings_come_with_the_outcome(qtbot):
     def work(_control):
         yield Progress(0, 0, "looking")
-        warnings.warn("no lattice", UserWarning, stacklevel=1)
-        warnings.warn("no lattice", UserWarning, stacklevel=1)
+        warnings.warn("no lattice", NoLatticeWarning, stacklevel=1)
+        warnings.warn("no lattice", NoLatticeWarning, stacklevel=1)
         warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
+        warnings.warn("constrained_layout not applied", UserWarning, stacklevel=1)
 
     assert _finish(qtbot, Job("looking", work)).warnings == ("no lattice",)
 

@@ -47,7 +47,7 @@ class ClassList(QWidget):
             "A class for the selected sites: it becomes the column class, to colour by and to "
             "export. Empty takes them out of their class."
         )
-        self.name.setMinimumWidth(80)
+        self.name.setMinimumWidth(64)
         self.give = button("Name", "Give the selected sites this class", self._give)
         self.name.returnPressed.connect(self._give)
         self._name = name

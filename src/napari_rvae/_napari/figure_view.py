@@ -87,15 +87,15 @@ class FigureView(QWidget):
     text
         What stands there while there is no figure.
     least
-        Width in pixels of the screen that the figure is drawn for at least; a narrower widget shows
-        it smaller, so that nothing in it overlaps.
+        Width and height in pixels of the screen that the figure is drawn for at least; a smaller
+        widget shows it smaller, so that nothing in it overlaps.
     """
 
     hit = Signal(int)  # row of the targets
     drawn = Signal()
     failed = Signal(str)
 
-    def __init__(self, shape: float | None, text: str = "", *, least: int = 0) -> None:
+    def __init__(self, shape: float | None, text: str = "", *, least: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self._least = least
         self._fills = shape is None
@@ -166,7 +166,7 @@ class FigureView(QWidget):
         if self._token is not None:
             self._again = True
             return
-        larger = max(1.0, self._least / self.width())
+        larger = max(1.0, self._least[0] / self.width(), self._least[1] / height)
         size = larger * self.width() / _DPI, larger * height / _DPI
         self._theme = self.theme()
         self._token = token = object()

@@ -28,8 +28,8 @@ NO_MODEL = "Train a model, or load one, to see what it makes of a site (widget T
 LOOKING = "Looking at site {} …"
 BUSY = "The Train widget is at work: sites are shown when it has finished."
 
-#: Width in pixels of the screen that the figure needs.
-_LEAST = 500
+#: Width and height in pixels of the screen that the figure needs.
+_LEAST = 500, 150
 
 
 @dataclass(eq=False)

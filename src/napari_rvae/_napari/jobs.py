@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from qtpy.QtCore import QObject, QThreadPool, Signal
 from superqt.utils import create_worker
 
-from napari_rvae.errors import Cancelled, NapariRvaeError
+from napari_rvae.errors import Cancelled, NapariRvaeError, NapariRvaeWarning
 
 __all__ = ["Control", "Job", "Outcome", "Progress", "Work", "explain", "one_line", "time_left"]
 
@@ -255,7 +255,8 @@ class Job(QObject):
     def _hear(self, warning: tuple[Any, ...]) -> None:
         message, category = warning[:2]
         text = " ".join(str(message).split())
-        if issubclass(category, UserWarning) and text not in self._heard:
+        # of other packages there may be warnings that are none of the user's, and from any thread
+        if issubclass(category, NapariRvaeWarning) and text not in self._heard:
             self._heard.append(text)
         else:
             _LOG.debug("%s: %s", category.__name__, text)

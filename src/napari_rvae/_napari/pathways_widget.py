@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QMessageBox, QTabWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QMessageBox, QTabWidget, QWidget
 
 from napari_rvae._napari import pathway_work
 from napari_rvae._napari.flying import fly_to_site
@@ -101,7 +101,9 @@ class PathwaysWidget(SitesStep):
         ):
             number = self.pages.addTab(page, title)
             self.pages.setTabToolTip(number, tip)
-        self.body.addWidget(self.pages, 1)
+        self.blank = QWidget()  # keeps what stands above together where there are no pages yet
+        for part in (self.pages, self.blank):
+            self.body.addWidget(part, 1)
 
     def _add_tracks(self) -> None:
         self.track_kind, self.track_column = QComboBox(), QComboBox()
@@ -109,6 +111,7 @@ class PathwaysWidget(SitesStep):
         for box in (self.track_kind, self.track_column):
             leave_wheel(box)
             box.setMinimumWidth(60)
+            box.setMinimumContentsLength(6)
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
@@ -305,9 +308,11 @@ class PathwaysWidget(SitesStep):
         self.landscape.show_found(found)
         self.landscape.measure.setEnabled(found is not None and not busy)
         self.pages.setVisible(found is not None)
+        self.blank.setVisible(found is None)
         self.find_button.setEnabled(layer is not None and not busy)
         self._show_columns(layer)
-        self.tracks.setEnabled(found is not None)
+        for part in (self.track_kind, self.track_column, self.tracks):
+            part.setEnabled(found is not None)
         self.export.setEnabled(found is not None and not busy)
         text = self._description(layer, found)
         if text != self._described:

@@ -41,7 +41,7 @@ NO_VALUES = "No site has a value of both columns."
 NO_PLANE = "Choose two latents for the axes to see what the model shows under the mouse."
 NO_MODEL = "Load or train a model to see what it shows under the mouse (widget Train)."
 HOVER = "Move the mouse over the plot to see what the model shows there."
-AS_IN_VIEWER = "as in the viewer"
+AS_IN_VIEWER = "as in viewer"
 
 #: Widths of what stands left and right of the plot, at least and at most, in pixels of the screen.
 _LEFT, _RIGHT = (194, 226), (152, 214)

@@ -23,6 +23,9 @@ __all__ = ["TimeWidget"]
 NO_MOVIE = "These sites lie in one frame: there is nothing to follow over time."
 NO_COLUMNS = "These points have no columns to follow: detect atoms first (widget Detect)."
 
+#: Width and height in pixels of the screen that the figure needs.
+_LEAST = 400, 150
+
 #: Columns that say where a site is, and not what it is.
 _PLACES = ("frame", "y", "x", "source", "kind")
 
@@ -62,7 +65,7 @@ class TimeWidget(SitesStep):
             box.chosen.connect(self._on_columns)
             self.add_input(label, box, tip)
             self.inputs.labelForField(box).setMinimumWidth(0)
-        self.view = _Strip(None, NO_SITES, least=400)
+        self.view = _Strip(None, NO_SITES, least=_LEAST)
         self.view.setMinimumHeight(110)
         self.view.setToolTip("Click or drag to go to a frame")
         self.view.hit.connect(self._on_hit)

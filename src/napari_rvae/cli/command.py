@@ -24,7 +24,7 @@ from napari_rvae.cli.progress import Progress, say, warn
 from napari_rvae.cli.units import add_units_command, tell_units
 from napari_rvae.cli.walls import add_walls_command, find_walls
 from napari_rvae.config import WallConfig
-from napari_rvae.errors import InputError, NapariRvaeError, NoLatticeWarning, NoWallsWarning
+from napari_rvae.errors import InputError, NapariRvaeError, NapariRvaeWarning
 
 if TYPE_CHECKING:
     from napari_rvae import Frames
@@ -197,8 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # help, version, wrong usage
         return int(stop.code or 0)
     with warnings.catch_warnings(record=True) as caught:
-        for kind in (NoLatticeWarning, NoWallsWarning):
-            warnings.simplefilter("always", kind)
+        warnings.simplefilter("always", NapariRvaeWarning)
         # joblib, below scikit-learn, on systems that do not tell; nothing here depends on it
         warnings.filterwarnings("ignore", "Could not find the number of physical cores")
         code = _guarded(arguments.command, arguments)

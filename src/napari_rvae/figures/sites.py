@@ -142,10 +142,13 @@ def _draw_track(part: SubFigure, found: SiteInspection, look: Theme) -> None:
         options: dict[str, Any] = {"color": colour, "linewidth": 1, "markersize": 2.5}
         axes.errorbar(track["frame"], track[name], yerr=error, fmt="o-", label=name, **options)
     axes.axvline(float(found.site["frame"]), color="#ff5a36", linewidth=1)
+    first, last = int(track["frame"].min()), int(track["frame"].max())
+    if first == last:  # or there would be parts of frames beside it
+        axes.set_xlim(first - 1, last + 1)
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("frame", fontsize=8, color=look.ink, labelpad=1)
     column = track.attrs.get("column", "")
-    title = f"{column} {int(found.site[column])}" if column else "no track: link sites first"
+    title = f"{column} {int(found.site[column])}" if column else "not linked yet"
     if not names:
         title = "the sites have no latents"
     axes.set_title(title, fontsize=8, color=look.ink, pad=4)

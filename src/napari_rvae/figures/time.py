@@ -119,7 +119,8 @@ def _draw_shares(
     axes.set_ylim(bottom=0)
     if len(common):
         options: dict[str, Any] = {"frameon": False, "fontsize": 7, "labelcolor": look.ink}
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **options)
+        # beside all panels: beside its own one, many names would leave the panel no room
+        axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", **options)
     axes.set_ylabel(f"{groups} (%)", fontsize=8, color=look.ink)
 
 

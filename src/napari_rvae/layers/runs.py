@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from napari_rvae import tables
-from napari_rvae.errors import InputError
+from napari_rvae.errors import InputError, NapariRvaeWarning
 from napari_rvae.frames import Frames, as_frames
 from napari_rvae.layers.directions import vectors_layer
 from napari_rvae.layers.images import image_layer
@@ -36,8 +36,8 @@ def run_layers(run: Run, frames: Any = None) -> list[LayerTuple]:
     Returns
     -------
     list
-        The image if there are frames; then, for each source, points coloured by unit, z0 or
-        nothing, whichever there is, and the directions of ``lattice_angle`` or ``angle``, which
+        The image if there are frames; then, for each source, points named after it ("sites of
+        graphene"), coloured by unit, z0 or nothing, whichever there is, and the directions of ``lattice_angle`` or ``angle``, which
         are not visible at first. The metadata of all carry the folder as ``run``.
 
     Raises
@@ -47,7 +47,7 @@ def run_layers(run: Run, frames: Any = None) -> list[LayerTuple]:
 
     Warns
     -----
-    UserWarning
+    NapariRvaeWarning
         If the frames have the shape of the run's but other values.
 
     Examples
@@ -104,6 +104,7 @@ def _check_frames(movie: Frames, run: Run) -> None:
         warnings.warn(
             f"The frames have the shape of those of {run.folder.name} but other values: "
             "check that it is the same movie.",
+            NapariRvaeWarning,
             stacklevel=3,
         )
 
@@ -114,6 +115,12 @@ def _channels(movie: Frames) -> list[LayerTuple]:
     for _, options, _ in layers[1:]:
         options["visible"] = False
     return layers
+
+
+def _sites_name(source: str, place: Frames | None) -> str:
+    """What to call the sites: by their movie, as they are whatever they are coloured by."""
+    movie = source or ("" if place is None else place.name)
+    return f"sites of {movie}" if movie else "sites"
 
 
 def _source_layers(
@@ -133,7 +140,7 @@ def _source_layers(
             color_by=shown,
             categories=None if units is None or shown != "unit" else units.names,
             colors=None if units is None or shown != "unit" else units.colors,
-            name=f"{prefix}{shown or 'sites'}",
+            name=_sites_name(source, place),
         )
     ]
     for column in ("lattice_angle", "angle"):

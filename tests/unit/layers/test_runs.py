@@ -26,7 +26,7 @@ def _run(folder, **parts):
 def test_a_run_is_shown_on_its_movie(viewer, tmp_path, movie, sites, units):
     run = _run(tmp_path, frames=movie, sites=sites.drop(columns="unit"), units=units)
     layers = add_layers(viewer, *run_layers(run, movie))
-    assert [layer.name for layer in layers] == ["movie", "unit", "angle (directions)"]
+    assert [layer.name for layer in layers] == ["movie", "sites of movie", "angle (directions)"]
     assert [layer.visible for layer in layers] == [True, True, False]
     assert [entry.name for entry in legend(layers[1])] == ["host", "bright", "dim", "none"]
     for layer in layers:
@@ -65,9 +65,9 @@ def test_the_frames_of_a_run_take_no_memory(tmp_path):
 @pytest.mark.parametrize(
     ("dropped", "names"),
     [
-        (["unit"], ["z0", "angle (directions)"]),
-        (["unit", "z0"], ["sites", "angle (directions)"]),
-        (["unit", "z0", "angle"], ["sites"]),
+        (["unit"], ["sites of movie", "angle (directions)"]),
+        (["unit", "z0"], ["sites of movie", "angle (directions)"]),
+        (["unit", "z0", "angle"], ["sites of movie"]),
     ],
 )
 def test_points_show_the_best_that_there_is(tmp_path, sites, dropped, names):
@@ -87,7 +87,7 @@ def test_each_source_has_layers_of_its_own(viewer, tmp_path, movie, sites):
     run = _run(tmp_path, frames=movie, sites=both)
     layers = add_layers(viewer, *run_layers(run))
     assert [layer.name for layer in layers] == [
-        "movie unit", "movie angle (directions)", "other unit", "other angle (directions)",
+        "sites of movie", "movie angle (directions)", "sites of other", "other angle (directions)",
     ]  # fmt: skip
     assert tuple(layers[0].scale) == movie.scale
     assert tuple(layers[2].scale) == (1, 1, 1)  # the run does not describe this movie
