@@ -95,7 +95,9 @@ class FigureView(QWidget):
     drawn = Signal()
     failed = Signal(str)
 
-    def __init__(self, shape: float | None, text: str = "", *, least: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, shape: float | None, text: str = "", *, least: tuple[int, int] = (0, 0)
+    ) -> None:
         super().__init__()
         self._least = least
         self._fills = shape is None
