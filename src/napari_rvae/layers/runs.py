@@ -38,7 +38,8 @@ def run_layers(run: Run, frames: Any = None) -> list[LayerTuple]:
     list
         The image if there are frames; then, for each source, points named after it ("sites of
         graphene"), coloured by unit, z0 or nothing, whichever there is, and the directions of
-        ``lattice_angle`` or ``angle``, which are not visible at first. The metadata of all carry the folder as ``run``.
+        ``lattice_angle`` or ``angle``, which are not visible at first. The metadata of all carry
+        the folder as ``run``.
 
     Raises
     ------
