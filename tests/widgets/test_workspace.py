@@ -1,5 +1,8 @@
 """The workspace: laid out once, one for each viewer, and nothing is lost when parts of it close."""
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("napari")
@@ -18,6 +21,7 @@ from napari_rvae._napari.exporting import start_open
 from napari_rvae._napari.layout import STEP_NAMES, show_step
 from napari_rvae._napari.settings import PLUGIN
 from napari_rvae._napari.way import next_step
+from napari_rvae._napari.window import main_window
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.tables import make_sites
 
@@ -189,3 +193,49 @@ def test_a_run_brings_its_options(viewer, tmp_path, qtbot):
     with qtbot.waitSignal(start_open(Workspace.of(viewer), tmp_path / "run").finished):
         pass
     assert detect.plain.values()["min_snr"] == 7.5
+
+
+_REMOVING = """
+import napari
+import numpy as np
+from qtpy.QtTest import QTest
+from napari_rvae import add_layers, image_layer, map_layer, points_layer
+from napari_rvae._napari.workspace import Workspace
+from napari_rvae.tables import make_sites
+
+viewer = napari.Viewer(show=True)
+Workspace.of(viewer)
+rng = np.random.default_rng(0)
+movie = rng.random((3, 64, 64))
+y, x = rng.uniform(2, 60, (2, 120))
+sites = make_sites(frame=np.repeat([0, 1, 2], 40), y=y, x=x, z0=y)
+made = image_layer(movie), points_layer(sites, movie, color_by="z0"), map_layer(sites, "z0", movie)
+_, points, seen = add_layers(viewer, *made)
+QTest.qWait(500)
+for layer in (seen, points):
+    viewer.layers.remove(layer)
+    QTest.qWait(300)
+viewer.add_layer(points)
+assert points.face_colorbar.visible
+viewer.close()
+"""
+
+
+def test_a_layer_with_a_colour_bar_can_be_removed(tmp_path):
+    # in a process of its own, which napari would end
+    done = subprocess.run(
+        [sys.executable, "-c", _REMOVING],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_everything_fits_on_the_screen_of_a_laptop(viewer):
+    open_workspace(viewer)
+    least = main_window(viewer).minimumSizeHint()
+    assert least.width() <= 1280
+    assert least.height() <= 700  # of 768, less the bars of the window and of the desktop

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 __all__ = [
     "announce_task",
     "ask_before_closing",
+    "clear_bars",
     "close_window",
     "dock_below",
     "is_closed",
@@ -98,6 +99,41 @@ def ask_before_closing(viewer: Any, may_close: Callable[[], bool]) -> None:
     window = main_window(viewer)
     if window is not None:
         _CloseGuard(window, may_close)
+
+
+def clear_bars(viewer: Any) -> None:
+    """Take the colour bar of a layer off the canvas before the layer itself goes.
+
+    With napari 0.9 and drawing in software (Mesa), the frame after a layer with a visible colour
+    bar was removed ends the program: what is drawn next reads what the bar has left behind. One
+    frame without the bar in between, and it does not.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, whose layers are watched from now on; a bare model of one draws nothing.
+    """
+    if main_window(viewer) is None:
+        return
+    cleared: list[Any] = []
+
+    def clear(event: Any) -> None:
+        layer = viewer.layers[event.index]
+        bars = [getattr(layer, name, None) for name in ("colorbar", "face_colorbar")]
+        shown = [bar for bar in bars if bar is not None and bar.visible]
+        if not shown or is_closed(viewer):
+            return
+        for bar in shown:
+            bar.visible = False
+        cleared.extend(shown)
+        viewer.window._qt_viewer.canvas._scene_canvas.render()  # noqa: SLF001
+
+    def show_again(_event: Any) -> None:
+        while cleared:  # the layer may come back
+            cleared.pop().visible = True
+
+    viewer.layers.events.removing.connect(clear)
+    viewer.layers.events.removed.connect(show_again)
 
 
 def announce_task(viewer: Any, title: str, abandon: Callable[[], Any]) -> Callable[[], None]:

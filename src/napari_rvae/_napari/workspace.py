@@ -17,6 +17,7 @@ from napari_rvae._napari.jobs import Job, Outcome, Work, explain
 from napari_rvae._napari.window import (
     announce_task,
     ask_before_closing,
+    clear_bars,
     is_closed,
     on_destroyed,
 )
@@ -103,6 +104,7 @@ class Workspace(QObject):
         on_destroyed(viewer, self.close)
         ask_before_closing(viewer, partial(_may_close, weakref.ref(self)))
         watch_edits(viewer)
+        clear_bars(viewer)
 
     @staticmethod
     def of(viewer: Any) -> Workspace:
