@@ -296,7 +296,8 @@ def test_the_landscape_with_a_way_and_its_film(qtbot, viewer, ready, sites):
     assert ready.measure_landscape() is not None
     _idle(qtbot, ready)
     assert "Landscape of" in _said(ready).text
-    ready.landscape.show_way(0, 1)
+    for box, unit in ((ready.landscape.start, 0), (ready.landscape.end, 1)):
+        box.setCurrentIndex(box.findData(unit))
     _idle(qtbot, ready)
     assert ready.landscape.path() is not None
     assert ready.landscape.film.drawing is not None

@@ -350,11 +350,6 @@ class LandscapePage(_Page):
             box.blockSignals(False)  # noqa: FBT003
         self._draw()
 
-    def show_way(self, start: int, end: int) -> None:
-        """Choose the units that the way joins."""
-        for box, unit in ((self.start, start), (self.end, end)):
-            box.setCurrentIndex(box.findData(unit))
-
     def _draw(self) -> None:
         found = self.found
         terrain = None if found is None else found.terrain

@@ -12,7 +12,6 @@ from qtpy.QtCore import (
     QModelIndex,
     QObject,
     QPersistentModelIndex,
-    QPoint,
     QRect,
     QRectF,
     QSize,
@@ -308,13 +307,6 @@ class UnitList(QListView):
         rows = sorted(index.row() for index in self.selectionModel().selectedIndexes())
         if rows:
             self.scrollTo(self._model.index(rows[0]))
-
-    def place_of(self, unit: int) -> QPoint:
-        """Middle of a unit's card in pixels of the list, scrolled into view."""
-        row = next(row for row, card in enumerate(self._model.cards) if card.unit == unit)
-        index = self._model.index(row)
-        self.scrollTo(index)
-        return self.visualRect(index).center()
 
     def event(self, event: QEvent) -> bool:
         """Repaint when the theme has changed."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_rvae.crops import Crops
     from napari_rvae.vae import RVAE
 
-__all__ = ["Material", "Step", "UnitState", "forget_units", "keep_units", "state_of"]
+__all__ = ["Material", "Step", "UnitState", "keep_units", "state_of"]
 
 #: Edits that can be undone; each holds its tables and the pictures of its cards.
 _LIMIT = 100
@@ -148,8 +148,3 @@ def keep_units(layer: Any, state: UnitState) -> None:
     _STATES[layer] = state
     made = [step.done for step in (*state.past, state.now) if step.done]
     note_units(layer, [*state.led, *made])
-
-
-def forget_units(layer: Any) -> None:
-    """Forget the units of a layer, such as when it was encoded anew."""
-    _STATES.pop(layer, None)
