@@ -143,6 +143,14 @@ def _graphene(names: dict[str, Any]) -> None:
     _analysed(names, "graphene", {"n_frames": 8, "size": 384})
 
 
+def _few_crops(names: dict[str, Any]) -> None:
+    """Few of them, for an engine that takes its time."""
+    import napari_rvae as rvae
+
+    frames = rvae.simulate_graphene(n_frames=1, size=160).frames
+    names["crops"] = rvae.extract_crops(frames, rvae.detect_atoms(frames))
+
+
 def _hopping(names: dict[str, Any]) -> None:
     _analysed(names, "hopping", {"n_frames": 30, "size": 256})
 
@@ -219,7 +227,7 @@ SCENES: dict[str, Callable[[dict[str, Any]], None]] = {
     "mend-atoms": _graphene,
     "name-units": _graphene,
     "plot-and-select": _graphene,
-    "published-rvae": _graphene,
+    "published-rvae": _few_crops,
     "workspace": _graphene,
     "see-the-pathways": _hopping,
 }

@@ -234,6 +234,14 @@ def test_one_image_without_frames(qtbot, viewer, widget, detector):
     assert widget.status.plain_text.startswith("4 atoms in 1 frame, neighbours 40.0 px apart")
 
 
+def test_frames_without_atoms_are_named(qtbot, viewer, widget, six, detector):
+    detector.atoms = lambda frame: _atoms(frame) if frame in (0, 3, 4) else _atoms(frame)[:0]
+    _run(qtbot, widget, detector)
+    (layer,) = _points(viewer)
+    assert len(layer.data) == 12
+    assert widget.status.plain_text.endswith("None in frames 1, 2 and 5.")
+
+
 def test_detecting_again_replaces_in_place(
     qtbot, viewer, widget, six, detector, make_napari_viewer
 ):

@@ -384,7 +384,9 @@ def test_a_layer_that_is_gone_comes_back_with_its_latents(viewer, open_widget, p
     started(qtbot, widget)
     viewer.layers.clear()
     widget.job_panel.stop.click()
-    assert "stopped after" in finish(qtbot, widget)
+    said = finish(qtbot, widget)
+    assert "stopped after" in said
+    assert "are back with their latents" in said
     (layer,) = viewer.layers
     assert layer is not points
     assert len(layer.data) == len(found)
@@ -529,6 +531,8 @@ def test_a_folder_without_a_model_is_told(viewer, open_widget, qtbot, tmp_path):
     widget = open_widget(viewer)
     widget.load_model(tmp_path)
     assert "no model folder" in finish(qtbot, widget)
+    widget.load_model(tmp_path / "moved")
+    assert "is not there" in finish(qtbot, widget)
 
 
 def test_a_second_action_during_work_is_refused(viewer, open_widget, put, qtbot):

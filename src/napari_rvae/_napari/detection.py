@@ -46,6 +46,9 @@ __all__ = [
 #: Name and kind of the layer that shows the atoms of one frame until all are there.
 PREVIEW = "preview"
 
+#: More frames without atoms are counted, not named.
+_MOST_NAMED = 6
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
@@ -224,7 +227,17 @@ def ready(sites: pd.DataFrame, target: Target, done: int) -> Detected:
     step = {"step": "detect", "config": record["config"], "threads": read_preferences().n_threads}
     record["steps"] = [step if target.region is None else {**step, "region": True}]
     text = describe(sites, target.frames, done, record.get("n_border", 0))
+    text += _without_atoms(sites, target.looked_at[:done])
     return Detected((data, options, kind), sites, text, done)
+
+
+def _without_atoms(sites: pd.DataFrame, numbers: Sequence[int]) -> str:
+    """Name the frames that have no atoms, such as those that hold no values; "" if all have."""
+    empty = sorted(set(numbers) - set(sites["frame"].tolist()))
+    if not empty:
+        return ""
+    few = len(empty) <= _MOST_NAMED
+    return f" None in {enumerate_frames(empty) if few else count(len(empty), 'frame')}."
 
 
 def nothing_found(target: Target) -> str:

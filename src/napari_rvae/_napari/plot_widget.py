@@ -44,7 +44,7 @@ HOVER = "Move the mouse over the plot to see what the model shows there."
 AS_IN_VIEWER = "as in viewer"
 
 #: Widths of what stands left and right of the plot, at least and at most, in pixels of the screen.
-_LEFT, _RIGHT = (194, 226), (152, 214)
+_LEFT, _RIGHT = (198, 226), (152, 214)
 
 #: Width of the choice of sites, at least.
 _CHOICE = 90

@@ -485,6 +485,7 @@ def _encode(
 def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: Outcome) -> None:
     """Join the latents to the sites as they are now, colour them, take the model and check it."""
     workspace.use_model(result.model)
+    gone = all(layer is not inputs.layer for layer in workspace.viewer.layers)
     shown = _show_latents(workspace.viewer, inputs, result)
     n_latents = result.model.rvae.config.n_latents
     parts = [f"{count(n_latents, 'latent')} of {count(shown, 'site')}, {result.text}"]
@@ -494,6 +495,8 @@ def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: O
     if left_out := result.n_windows - len(result.latents):
         were = "was" if left_out == 1 else "were"
         parts.append(f"{count(left_out, 'site')} {were} not encoded (use Apply)")
+    if gone:
+        parts.append("the sites were removed meanwhile, and are back with their latents")
     parts.extend(outcome.warnings)
     if result.sample is not None:
         start_checks(workspace, result.model.rvae, result.sample)

@@ -24,7 +24,9 @@ _FORMATS = ("PNG", "JPEG", "BMP")
 _GREY = {"1": "bool", "L": "u1", "I;16": "<u2", "I;16B": ">u2", "I": "i4", "F": "f4"}
 
 
-def grey_plane(colours: NDArray[Any], name: str) -> NDArray[Any]:
+def grey_plane(
+    colours: NDArray[Any], name: str, *, advice: str = "convert it to greyscale first"
+) -> NDArray[Any]:
     """Return the grey values of a colour image whose colours are all equal.
 
     Parameters
@@ -33,6 +35,8 @@ def grey_plane(colours: NDArray[Any], name: str) -> NDArray[Any]:
         Values (Y, X, S): grey; grey, alpha; red, green, blue; or these with alpha.
     name
         The file, for messages.
+    advice
+        What to do where it shows colours.
 
     Raises
     ------
@@ -43,7 +47,7 @@ def grey_plane(colours: NDArray[Any], name: str) -> NDArray[Any]:
     n_colours = samples - (samples % 2 == 0)
     grey: NDArray[Any] = colours[..., 0]
     if any(not np.array_equal(grey, colours[..., i]) for i in range(1, n_colours)):
-        raise ReadError(f"{name} is a colour image: convert it to greyscale first.")
+        raise ReadError(f"{name} is a colour image: {advice}.")
     if n_colours < samples and colours[..., -1].size and np.ptp(colours[..., -1]):
         raise ReadError(f"{name} is transparent in parts: convert it to plain greyscale first.")
     return grey

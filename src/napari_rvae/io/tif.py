@@ -155,6 +155,13 @@ def _calibration(
     return _resolution(tif.pages.first, None), None, ()
 
 
+#: tifffile writes a movie of three or four frames as one colour image of as many planes.
+_OF_PLANES = (
+    "convert it to greyscale first (if its colours are frames of a movie, write them again with "
+    "photometric='minisblack')"
+)
+
+
 def _page(path: Path, numbers: NDArray[np.int64], order: AxisOrder, *index: int) -> NDArray[Any]:
     """Read the plane of one frame and channel."""
     key = order.key(*index)
@@ -162,8 +169,10 @@ def _page(path: Path, numbers: NDArray[np.int64], order: AxisOrder, *index: int)
     with _quiet():
         page = tifffile.imread(path, key=int(number))
     if page.ndim == 3:  # (Y, X, S) or (S, Y, X)
-        colours = page if page.shape[-1] <= 4 else np.moveaxis(page, 0, -1)
-        page = grey_plane(colours, path.name)
+        if page.shape[-1] <= 4:
+            page = grey_plane(page, path.name)
+        else:
+            page = grey_plane(np.moveaxis(page, 0, -1), path.name, advice=_OF_PLANES)
     return order.upright(page)
 
 

@@ -96,6 +96,8 @@ def read_model(
 
 def _read_header(path: Path) -> dict[str, Any]:
     config = path / CONFIG_FILE
+    if not path.exists():
+        raise ModelFileError(f"{path} is not there: it was moved or removed; open it where it is.")
     if not config.is_file():
         raise ModelFileError(f"{path} is no model folder: it has no {CONFIG_FILE}.")
     try:

@@ -204,6 +204,13 @@ def test_grey_in_colours_is_grey_and_colours_are_refused(tmp_path, movie, one_li
             one_line(caught, "a.tif")
 
 
+def test_a_short_movie_written_as_colours_is_told_how_to_be_written(tmp_path, movie, one_line):
+    tifffile.imwrite(tmp_path / "a.tif", movie[:3].astype(np.float32), photometric="rgb")
+    with pytest.raises(ReadError, match="photometric='minisblack'") as caught:
+        read_frames(tmp_path / "a.tif")
+    one_line(caught, "a.tif")
+
+
 @pytest.mark.parametrize("other", ["there", "missing"])
 def test_ome_movies_over_several_files_are_refused(tmp_path, movie, one_line, other):
     part = (
