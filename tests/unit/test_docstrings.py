@@ -18,3 +18,13 @@ def test_examples_run(name, tmp_path, monkeypatch):
     for test in doctest.DocTestFinder(exclude_empty=True).find(thing, name):
         runner.run(test, out=report.append)
     assert runner.failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("name", sorted(napari_rvae.__all__))
+def test_every_public_name_has_an_example_or_names_what_makes_it(name):
+    thing = getattr(napari_rvae, name)
+    if isinstance(thing, type) and issubclass(thing, (Exception, Warning)):
+        return
+    said = inspect.getdoc(thing)
+    roles = (":func:", ":meth:", ":class:")
+    assert ">>>" in said or (isinstance(thing, type) and any(role in said for role in roles))

@@ -59,6 +59,8 @@ class Model(Protocol):
 class Traversal:
     """Decoded pictures along one latent.
 
+    Returned by :func:`~napari_rvae.traverse`.
+
     Attributes
     ----------
     latent
@@ -280,6 +282,8 @@ def neighbour_direction(picture: ArrayLike, neighbour_px: float) -> float:
 @dataclass(frozen=True, eq=False)
 class SiteViews:
     """Crops beside what a model sees in them.
+
+    Returned by :func:`~napari_rvae.view_sites`.
 
     Attributes
     ----------

@@ -57,6 +57,8 @@ _SUMMARY = {
 class Fragments:
     """Fragments of a sites table.
 
+    Returned by :func:`~napari_rvae.find_fragments`.
+
     Attributes
     ----------
     table

@@ -67,6 +67,8 @@ _DRAWS, _BLOCK_ND = 200, 6.0
 class HalfVerdict:
     """What both halves say of one result.
 
+    Part of what :func:`~napari_rvae.split_half` returns.
+
     Attributes
     ----------
     result
@@ -96,6 +98,8 @@ class HalfVerdict:
 @dataclass(frozen=True, eq=False)
 class SplitHalf:
     """What two halves of the data, trained apart, agree on.
+
+    Returned by :func:`~napari_rvae.split_half`.
 
     Attributes
     ----------

@@ -60,6 +60,8 @@ _FEWEST, _MOST_SHIFTED = 40, 3000
 class LatentDirection:
     """A direction in the latents that follows a measured quantity.
 
+    Part of what :func:`~napari_rvae.correlate_latents` returns.
+
     Attributes
     ----------
     name

@@ -54,6 +54,8 @@ _IN_USE = 0.1
 class WindowComparison:
     """Models of several windows, on the same sites.
 
+    Returned by :func:`~napari_rvae.compare_windows`.
+
     Attributes
     ----------
     summary

@@ -11,7 +11,14 @@ __all__ = ["CropConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig(Config):
-    """Options of :func:`napari_rvae.extract_crops`."""
+    """Options of :func:`napari_rvae.extract_crops`.
+
+    Examples
+    --------
+    >>> from napari_rvae import CropConfig
+    >>> CropConfig(window_nd=5.0).pixels
+    32
+    """
 
     window_nd: float = option(
         3.5,

@@ -11,7 +11,14 @@ __all__ = ["PathwayConfig", "TrackConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrackConfig(Config):
-    """Options of :func:`napari_rvae.link_sites`."""
+    """Options of :func:`napari_rvae.link_sites`.
+
+    Examples
+    --------
+    >>> from napari_rvae import TrackConfig
+    >>> TrackConfig(max_gap=5).max_step_nd
+    0.35
+    """
 
     max_step_nd: float = option(
         0.35,
@@ -60,7 +67,14 @@ class TrackConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class PathwayConfig(Config):
-    """Options of :func:`napari_rvae.find_pathways`."""
+    """Options of :func:`napari_rvae.find_pathways`.
+
+    Examples
+    --------
+    >>> from napari_rvae import PathwayConfig
+    >>> PathwayConfig(follow="atoms").split
+    'lattice_angle'
+    """
 
     follow: str = option(
         "both",

@@ -12,7 +12,14 @@ __all__ = ["RVAEConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class RVAEConfig(Config):
-    """Options of :class:`napari_rvae.RVAE`: the model's and the training's together."""
+    """Options of :class:`napari_rvae.RVAE`: the model's and the training's together.
+
+    Examples
+    --------
+    >>> from napari_rvae import RVAEConfig
+    >>> RVAEConfig(n_latents=2, epochs=20).decoder
+    'steerable'
+    """
 
     n_latents: int = option(
         4, "Number of latent variables.", low=1, high=8, label="Latent variables"

@@ -11,7 +11,15 @@ __all__ = ["DetectConfig", "SpeciesConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig(Config):
-    """Options of :func:`napari_rvae.detect_atoms`; the defaults need no tuning."""
+    """Options of :func:`napari_rvae.detect_atoms`; the defaults need no tuning.
+
+    Examples
+    --------
+    >>> from napari_rvae import DetectConfig
+    >>> config = DetectConfig(min_snr=4, classify=True)
+    >>> DetectConfig.from_json(config.to_json()) == config
+    True
+    """
 
     contrast: str = option(
         "auto",
@@ -95,7 +103,14 @@ class DetectConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeciesConfig(Config):
-    """Options of :func:`napari_rvae.classify_atoms`; the defaults need no tuning."""
+    """Options of :func:`napari_rvae.classify_atoms`; the defaults need no tuning.
+
+    Examples
+    --------
+    >>> from napari_rvae import SpeciesConfig
+    >>> SpeciesConfig(vacancies=False).least_contrast
+    0.1
+    """
 
     vacancies: bool = option(
         True, "Add missing atoms of a lattice as sites of their own.", label="Find vacancies"

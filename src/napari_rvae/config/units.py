@@ -12,7 +12,14 @@ __all__ = ["UnitConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class UnitConfig(Config):
-    """Options of :func:`napari_rvae.find_units`."""
+    """Options of :func:`napari_rvae.find_units`.
+
+    Examples
+    --------
+    >>> from napari_rvae import UnitConfig
+    >>> UnitConfig(min_places=8).mirror
+    True
+    """
 
     #: Options of earlier versions, which runs may hold: the number of units is found now.
     _RETIRED: ClassVar[frozenset[str]] = frozenset(

@@ -11,7 +11,14 @@ __all__ = ["WallConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class WallConfig(Config):
-    """Options of :func:`napari_rvae.detect_walls`; the defaults need no tuning."""
+    """Options of :func:`napari_rvae.detect_walls`; the defaults need no tuning.
+
+    Examples
+    --------
+    >>> from napari_rvae import WallConfig
+    >>> WallConfig(spacing=2.0).ferroelastic
+    'level'
+    """
 
     spacing: float = option(
         4.0,

@@ -71,6 +71,8 @@ _PIECES = 4
 class LatticeDistortion(NamedTuple):
     """What a scan does to offsets between points of the specimen.
 
+    Returned by :func:`~napari_rvae.lattice_distortion`.
+
     Parameters
     ----------
     matrix

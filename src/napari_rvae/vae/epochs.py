@@ -29,6 +29,8 @@ _MAX_ROLLBACKS = 5
 class EpochRecord:
     """What one epoch gave.
 
+    ``history_`` of a :class:`~napari_rvae.RVAE` has one for each epoch.
+
     Attributes
     ----------
     epoch
@@ -70,6 +72,8 @@ class EpochRecord:
 @dataclass(frozen=True)
 class FitProgress:
     """Where a training stands.
+
+    Given by :meth:`~napari_rvae.RVAE.iter_fit` while it works.
 
     Attributes
     ----------

@@ -54,6 +54,8 @@ _SPLIT_ADVICE = "One structure may be taken for several, by how it lies. " + _AD
 class Check:
     """One figure about a model, and what it means.
 
+    Part of what :func:`~napari_rvae.check_model` returns.
+
     Attributes
     ----------
     name

@@ -53,6 +53,8 @@ _REPORTS = 20
 class Landscape:
     """Where the sites lie among the decoded pictures.
 
+    Returned by :func:`~napari_rvae.latent_landscape`.
+
     Distances are those of decoded pictures, in standard deviations of the noise of a crop's pixel,
     turned pictures counted as the same. They do not depend on how the latents happen to be
     stretched. What is dense here is frequent; it is neither an energy nor, where it is thin, a

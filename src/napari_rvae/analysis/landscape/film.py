@@ -38,6 +38,8 @@ _MOST_CROPS = 20_000
 class FilmStrip:
     """Pictures along a way.
 
+    Returned by :func:`~napari_rvae.film_strip`.
+
     Attributes
     ----------
     z

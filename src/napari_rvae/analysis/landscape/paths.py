@@ -36,6 +36,8 @@ _COMPARED = 15
 class LatentPath:
     """A way over the landscape, from node to node.
 
+    Returned by :func:`~napari_rvae.latent_path`.
+
     Attributes
     ----------
     start, end

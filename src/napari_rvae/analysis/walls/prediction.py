@@ -38,6 +38,8 @@ _LEVEL = 0.05
 class DisplacementPrediction:
     """How well the motion of walls is told from what they look like.
 
+    Returned by :func:`~napari_rvae.predict_displacement`.
+
     Attributes
     ----------
     scores
