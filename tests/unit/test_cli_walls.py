@@ -68,3 +68,15 @@ def test_one_domain_is_said(tmp_path, capsys):
     said = capsys.readouterr()
     assert "No 180-degree walls here: every scan has one domain only" in said.err
     assert "0 sites" in said.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rvae.epochs", "3"], "--rvae.epochs needs --window"),
+        (["--window", "20", "--crop.window_nd", "4"], "--crop.window_nd"),
+    ],
+)
+def test_options_that_would_do_nothing_are_wrong_usage(flags, said, capsys):
+    assert main(["walls", "scan.npy", *flags]) == 2
+    assert said in capsys.readouterr().err

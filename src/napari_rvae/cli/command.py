@@ -43,8 +43,8 @@ latent variables and units of every atom.
   napari-rvae view RUN        an earlier result in napari
   napari-rvae check RUN MOVIE what the model of an earlier result has learned, and what not
   napari-rvae units RUN       what the units of an earlier result are, in words and pictures
-  napari-rvae walls SCAN      the domain walls in scans of a piezoresponse force microscope
   napari-rvae pathways RUN    which unit turned into which in an earlier result, and how fast
+  napari-rvae walls SCAN      the domain walls in scans of a piezoresponse force microscope
 """
 
 _STEPS = """\
@@ -326,7 +326,10 @@ def _add_walls(commands: Any, *, advanced: bool) -> None:
     _add_device(walls)
     _add_debug(walls)
     walls.add_argument("--help-all", action="help", help="show the rarely needed options too")
-    add_option_flags(walls, advanced=advanced, only=("walls", "crop", "rvae", "units"))
+    steps = ("walls", "crop", "rvae", "units")
+    # the side of a window is --window: walls have no neighbour distance
+    sides = ("crop.window", "crop.window_nd")
+    add_option_flags(walls, advanced=advanced, only=steps, without=sides)
     walls.set_defaults(command=_walls, name="walls", config=None, view=False)
 
 
@@ -549,6 +552,9 @@ def _walls(arguments: argparse.Namespace) -> None:
         for name, value in vars(arguments).items()
         if name.startswith("walls.")
     }
+    trained = [name for name in vars(arguments) if name.startswith(("crop.", "rvae.", "units."))]
+    if trained and arguments.window is None:
+        raise _UsageError(f"--{trained[0]} needs --window: without it nothing is trained")
     try:
         config = WallConfig.from_dict(given)
     except InputError as error:

@@ -65,7 +65,11 @@ OTHER_STEPS: Mapping[str, type[Config]] = {"walls": WallConfig}
 
 
 def add_option_flags(
-    parser: argparse.ArgumentParser, *, advanced: bool, only: tuple[str, ...] = ()
+    parser: argparse.ArgumentParser,
+    *,
+    advanced: bool,
+    only: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
 ) -> None:
     """Give a parser a flag ``--step.option`` for every field of every configuration.
 
@@ -77,6 +81,8 @@ def add_option_flags(
         Show the options in the help that hardly anyone needs; they work all the same.
     only
         The steps whose options there are; none means all of the whole way.
+    without
+        Options, such as "crop.window", that mean nothing here.
     """
     for step, config in {**STEPS, **OTHER_STEPS}.items():
         if step not in (only or STEPS):
@@ -84,6 +90,8 @@ def add_option_flags(
         group = parser.add_argument_group(f"step {step!r}")
         hints = get_type_hints(config)
         for item in dataclasses.fields(config):
+            if f"{step}.{item.name}" in without:
+                continue
             shown = advanced or not item.metadata["advanced"]
             group.add_argument(
                 f"--{step}.{item.name}",
