@@ -14,6 +14,7 @@ from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
 from npe2 import plugin_manager
 from qtpy.QtCore import QRect, Qt
+from qtpy.QtWidgets import QScrollArea
 
 from napari_rvae import DetectConfig, add_layers, image_layer, points_layer, save_run
 from napari_rvae._napari.commands import open_workspace
@@ -239,3 +240,13 @@ def test_everything_fits_on_the_screen_of_a_laptop(viewer):
     least = main_window(viewer).minimumSizeHint()
     assert least.width() <= 1280
     assert least.height() <= 700  # of 768, less the bars of the window and of the desktop
+
+
+def test_the_sides_of_the_plot_are_wide_enough_for_what_is_in_them(viewer):
+    open_workspace(viewer)
+    plot = _steps(viewer)["plot"]
+    sides = [side for side in plot.findChildren(QScrollArea) if side.minimumWidth()]
+    assert len(sides) == 2
+    for side in sides:
+        bar = side.verticalScrollBar().sizeHint().width()
+        assert side.widget().minimumSizeHint().width() + bar <= side.minimumWidth()

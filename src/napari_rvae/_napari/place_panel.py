@@ -39,9 +39,7 @@ class PlacePanel(QWidget):
             "Decoded pictures below the points: over the prior (other latents 0), or over the data "
             "(the mean latents of the sites in each cell)"
         )
-        narrow = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        self.ground.setSizeAdjustPolicy(narrow)  # the longest text would widen the panel
-        self.ground.setMinimumContentsLength(10)
+        self.ground.setMinimumWidth(100)  # its longest text would widen the panel
         leave_wheel(self.ground)
         self.ground.currentIndexChanged.connect(self.ground_chosen)
         self.upright, self.turned = Picture(widest=_SIDE), Picture(widest=_SIDE)
