@@ -55,6 +55,13 @@ BANNED_BUILTINS = {"eval", "exec", "compile", "__import__"}
 COMMAND_LINE_MAY = {"changes the environment", "changes the thread count of the process"}
 
 
+@needs_sources
+def test_the_list_of_the_plugins_modules_is_whole():
+    listed = ast.get_docstring(ast.parse((SOURCE / "_napari" / "__init__.py").read_text()))
+    modules = {path.stem for path in (SOURCE / "_napari").glob("[a-z]*.py")}
+    assert set(re.findall(r"`(\w+)`", listed)) == modules
+
+
 def _dotted(node: ast.expr) -> str:
     """Return "a.b.c" for the expression a.b.c, with "?" for what is not a name."""
     if isinstance(node, ast.Name):

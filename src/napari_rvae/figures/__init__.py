@@ -1,4 +1,4 @@
-"""The report: one page of pictures and numbers for one movie, the units as cards, and export.
+"""Figures of results: the report, cards of units, pathways, landscape, one site, time; export.
 
 Matplotlib is imported inside the functions, and used through its objects alone: no pyplot, no
 window, no setting of the process is touched.
