@@ -1,3 +1,4 @@
+import dataclasses
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ from napari_rvae import RVAE, Cancelled, Crops, InputError, UnitConfig, join_lat
 from napari_rvae.analysis.appearance import unit_names
 from napari_rvae.analysis.tracks import link_sites
 from napari_rvae.analysis.units import Units, apply_units, find_units
+from napari_rvae.analysis.units.surroundings import bonds_of, environment_names
 from napari_rvae.tables import concat_sites, make_sites
 from strategies import sites_tables
 
@@ -318,6 +320,17 @@ def test_a_class_of_three_in_a_thousand_is_kept(n_frames):
     units = find_units(sites, features=_features(sites, sites["label"].to_numpy(), rng))
     assert len(units) == 2
     assert _recall(units, sites, 1) == 1
+
+
+def test_an_environment_that_no_site_belongs_to_has_a_name_too(crystal):
+    sites, features = crystal
+    units = find_units(sites, features=features)
+    none = units.environments.iloc[[-1]].assign(environment=len(units.environments), count=0)
+    finer = pd.concat([units.environments, none], ignore_index=True)
+    names = environment_names(
+        dataclasses.replace(units, environments=finer), sites, bonds_of(sites)
+    )
+    assert len(set(names)) == len(finer)
 
 
 def test_vacancies_are_a_unit_of_their_own(crystal, rng):

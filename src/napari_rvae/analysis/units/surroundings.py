@@ -51,7 +51,7 @@ def environment_names(units: Units, table: pd.DataFrame, bonds: Ids) -> list[str
     is_host = units.summary.set_index("unit")["is_host"]
     number = units.table["environment"].to_numpy(np.int64)
     species, others = _labels(units, table)
-    beside = _beside(bonds, others, number)
+    beside = _beside(bonds, others, number, len(finer))
     names: list[str] = []
     for environment, base, unit in zip(finer["environment"], of_unit, finer["unit"], strict=True):
         own = pd.Series(species[number == environment])
@@ -110,13 +110,15 @@ def turns_of(table: pd.DataFrame, sites: Evidence, bonds: Ids) -> NDArray[np.flo
     return misorientations(points, bonds, bond_symmetry(order))
 
 
-def _beside(bonds: Ids, label: NDArray[np.object_], environment: Ids) -> list[dict[str, int]]:
+def _beside(
+    bonds: Ids, label: NDArray[np.object_], environment: Ids, n_environments: int
+) -> list[dict[str, int]]:
     """How many neighbours of each label a site of each environment has, most frequent first."""
     both = np.concatenate([bonds, bonds[:, ::-1]])
     found = pd.DataFrame({"environment": environment[both[:, 0]], "label": label[both[:, 1]]})
     found = found[(found["label"] != "") & (found["environment"] >= 0)]
     counts = found.value_counts().reset_index()
-    size = np.bincount(environment[environment >= 0])
+    size = np.bincount(environment[environment >= 0], minlength=n_environments)  # some have none
     counts["per_site"] = counts["count"] / size[counts["environment"]]
     counts = counts[counts["per_site"] >= _NAMED]
     numbers, labels = counts["environment"].tolist(), counts["label"].tolist()
