@@ -586,9 +586,11 @@ def _check_target(arguments: argparse.Namespace) -> None:
             raise InputError(
                 f"{folder} already holds a run: add --overwrite, or choose another folder."
             )
+        from napari_rvae.io import check_writable
         from napari_rvae.runs import check_run_folder
 
         check_run_folder(folder, overwrite=arguments.overwrite)
+        check_writable(folder)
     if arguments.view:
         from napari_rvae.cli.viewer import check_viewer
 

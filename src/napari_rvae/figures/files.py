@@ -40,7 +40,9 @@ def write_files(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: the folder cannot be made ({error.strerror}).") from None
+        raise InputError(
+            f"{folder} cannot be made ({error.strerror}): choose another folder."
+        ) from None
     for path, figure in zip(paths, figures.values(), strict=True):
         save_figure(figure, path)
     for path, table in zip(files, tables.values(), strict=True):

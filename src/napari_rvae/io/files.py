@@ -8,6 +8,7 @@ import json
 import math
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from napari_rvae.errors import InputError, ReadError
 
 __all__ = [
     "TEMPORARY",
+    "check_writable",
     "read_json",
     "sha256_of",
     "sync_folder",
@@ -90,6 +92,48 @@ def write_atomic(
         raise
     sync_folder(path.parent)
     return path
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Check, before long work whose result goes there, that files can be written into a folder.
+
+    The folder and a file in it are made, and taken away again. (What the system says of its rights
+    is not enough: a disk may be mounted for reading only.)
+
+    Parameters
+    ----------
+    folder
+        The folder, which need not be there.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, or takes no file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from napari_rvae.io import check_writable
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     check_writable(Path(there) / "new" / "run")
+    ...     list(Path(there).iterdir())
+    []
+    """
+    folder = Path(folder)
+    new = [part for part in (folder, *folder.parents) if not part.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror or error}): choose another folder."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            for part in new:
+                part.rmdir()
 
 
 def write_output(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from napari_rvae.errors import InputError, ReadError
-from napari_rvae.io import read_json, sha256_of, write_atomic, write_json
+from napari_rvae.io import check_writable, read_json, sha256_of, write_atomic, write_json
 from napari_rvae.io.files import _plain
 
 
@@ -132,3 +132,21 @@ def test_missing_json_and_folders_are_one_line(tmp_path, one_line):
 def test_sha256_is_the_standard_one(tmp_path_factory, content):
     path = write_atomic(tmp_path_factory.getbasetemp() / "hashed", content)
     assert sha256_of(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_folder_is_tried_before_long_work_and_left_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    check_writable(tmp_path / "there")
+    check_writable(tmp_path / "not" / "yet")
+    assert [item.name for item in tmp_path.rglob("*")] == ["there"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "run")
+
+    def refuse(*_arguments, **_options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(InputError, match=r"run cannot be written \(Read-only file system\)"):
+        check_writable(tmp_path / "not" / "run")
+    assert not (tmp_path / "not").exists()
