@@ -241,6 +241,20 @@ def test_a_full_disk_is_one_line_and_leaves_the_run(run, sites, monkeypatch):
     load_run(run)
 
 
+def test_a_model_that_finds_no_space_is_told_as_the_run(run, sites):
+    class Large(Model):
+        def save(self, folder):
+            try:
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise ModelFileError(f"{folder}: no space for the model.") from error
+
+    with pytest.raises(ModelFileError, match="No space left") as caught:
+        save_run(run, sites=sites.assign(z0=2.0), model=Large(b"new"), overwrite=True)
+    _one_line(caught, str(run), "unchanged")
+    assert ".tmp" not in str(caught.value)
+
+
 @pytest.mark.parametrize("call", range(1, 4))
 def test_a_failing_replace_leaves_the_run(run, sites, monkeypatch, call):
     old = load_run(run)

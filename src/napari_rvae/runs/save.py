@@ -152,11 +152,13 @@ def save_run(
             write_json(folder / RUN_FILE, manifest)
         finally:
             _sweep(folder)
-    except NapariRvaeError:
-        raise
     except OSError as error:
+        # of a model, whose folder has another name until it is whole, what the system has said
+        system = error.__cause__ if isinstance(error, NapariRvaeError) else error
+        if not isinstance(system, OSError):
+            raise
         raise ModelFileError(
-            f"{folder}: the run cannot be saved ({error.strerror or error}); what was there is "
+            f"{folder}: the run cannot be saved ({system.strerror or system}); what was there is "
             "unchanged. Free some space or choose another folder."
         ) from error
     return folder

@@ -58,7 +58,10 @@ def write_model(
             if _WEIGHTS.fullmatch(other.name) and other.name != name:
                 other.unlink()
     except OSError as error:
-        raise ModelFileError(f"{path}: the model cannot be written ({error}).") from error
+        raise ModelFileError(
+            f"{path}: the model cannot be written ({error.strerror or error}): free some space or "
+            "choose another folder."
+        ) from error
 
 
 def read_model(
