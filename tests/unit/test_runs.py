@@ -244,10 +244,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_run(run, sites, monkeypatch):
 def test_a_model_that_finds_no_space_is_told_as_the_run(run, sites):
     class Large(Model):
         def save(self, folder):
-            try:
-                raise OSError(28, "No space left on device")
-            except OSError as error:
-                raise ModelFileError(f"{folder}: no space for the model.") from error
+            full = OSError(28, "No space left on device")
+            raise ModelFileError(f"{folder}: no space for the model.") from full
 
     with pytest.raises(ModelFileError, match="No space left") as caught:
         save_run(run, sites=sites.assign(z0=2.0), model=Large(b"new"), overwrite=True)
