@@ -228,6 +228,8 @@ def _grown(curve: Array, measure: LevelSteps | _Kinks, least: float, scan: Scan)
     """
     cut = min(_ENDS, len(curve) // 4)
     smooth = _placed(curve_points(smooth_curve(curve[cut : len(curve) - cut]), 1.0), measure)
+    if len(smooth) < _SHORTEST:
+        return smooth
     for _ in range(2):  # at its end, then, turned round, at its beginning
         more = _ahead(smooth, measure, least, scan)
         while len(more) and len(smooth) < sum(scan.smooth.shape):
@@ -238,8 +240,10 @@ def _grown(curve: Array, measure: LevelSteps | _Kinks, least: float, scan: Scan)
 
 
 def _placed(curve: Array, measure: LevelSteps | _Kinks) -> Array:
-    """A wall moved along its normals to where it steps."""
+    """A wall moved along its normals to where it steps; too short a one is left as it is."""
     for _ in range(2):
+        if len(curve) < _SHORTEST:
+            return curve
         found = measure.beside(curve)
         curve = curve_points(smooth_curve(curve, found.offset, found.weight), 1.0)
     return curve

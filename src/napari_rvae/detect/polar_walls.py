@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from scipy import ndimage
+from scipy.signal import savgol_filter
 from scipy.special import ndtr
 
 from napari_rvae.curves import (
@@ -35,10 +36,13 @@ _SIDES = (2.0, 3.5, 5.0, 7.0)
 _HYSTERESIS = 0.5
 #: A wall's sides stand so many standard deviations of the smoothed noise above zero.
 _SNR = 4.0
-#: The direction of a wall is that of the slope of the field smoothed by so many px more, averaged
-#: along the wall over so many (standard deviation): a strong slope, which is less noisy, counts
-#: more.
-_SLOPE, _SLOPE_ALONG = 1.0, 2.0
+#: The direction of a wall is that of the slope of the field smoothed by so many px more: a strong
+#: slope, which is less noisy, counts more. Along the wall parabolas are fitted to it, over a length
+#: in px between these ...
+_SLOPE, _LENGTHS = 1.0, (11, 15, 19, 23)
+#: ... on which the wall turns by so many radians at the most; lengths change no faster than over so
+#: many px along it.
+_LENGTH_STEP, _TURN, _SLOPE_STEADY = 4, 1.0, 2.0
 #: Bends are those of the field smoothed by so many px more, averaged along the wall over so many.
 _BEND, _BEND_ALONG = 2.0, 9
 
@@ -105,7 +109,7 @@ def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[
     least = max(config.min_strength * scan.size, _SNR * scan.noise)
     for curve in zero_curves(scan.smooth, mask=scan.known):
         dense = curve_points(curve, 1.0)
-        angle = _directions(scan, dense)
+        angle = _direction(_slopes(scan, dense))
         sides = _sides(scan.smooth, dense, angle)
         closed = bool((curve[0] == curve[-1]).all())
         for run in runs_along(sides.min(axis=0), least, _HYSTERESIS * least, closed=closed):
@@ -119,11 +123,41 @@ def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[
     return walls, curves
 
 
-def _directions(scan: Scan, curve: Array, *, along: float = 0.0) -> Array:
-    """Direction (N,) of the normal at points of a curve, averaged along it."""
-    slope = slopes_at(scan.response, curve, sigma=math.hypot(scan.sigma, _SLOPE))
-    if along:
-        slope = ndimage.gaussian_filter1d(slope, along, axis=0, mode=_ends(curve))
+def _slopes(scan: Scan, curve: Array) -> Array:
+    """Slope (N, 2) of the response at points of a curve."""
+    return slopes_at(scan.response, curve, sigma=math.hypot(scan.sigma, _SLOPE))
+
+
+def _slopes_along(slope: Array, bend: Array, ends: Literal["wrap", "nearest"]) -> Array:
+    """Slopes (N, 2) averaged along a wall, over lengths that its bends allow.
+
+    A parabola fitted to what lies about a point (Savitzky and Golay 1964) is right there whatever
+    the curvature, and out only where that changes fast: there the length is short.
+
+    Parameters
+    ----------
+    slope
+        At points at steps of about one px.
+    bend
+        Curvature (N,) there.
+    ends
+        How the wall goes on beyond its ends.
+    """
+    if len(slope) < _LENGTHS[0]:
+        return slope
+    longest = len(slope) - 1 + len(slope) % 2
+    mode: Literal["wrap", "interp"] = "wrap" if ends == "wrap" else "interp"
+    fits = [savgol_filter(slope, min(size, longest), 2, axis=0, mode=mode) for size in _LENGTHS]
+    bend = ndimage.maximum_filter1d(np.abs(bend), _BEND_ALONG, mode=ends)
+    length = np.clip(_TURN / np.maximum(bend, 1e-9), _LENGTHS[0], _LENGTHS[-1])
+    length = ndimage.gaussian_filter1d(length, _SLOPE_STEADY, mode=ends)
+    # between two lengths a share of either
+    share = np.clip(1 - np.abs(length - np.array(_LENGTHS)[:, None]) / _LENGTH_STEP, 0, 1)
+    return np.asarray((share[:, :, None] * np.stack(fits)).sum(axis=0))
+
+
+def _direction(slope: Array) -> Array:
+    """Direction (N,) in which a field of these slopes (N, 2) grows."""
     return np.asarray(np.arctan2(-slope[:, 0], slope[:, 1]))
 
 
@@ -170,7 +204,7 @@ def _sampled(curve: Array, scan: Scan, spacing: float) -> Wall:
     points = curve_points(curve, spacing)
     _, bend = normals_and_bends(scan.response, curve, sigma=math.hypot(scan.sigma, _BEND))
     bend = ndimage.uniform_filter1d(bend, _BEND_ALONG, mode=_ends(curve))
-    normal = _directions(scan, curve, along=_SLOPE_ALONG)
+    normal = _direction(_slopes_along(_slopes(scan, curve), bend, _ends(curve)))
     steps = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(curve, axis=0).T))])
     at = (np.arange(len(points)) + 0.5) * steps[-1] / len(points)
     sine, cosine, curvature = (

@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import erf
 
@@ -102,6 +103,24 @@ def test_curvature_of_a_disc_of_another_wall_model(radius):
     assert rms(fold_angle(sites["normal_angle"] - inward, 1)) < math.radians(5)
 
 
+def test_directions_along_a_wall_that_bends_to_and_fro():
+    y, x = np.indices((160, 160)).astype(float)
+
+    def off(y):
+        return 12 * np.sin(y / 16)
+
+    steep = 12 / 16 * np.cos(y / 16)
+    away = (x - 80 - off(y)) / np.sqrt(1 + steep**2)
+    errors = []
+    for seed in range(4):
+        sites = detect_walls(
+            scan_of(erf(away / 3.4) + 0.3j, seed, 0.2), ferroelastic="off", spacing=1.0
+        )
+        true = np.arctan2(12 / 16 * np.cos(sites["y"] / 16), 1.0)
+        errors.append(fold_angle(sites["normal_angle"] - true, 2))
+    assert math.degrees(rms(np.concatenate(errors))) < 1.25
+
+
 def test_a_line_of_weaker_response_is_ferroelastic_and_an_axis():
     y, x = np.indices((96, 96)).astype(float)
     across = (x - 48) * math.cos(0.4) - (y - 48) * math.sin(0.4)
@@ -142,6 +161,14 @@ def test_a_180_degree_wall_beside_a_ferroelastic_one_does_not_move_it():
 def test_scans_without_stripes_have_no_ferroelastic_walls(seed, noise):
     movie = simulate_walls(n_frames=2, size=192, seed=seed, stripes=0, noise=noise)
     assert set(detect_walls(movie.frames)["wall_type"]) == {"180"}
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_pieces_of_noise_that_shrink_to_nothing_are_no_walls(seed):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(96, 96)), 8)
+    scan = scan_of(erf(2 * field / field.std()), seed, 0.3)
+    sites = detect_walls(scan, min_length=2.0, min_step=0.05)
+    assert "180" in set(sites["wall_type"])
 
 
 def test_a_jump_between_two_rows_is_no_wall():
