@@ -85,6 +85,7 @@ from .errors import (
     NoLatticeWarning,
     NotFittedError,
     NoWallsWarning,
+    PhaseJumpWarning,
     ReadError,
 )
 from .frames import Frames, as_frames, set_scale, stack_channels
@@ -188,6 +189,7 @@ __all__ = [
     "NotFittedError",
     "PathwayConfig",
     "Pathways",
+    "PhaseJumpWarning",
     "RVAEConfig",
     "ReadError",
     "Run",

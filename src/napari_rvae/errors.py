@@ -11,6 +11,7 @@ __all__ = [
     "NoLatticeWarning",
     "NoWallsWarning",
     "NotFittedError",
+    "PhaseJumpWarning",
     "ReadError",
 ]
 
@@ -49,3 +50,7 @@ class NoLatticeWarning(NapariRvaeWarning):
 
 class NoWallsWarning(NapariRvaeWarning):
     """No 180-degree domain wall was seen; the table has all columns all the same."""
+
+
+class PhaseJumpWarning(UserWarning):
+    """The phase of a scan jumps in the middle of it; what follows was turned back."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from napari_rvae.errors import InputError
+from napari_rvae.errors import InputError, PhaseJumpWarning
 from napari_rvae.frames import Frames, as_frames
 from napari_rvae.preprocess.centres import Centres, smoothed, two_centres
 from napari_rvae.preprocess.channels import (
@@ -19,6 +20,7 @@ from napari_rvae.preprocess.channels import (
     vector_channels,
 )
 from napari_rvae.preprocess.levelling import lost_rows, mend_rows
+from napari_rvae.preprocess.phase_jumps import PhaseJump, find_phase_jumps, without_phase_jumps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +52,8 @@ def signed_response(
     response of the domains. So in each scan the centres of the two domains in the complex plane
     are found, the background between them is subtracted, and the line between them is turned onto
     the real axis. Which domain is called positive is free; it is carried from scan to scan by their
-    correlation; in the first scan it is the smaller one. Lost rows are mended first.
+    correlation; in the first scan it is the smaller one. Lost rows are mended first, and what
+    follows a jump of the phase in the middle of a scan is turned back.
 
     Parameters
     ----------
@@ -89,6 +92,11 @@ def signed_response(
     ------
     InputError
         If amplitude or phase is missing or constant, or an option is unknown.
+
+    Warns
+    -----
+    PhaseJumpWarning
+        If the phase jumps in the middle of a scan, and stays: by how much, and in which row.
 
     Examples
     --------
@@ -177,7 +185,7 @@ def _pairs(
 
 
 def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str = "auto") -> Complex:
-    """Amplitude times exp(i phase) of every scan (T, Y, X), lost rows mended.
+    """Amplitude times exp(i phase) of every scan (T, Y, X), lost rows and phase jumps mended.
 
     Parameters
     ----------
@@ -197,6 +205,11 @@ def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str =
     ------
     InputError
         If no scan has an amplitude and a phase that vary, or the amplitude is below zero.
+
+    Warns
+    -----
+    PhaseJumpWarning
+        If the phase jumps in the middle of a scan.
     """
     known = channel_units(movie).get(movie.channels[channels.phase], "")
     pairs = [[movie.frame(t, number) for number in channels[:2]] for t in range(movie.n_frames)]
@@ -218,7 +231,28 @@ def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str =
             f"The channel {names[0]} or {names[1]} is constant or empty in every frame: choose "
             "amplitude and phase (channels)."
         )
-    return found
+    return _without_jumps(found, movie.channels[channels.phase])
+
+
+def _without_jumps(scans: Complex, name: str) -> Complex:
+    """Turn back what follows jumps of the phase in the scans (T, Y, X), and say so."""
+    jumps = [find_phase_jumps(scan) for scan in scans]
+    if any(jumps):
+        warnings.warn(_jumps_in_words(jumps, name), PhaseJumpWarning, stacklevel=4)
+    return np.stack(
+        [without_phase_jumps(scan, own) for scan, own in zip(scans, jumps, strict=True)]
+    )
+
+
+def _jumps_in_words(jumps: list[list[PhaseJump]], name: str) -> str:
+    """One line for all scans."""
+    frame, first = next((t, own[0]) for t, own in enumerate(jumps) if own)
+    more = sum(map(len, jumps)) - 1
+    others = f", and {more} more times" if more else ""
+    return (
+        f"The phase {name!r} jumps by {np.degrees(first.angle):.0f} degrees in row {first.row} of "
+        f"frame {frame}{others}: what follows was turned back by as much."
+    )
 
 
 def _check_amplitude(scans: list[Array], name: str) -> None:
