@@ -52,5 +52,5 @@ class NoWallsWarning(NapariRvaeWarning):
     """No 180-degree domain wall was seen; the table has all columns all the same."""
 
 
-class PhaseJumpWarning(UserWarning):
+class PhaseJumpWarning(NapariRvaeWarning):
     """The phase of a scan jumps in the middle of it; what follows was turned back."""
