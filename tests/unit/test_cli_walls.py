@@ -41,6 +41,22 @@ def test_windows_around_walls_are_trained_on(scan, tmp_path, capsys):
     assert "unit 0" in capsys.readouterr().out
 
 
+def test_walls_of_a_vector(tmp_path, capsys):
+    movie = simulate_walls(n_frames=1, size=112, seed=1, in_plane="neel").frames
+    path, out = tmp_path / "scan.npy", tmp_path / "walls"
+    np.save(path, np.asarray(movie.select_channel("amplitude").data))
+    assert main(["walls", str(path), "--walls.modality", "vector"]) == 1
+    lateral = simulate_walls(n_frames=1, size=112, seed=1, lateral=True).frames
+    np.save(path, np.asarray(lateral.data))
+    flags = ["--channels", "0,1,2,3", "--walls.modality", "vector", "--out", str(out)]
+    flags += ["--window", "20", "--rvae.epochs", "1", "--rvae.rotation", "false"]
+    assert main(["walls", str(path), *flags, "--device", "cpu"]) == 0
+    assert "90-degree walls" in capsys.readouterr().out
+    run = load_run(out)
+    assert "180" in set(run.sites["wall_type"])
+    assert "polarization_turn_deg" in pd.read_csv(out / "walls.csv")
+
+
 def test_several_scans_are_registered(scan, tmp_path, capsys):
     data = np.load(scan)
     paths = [tmp_path / f"{k}.npy" for k in range(2)]

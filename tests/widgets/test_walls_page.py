@@ -109,6 +109,38 @@ def test_a_second_search_takes_the_place_of_the_first(widget, viewer, movie, qtb
     assert sorted(layer.name for layer in viewer.layers) == sorted(names)
 
 
+def test_a_vector_takes_the_lateral_layers_as_well(widget, viewer, qtbot):
+    movie = simulate_walls(n_frames=1, size=96, seed=1, in_plane="bloch").frames
+    widget.walls.advanced.fields["modality"].set("vector")
+    upright = _open(viewer, movie, ("amplitude", "phase"))
+    _detect(widget, qtbot)
+    assert "A vector needs layers named 'lateral y amplitude'" in widget.status.plain_text
+    lateral = [f"lateral {axis} {part}" for axis in "yx" for part in ("amplitude", "phase")]
+    _open(viewer, movie, lateral)
+    assert widget.walls.amplitude.layer() is upright["amplitude"]
+    for _ in range(2):  # the second search takes the place of the first
+        _detect(widget, qtbot)
+        names = [layer.name for layer in viewer.layers if "response" in layer.name]
+        assert [name.split(" of ")[0] for name in sorted(names)] == [
+            "lateral response x",
+            "lateral response y",
+            "response",
+        ]
+    assert "180-degree wall" in widget.status.plain_text
+    (points,) = _ours(viewer, "sites")
+    assert (points.features["polarization_turn"] > 0).all()
+    made = record_of(viewer.layers[min(names)])["response"]
+    assert [part["as"] for part in made["of"]] == ["amplitude", "phase", *lateral]
+
+
+def test_a_lateral_response_alone(widget, viewer, qtbot):
+    movie = simulate_walls(n_frames=1, size=96, seed=1).frames
+    widget.walls.advanced.fields["modality"].set("lateral")
+    _open(viewer, movie)
+    _detect(widget, qtbot)
+    assert [layer for layer in viewer.layers if layer.name.startswith("lateral response of")]
+
+
 def test_one_domain_is_an_answer(widget, viewer, qtbot):
     rng = np.random.default_rng(0)
     amplitude = 1 + 0.01 * rng.normal(size=(64, 64))

@@ -38,7 +38,7 @@ _GROUPS: tuple[tuple[str, ...], ...] = (
     (
         *("amplitude", "snr", "sigma", "background", "lattice_support", "y_sd", "x_sd"),
         *("residual", "shift_y", "shift_x"),
-        *("curvature", "strength", "confidence"),
+        *("curvature", "strength", "confidence", "polarization_turn"),
     ),
     (),
     ("frame", "y", "x", "source"),
@@ -60,7 +60,8 @@ _TIPS = {
     "curvature": "Bend of the wall, above 0 where its centre lies where the normal points",
     "strength": "Response beside a 180-degree wall, step of the response at a ferroelastic one",
     "confidence": "How sure the wall is, 0 to 1",
-    "wall_type": "180-degree or ferroelastic",
+    "wall_type": "180-degree or ferroelastic; of a vector 180 or 90 degrees",
+    "polarization_turn": "Angle between the polarizations on the two sides of the wall",
     "track_id": "Number of the atom, followed through the frames",
     "lattice_track_id": "Number of the place in the lattice, followed through the frames",
 }

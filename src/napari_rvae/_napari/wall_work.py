@@ -14,6 +14,7 @@ from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.words import count
 from napari_rvae._napari.workspace import Workspace
 from napari_rvae.config import WallConfig
+from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,30 +54,58 @@ class WallTarget:
 class _Walls:
     """What was found, as layers, and in words."""
 
-    response: LayerTuple
+    responses: list[LayerTuple]
     lines: LayerTuple | None
     sites: LayerTuple | None
     text: str
 
 
 def capture_scan(
-    amplitude: Any, phase: Any, height: Any, region: Any, config: WallConfig
+    amplitude: Any,
+    phase: Any,
+    height: Any,
+    region: Any,
+    config: WallConfig,
+    *,
+    images: Sequence[Any] = (),
 ) -> WallTarget:
     """Take what the detection of walls needs from the layers.
+
+    Of a vector the lateral components are those of `images` that are named so.
 
     Raises
     ------
     InputError
-        If the layers are not of one movie, two of them are the same, or the region does not fit.
+        If the layers are not of one movie, two of them are the same, the region does not fit, or
+        there are no lateral components of a vector.
     """
     from napari_rvae.layers import frames_from_layers, region_from_layer
     from napari_rvae.layers.origin import image_origin
 
-    layers = [layer for layer in (amplitude, phase, height) if layer is not None]
-    frames = frames_from_layers(layers, ("amplitude", "phase", "topography")[: len(layers)])
+    lateral = "lateral " if config.modality == "lateral" else ""
+    scan = {f"{lateral}amplitude": amplitude, f"{lateral}phase": phase}
+    if config.modality == "vector":
+        scan |= _lateral_layers(images)
+    signals = list(scan.items())
+    if height is not None:
+        scan["topography"] = height
+    frames = frames_from_layers(list(scan.values()), tuple(scan))
     mask = None if region is None else region_from_layer(region, amplitude)
-    origins = tuple(image_origin(layer) for layer in (amplitude, phase))
+    origins = tuple({**image_origin(layer), "as": name} for name, layer in signals)
     return WallTarget(amplitude, frames, mask, config, origins)
+
+
+def _lateral_layers(images: Sequence[Any]) -> dict[str, Any]:
+    """Layers of both lateral components, or of the only one, by the names of their channels."""
+    for axes in (("y ", "x "), ("",)):
+        names = [f"lateral {axis}{part}" for axis in axes for part in ("amplitude", "phase")]
+        found = {name: first_of(images, name) for name in names}
+        if all(layer is not None for layer in found.values()):
+            return found
+    raise InputError(
+        "A vector needs layers named 'lateral y amplitude', 'lateral y phase', and those of x (or "
+        "'lateral amplitude' and 'lateral phase'): open them, or choose another modality."
+    )
 
 
 def start_walls(workspace: Workspace, target: WallTarget) -> Job | None:
@@ -113,28 +142,33 @@ def _ready(target: WallTarget, response: Frames, sites: pd.DataFrame) -> _Walls:
     from napari_rvae.layers import ImageStyle, image_layer, points_layer, walls_layer
 
     movie = target.frames.name
-    largest = abs(response.frame(0, 0)).max()
-    picture = image_layer(
-        response,
-        channel=0,
-        contrast_limits=(-float(largest), float(largest)),
-        name=f"response of {movie}",
-        style=ImageStyle(colormap="PiYG"),
-    )
-    picture[1]["metadata"][METADATA_KEY]["response"] = {
-        "of": list(target.origins),
-        "modality": target.config.modality,
-        "phase_unit": target.config.phase_unit,
-    }
+    pictures = []
+    for channel, name in enumerate(response.channels):
+        if "response" not in name:
+            continue
+        largest = float(abs(response.frame(0, channel)).max())
+        picture = image_layer(
+            response,
+            channel=channel,
+            contrast_limits=(-largest, largest),
+            name=f"{name} of {movie}",
+            style=ImageStyle(colormap="PiYG"),
+        )
+        picture[1]["metadata"][METADATA_KEY]["response"] = {
+            "of": list(target.origins),
+            "modality": target.config.modality,
+            "phase_unit": target.config.phase_unit,
+        }
+        pictures.append(picture)
     if not len(sites):
-        return _Walls(picture, None, None, "No walls.")
+        return _Walls(pictures, None, None, "No walls.")
     lines = walls_layer(sites, response, name=f"walls of {movie}")
     points = points_layer(sites, response, name=f"wall sites of {movie}")
     step = {"step": "walls", "config": target.config.to_dict()}
     record = points[1]["metadata"][METADATA_KEY]
     record["config"] = step["config"]
     record["steps"] = [step if target.region is None else {**step, "region": True}]
-    return _Walls(picture, lines, points, _text(sites, target.frames))
+    return _Walls(pictures, lines, points, _text(sites, target.frames))
 
 
 def _text(sites: pd.DataFrame, frames: Frames) -> str:
@@ -142,7 +176,7 @@ def _text(sites: pd.DataFrame, frames: Frames) -> str:
     parts = []
     for kind, here in sites.groupby("wall_type", sort=True):
         walls = here[["frame", "wall_id"]].drop_duplicates()
-        name = "180-degree" if kind == "180" else str(kind)
+        name = f"{kind}-degree" if str(kind).isdigit() else str(kind)
         parts.append(f"{count(len(walls), f'{name} wall')} ({count(len(here), 'site')})")
     return f"{', '.join(parts)} in {count(frames.n_frames, 'frame')}."
 
@@ -151,8 +185,12 @@ def _show(workspace: Workspace, target: WallTarget, found: _Walls, outcome: Outc
     """Add the response and the sites, in place of what an earlier search left."""
     viewer = workspace.viewer
     marks = {"walls_of": str(target.image.unique_id)}
-    image = _put(viewer, Layer.create(*found.response), marks)
-    marks["image"] = str(image.unique_id)
+    marks_of = [{**marks, "response_of": str(made[1]["name"])} for made in found.responses]
+    images = [
+        _put(viewer, Layer.create(*made), own)
+        for made, own in zip(found.responses, marks_of, strict=True)
+    ]
+    marks["image"] = str(images[0].unique_id)
     for made in (found.lines, found.sites):
         if made is not None:
             _put(viewer, Layer.create(*made), marks)
@@ -173,7 +211,9 @@ def _replaced_by(earlier: Any, layer: Layer) -> bool:
     from napari_rvae.tables import latent_names
 
     old, new = record_of(earlier), record_of(layer)
-    alike = kind_of(earlier) == kind_of(layer) and old.get("walls_of") == new["walls_of"]
+    alike = kind_of(earlier) == kind_of(layer) and all(
+        old.get(key) == new.get(key) for key in ("walls_of", "response_of")
+    )
     if not alike or kind_of(earlier) != "sites":
         return alike
     return not (old.get("edited") or latent_names(earlier.features))

@@ -33,7 +33,10 @@ ADVICE = {
     "min_strength": "Lower it if weak domains are missed, raise it if noise is taken for walls.",
     "min_step": "Lower it if faint stripes are missed.",
     "min_length": "Raise it if specks are taken for domains.",
-    "modality": "A lateral response is one component of a vector, and changes when it is turned.",
+    "modality": (
+        "A lateral response is one component of a vector, and changes when it is turned. A vector "
+        "takes the layers whose names begin with lateral as well."
+    ),
 }
 
 
@@ -106,7 +109,8 @@ class WallsPage(QWidget):
     def _named(self, words: Sequence[str]) -> Any:
         """The first image whose name has one of some words, None where there is none."""
         images = [layer for layer in self._step.viewer.layers if is_frames(layer)]
-        return wall_work.first_of(images, *words)
+        upright = [i for i in images if "lateral" not in wall_work.channel_of(i)]
+        return wall_work.first_of(upright, *words) or wall_work.first_of(images, *words)
 
     def _detect(self) -> None:
         self._step.attempt(self._start)
@@ -120,6 +124,11 @@ class WallsPage(QWidget):
             )
         config = read_forms(WallConfig, self.plain, self.advanced)
         target = wall_work.capture_scan(
-            amplitude, phase, self.topography.layer(), step.region.layer(), config
+            amplitude,
+            phase,
+            self.topography.layer(),
+            step.region.layer(),
+            config,
+            images=[layer for layer in step.viewer.layers if is_frames(layer)],
         )
         wall_work.start_walls(step.workspace, target)

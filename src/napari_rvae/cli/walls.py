@@ -78,7 +78,8 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
     progress = Progress()
     channels = _channels(arguments.channels)
     frames = _read(arguments.scans)
-    pair = None if channels is None else channels[:2]
+    signals = 4 if config.modality == "vector" else 2
+    pair = None if channels is None else channels[:signals]
     with progress.step("signed response"):
         response = nr.signed_response(
             frames, channels=pair, modality=config.modality, phase_unit=config.phase_unit
@@ -137,17 +138,20 @@ def _read(paths: list[str]) -> Frames:
 def _tell(response: Frames, sites: pd.DataFrame, junctions: pd.DataFrame) -> None:
     """Print what there is in each frame."""
     say("")
-    say("frame  domains  180-degree walls  ferroelastic walls  junctions")
-    domains = response.table["domains"]
+    other = "90" if "polarization_turn" in sites else "ferroelastic"
+    named = f"{'90-degree' if other == '90' else other} walls"
+    say(f"frame  domains  180-degree walls  {named:>18}  junctions")
+    domains = response.table.get("domains")
     for frame in range(response.n_frames):
         here = sites[sites["frame"] == frame]
         number = {
             kind: here.loc[here["wall_type"] == kind, "wall_id"].nunique()
-            for kind in ("180", "ferroelastic")
+            for kind in ("180", other)
         }
+        told = "" if domains is None else str(domains.iloc[frame])
         say(
-            f"{frame:5d}  {domains.iloc[frame]:7d}  {number['180']:16d}  "
-            f"{number['ferroelastic']:18d}  {(junctions['frame'] == frame).sum():9d}"
+            f"{frame:5d}  {told:>7}  {number['180']:16d}  "
+            f"{number[other]:18d}  {(junctions['frame'] == frame).sum():9d}"
         )
     say(f"{len(sites)} sites along the walls")
 
@@ -159,8 +163,10 @@ def _trained(
     import napari_rvae as nr
 
     with progress.step("cutting crops") as tick:
-        picture = response.select_channel(0)
-        crops = nr.extract_crops(picture, sites, options.crop, progress=tick)
+        names = [name for name in response.channels if "response" in name]
+        picture = response.select_channel(names[0]) if len(names) == 1 else response
+        wanted = None if len(names) == 1 else names
+        crops = nr.extract_crops(picture, sites, options.crop, channels=wanted, progress=tick)
     if not len(crops):
         raise InputError(
             f"No wall has a whole window of {options.crop.window:g} px inside its frame: choose a "

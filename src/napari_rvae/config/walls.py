@@ -62,8 +62,8 @@ class WallConfig(Config):
     )
     modality: str = option(
         "vertical",
-        "Which response is looked at: out of the plane, or in it.",
-        choices=("vertical", "lateral"),
+        "Which response is looked at: out of the plane, in it, or all components as a vector.",
+        choices=("vertical", "lateral", "vector"),
         advanced=True,
         label="Modality",
     )

@@ -20,6 +20,8 @@ from napari_rvae.curves import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_rvae.config import WallConfig
@@ -68,8 +70,8 @@ class Wall(NamedTuple):
     confidence: Array  # (N,): 0 to 1
 
 
-def measured_scan(response: Array, config: WallConfig) -> Scan:
-    """Measure noise and size of a response (Y, X), fill its gaps, and smooth it."""
+def measured_scan(response: Array, config: WallConfig, *, size: float | None = None) -> Scan:
+    """Measure noise and size of a response (Y, X), unless given, fill its gaps, and smooth it."""
     known = np.isfinite(response)
     filled = response
     if not known.all():
@@ -78,8 +80,9 @@ def measured_scan(response: Array, config: WallConfig) -> Scan:
     # differences that a plane and a wall hardly have (Immerkaer 1996)
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6.0
     pixel = 1.4826 * float(np.median(np.abs(ndimage.convolve(filled, mask))[known]))
-    size = float(np.median(np.abs(filled[known])))
-    size = max(size - 0.5 * pixel**2 / size if size else 0.0, 1e-300)
+    if size is None:
+        size = float(np.median(np.abs(filled[known])))
+        size = max(size - 0.5 * pixel**2 / size if size else 0.0, 1e-300)
     sigma = config.smoothing
     if sigma is None:
         sigma = pixel / (_NOISE_SHARE * size) / math.sqrt(4 * math.pi)
@@ -88,7 +91,12 @@ def measured_scan(response: Array, config: WallConfig) -> Scan:
     return Scan(filled, smooth, known, size, pixel / (math.sqrt(4 * math.pi) * sigma), sigma)
 
 
-def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[Array]]:
+def trace_polar_walls(
+    scan: Scan,
+    config: WallConfig,
+    *,
+    sides: Callable[[Array, Array], NDArray[np.bool_]] | None = None,
+) -> tuple[list[Wall], list[Array]]:
     """Follow the 180-degree walls of a scan.
 
     Parameters
@@ -97,6 +105,8 @@ def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[
         The measured scan.
     config
         The options.
+    sides
+        Says of points (N, 2) with unit normals (N, 2) whether a wall may be there; None: anywhere.
 
     Returns
     -------
@@ -110,9 +120,12 @@ def trace_polar_walls(scan: Scan, config: WallConfig) -> tuple[list[Wall], list[
     for curve in zero_curves(scan.smooth, mask=scan.known):
         dense = curve_points(curve, 1.0)
         angle = _direction(_slopes(scan, dense))
-        sides = _sides(scan.smooth, dense, angle)
+        strength = _sides(scan.smooth, dense, angle).min(axis=0)
+        if sides is not None:
+            fits = sides(dense, np.stack([-np.sin(angle), np.cos(angle)], axis=1))
+            strength = np.where(fits, strength, 0.0)
         closed = bool((curve[0] == curve[-1]).all())
-        for run in runs_along(sides.min(axis=0), least, _HYSTERESIS * least, closed=closed):
+        for run in runs_along(strength, least, _HYSTERESIS * least, closed=closed):
             piece = dense[run]
             if len(piece) < config.min_length:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from napari_rvae.config import WallConfig
 from napari_rvae.detect.ferroelastic import trace_kinks, trace_steps
 from napari_rvae.detect.polar_walls import Wall, measured_scan, trace_polar_walls
+from napari_rvae.detect.vector_walls import trace_vector_walls
 from napari_rvae.errors import Cancelled, InputError, NoWallsWarning
 from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess import level_height, signed_response
@@ -36,6 +37,17 @@ __all__ = ["detect_walls", "find_junctions"]
 #: Walls that meet differ by this angle at least; parallel ones pass each other.
 _MEETING = math.radians(20)
 _FERROELASTIC = "ferroelastic"
+#: Polarizations that differ by more than this on the two sides of a wall are opposite.
+_OPPOSITE = math.radians(135)
+_NOWHERE_TURNS = "No walls here: nowhere two domains with different polarization were found."
+
+
+class _Found(NamedTuple):
+    """A wall, and between what it lies."""
+
+    kind: str
+    wall: Wall
+    turn: float = math.nan  # between the polarizations of its two sides, radians
 
 
 def detect_walls(
@@ -56,6 +68,10 @@ def detect_walls(
     a change of sign; beside a 180-degree wall the level is what is left when its known profile is
     divided out.
 
+    With ``modality="vector"`` walls are where the polarization turns: between two domains of which
+    each has a vector of its own, 180 degrees apart or less, whatever the component in which they
+    differ. All components count, in the unit in which they were recorded.
+
     Parameters
     ----------
     frames
@@ -64,7 +80,8 @@ def detect_walls(
     config
         Options; the defaults when left out.
     channels
-        Names or numbers of amplitude, phase and, for kinks, topography; None: by their names.
+        Names or numbers of amplitude, phase and, for kinks, topography; None: by their names. Of a
+        vector amplitude and phase, vertical, then lateral, and the topography.
     region
         Bool (Y, X) or (T, Y, X), True where sites may lie.
     progress
@@ -85,10 +102,13 @@ def detect_walls(
         - ``strength``: of a 180-degree wall the response on its weaker side, of a ferroelastic one
           the step, in the unit of the amplitude, or the change of the slope at a kink;
         - ``confidence``: 0 to 1, by the noise;
-        - ``wall_type``: "180" or "ferroelastic";
+        - ``wall_type``: "180" or "ferroelastic"; of a vector "180" (above 135 degrees) or "90";
         - ``curvature``: 1/px, positive where the centre of the bend lies where the normal points;
         - ``wall_id``: number of the connected wall in its frame;
-        - ``wall_position``: pixels along that wall.
+        - ``wall_position``: pixels along that wall;
+        - ``polarization_turn``, of a vector only: angle between the polarizations on the two sides,
+          in radians, 0 to pi. Normals of its walls are polar: they point to the larger value of the
+          component in which the two sides differ most.
 
         ``attrs["domains"]`` has the number of domains of each frame.
 
@@ -102,7 +122,8 @@ def detect_walls(
     Warns
     -----
     NoWallsWarning
-        If no frame has a 180-degree wall; ferroelastic ones are returned all the same.
+        If no frame has a 180-degree wall, or, of a vector, any; ferroelastic ones are returned all
+        the same.
 
     Examples
     --------
@@ -116,11 +137,12 @@ def detect_walls(
     allowed = as_region(region, movie)
     response, heights = _inputs(movie, channels, config)
     domains = response.table["domains"].to_numpy() if "domains" in response.table else None
-    number = response.channel_index("response") if "response" in response.channels else 0
+    components = _components(response, config)
     parts: list[dict[str, NDArray[Any]]] = []
     for t in range(response.n_frames):
         two = domains is None or domains[t] != 1
-        walls = _walls_of(response.frame(t, number), heights, t, config, polar=two)
+        vector = np.stack([response.frame(t, number) for number in components])
+        walls = _walls_of(vector, heights, t, config, polar=two)
         here = allowed[t] if allowed is not None and allowed.ndim == 3 else allowed
         parts.append(_columns(walls, t, response.frame_shape, here))
         if progress is not None and progress(t + 1, response.n_frames) is False:
@@ -130,9 +152,14 @@ def detect_walls(
     }
     sites = make_sites(kind="wall", source=source or movie.name, **columns)
     sites = sites.astype({"wall_type": "str"})
+    if config.modality != "vector":
+        sites = sites.drop(columns="polarization_turn")
     if domains is not None:
         sites.attrs["domains"] = domains.tolist()
-    if not (sites["wall_type"] == "180").any():
+    if config.modality == "vector":
+        if not len(sites):
+            warnings.warn(_NOWHERE_TURNS, NoWallsWarning, stacklevel=2)
+    elif not (sites["wall_type"] == "180").any():
         _warn(domains)
     return sites
 
@@ -141,13 +168,15 @@ def _inputs(
     movie: Frames, channels: Sequence[str | int] | None, config: WallConfig
 ) -> tuple[Frames, Callable[[int], Array | None]]:
     """The signed response, and what reads the levelled height of a frame, if it is needed."""
-    name = "lateral response" if config.modality == "lateral" else "response"
-    if channels is None and name in movie.channels:
+    vector = config.modality == "vector"
+    name = {"lateral": "lateral response", "vector": "lateral response y"}
+    if channels is None and name.get(config.modality, "response") in movie.channels:
         response = movie
     else:
         pair = channels
         if channels is not None:
-            pair = tuple(channels)[:2]
+            pair = tuple(channels)[: 4 if vector else 2]
+            channels = (*pair[:2], *tuple(channels)[len(pair) :])
         response = signed_response(
             movie, channels=pair, modality=config.modality, phase_unit=config.phase_unit
         )
@@ -170,6 +199,13 @@ def _inputs(
     return response, height
 
 
+def _components(response: Frames, config: WallConfig) -> list[int]:
+    """Numbers of the channels that are looked at together."""
+    if config.modality == "vector":
+        return [n for n, name in enumerate(response.channels) if "response" in name]
+    return [response.channel_index("response") if "response" in response.channels else 0]
+
+
 def _height_channel(movie: Frames, channels: Sequence[str | int] | None, config: WallConfig) -> int:
     """Number of the topography."""
     if channels is None and "topography" in movie.channels:
@@ -184,31 +220,37 @@ def _height_channel(movie: Frames, channels: Sequence[str | int] | None, config:
 
 
 def _walls_of(
-    response: Array,
+    vector: Array,
     heights: Callable[[int], Array | None],
     frame: int,
     config: WallConfig,
     *,
     polar: bool,
-) -> list[tuple[str, Wall]]:
-    """Walls of one frame, each with its type."""
-    if not np.isfinite(response).any() or float(np.nanmax(np.abs(response))) == 0:
+) -> list[_Found]:
+    """Walls of the components (C, Y, X) of one frame, each with its type."""
+    response = vector[0]
+    if not np.isfinite(vector).any() or float(np.nanmax(np.abs(vector))) == 0:
         return []
     scan = measured_scan(response, config)
-    walls, curves = trace_polar_walls(scan, config) if polar else ([], [])
-    found = [("180", wall) for wall in walls]
-    if config.ferroelastic in ("level", "both"):
-        found += [(_FERROELASTIC, w) for w in trace_steps(scan, curves, walls, config)]
+    found: list[_Found] = []
+    if config.modality == "vector":
+        for walls, turn in trace_vector_walls(vector, config):
+            found += [_Found("180" if turn > _OPPOSITE else "90", w, turn) for w in walls]
+    else:
+        walls, curves = trace_polar_walls(scan, config) if polar else ([], [])
+        found += [_Found("180", wall) for wall in walls]
+        if config.ferroelastic in ("level", "both"):
+            found += [_Found(_FERROELASTIC, w) for w in trace_steps(scan, curves, walls, config)]
     height = heights(frame)
     if height is not None:
         kinks = trace_kinks(scan, height, config)
-        found += [(_FERROELASTIC, w) for w in _new_walls(kinks, found)]
+        found += [_Found(_FERROELASTIC, w) for w in _new_walls(kinks, found)]
     return found
 
 
-def _new_walls(kinks: list[Wall], found: list[tuple[str, Wall]]) -> list[Wall]:
-    """Kinks that are not seen as steps of the level already."""
-    known = [wall.points for kind, wall in found if kind == _FERROELASTIC]
+def _new_walls(kinks: list[Wall], found: list[_Found]) -> list[Wall]:
+    """Kinks that are not seen as steps of the level, or turns of the vector, already."""
+    known = [one.wall.points for one in found if one.kind != "180"]
     if not known:
         return kinks
     tree = cKDTree(np.concatenate(known))
@@ -216,33 +258,35 @@ def _new_walls(kinks: list[Wall], found: list[tuple[str, Wall]]) -> list[Wall]:
 
 
 def _columns(
-    walls: list[tuple[str, Wall]],
+    found: list[_Found],
     frame: int,
     shape: tuple[int, int],
     region: NDArray[np.bool_] | None,
 ) -> dict[str, NDArray[Any]]:
     """Columns of the walls of one frame (Y, X), inside a region."""
-    counts = [len(wall.points) for _, wall in walls]
-    types = np.repeat(np.array([kind for kind, _ in walls], dtype="<U12"), counts)
-    points = np.concatenate([np.empty((0, 2)), *(wall.points for _, wall in walls)])
+    walls = [one.wall for one in found]
+    counts = [len(wall.points) for wall in walls]
+    types = np.repeat(np.array([one.kind for one in found], dtype="<U12"), counts)
+    points = np.concatenate([np.empty((0, 2)), *(wall.points for wall in walls)])
 
     def all_of(name: str) -> Array:
-        return np.concatenate([np.empty(0), *(getattr(wall, name) for _, wall in walls)])
+        return np.concatenate([np.empty(0), *(getattr(wall, name) for wall in walls)])
 
     columns: dict[str, NDArray[Any]] = {
         "frame": np.full(len(points), frame, dtype=np.int64),
         "y": points[:, 0],
         "x": points[:, 1],
         "normal_angle": all_of("angle"),
-        "normal_period": np.where(types == "180", 2 * math.pi, math.pi),
+        "normal_period": np.where(types == _FERROELASTIC, math.pi, 2 * math.pi),
         "strength": all_of("strength"),
         "confidence": all_of("confidence"),
         "wall_type": types,
         "curvature": all_of("curvature"),
         "wall_id": np.repeat(np.arange(len(walls), dtype=np.int64), counts),
         "wall_position": np.concatenate(
-            [np.empty(0), *(_positions(wall.points) for _, wall in walls)]
+            [np.empty(0), *(_positions(wall.points) for wall in walls)]
         ),
+        "polarization_turn": np.repeat([one.turn for one in found], counts),
     }
     keep = np.atleast_1d(((points >= 0) & (points <= np.array(shape) - 1)).all(axis=1))
     if region is not None:

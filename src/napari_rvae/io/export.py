@@ -19,7 +19,10 @@ from napari_rvae.tables import validate_sites
 __all__ = ["export_table"]
 
 #: Columns in radians.
-_ANGLES = ("angle", "angle_sd", "lattice_angle", "normal_angle", "normal_period")
+_ANGLES = (
+    *("angle", "angle_sd", "lattice_angle"),
+    *("normal_angle", "normal_period", "polarization_turn"),
+)
 
 #: Columns in frame pixels, along y and along x.
 _LENGTHS = (("y", "y_sd", "shift_y"), ("x", "x_sd", "shift_x"))

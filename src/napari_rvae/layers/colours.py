@@ -49,7 +49,7 @@ _UNITS = {
     **dict.fromkeys(("off_centre_y", "off_centre_x", "off_centre", "off_centre_sd"), "px"),
     "wall_position": "px",
     "curvature": "1/px",
-    **dict.fromkeys(("lattice_rotation", "misorientation"), "rad"),
+    **dict.fromkeys(("lattice_rotation", "misorientation", "polarization_turn"), "rad"),
 }
 
 

@@ -36,7 +36,10 @@ def reading(origin: dict[str, Any]) -> str:
         parts = [reading(part) for part in response["of"]]
         if not all(parts):
             return ""
-        scan = f"rvae.stack_channels([{', '.join(parts)}], ('amplitude', 'phase'))"
+        names = ("amplitude", "phase", *(part.get("as", "") for part in response["of"][2:]))
+        if "as" in response["of"][0]:
+            names = tuple(part["as"] for part in response["of"])
+        scan = f"rvae.stack_channels([{', '.join(parts)}], {names!r})"
         options = "".join(f", {key}={response[key]!r}" for key in ("modality", "phase_unit"))
         return f"rvae.signed_response({scan}{options}).select_channel({origin['channel']!r})"
     if made.get("function") in SIMULATIONS:

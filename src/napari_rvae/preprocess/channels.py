@@ -13,7 +13,14 @@ from napari_rvae.errors import InputError
 if TYPE_CHECKING:
     from napari_rvae.frames import Frames
 
-__all__ = ["MODALITIES", "ScanChannels", "channel_units", "scan_channels", "vector_channels"]
+__all__ = [
+    "MODALITIES",
+    "ScanChannels",
+    "channel_units",
+    "has_vertical",
+    "scan_channels",
+    "vector_channels",
+]
 
 #: What a scan measures: the response out of the plane, in it, or both.
 MODALITIES = ("vertical", "lateral", "vector")
@@ -146,6 +153,18 @@ def vector_channels(frames: Frames) -> dict[str, ScanChannels]:
         if {(axis, "amplitude"), (axis, "phase")} <= set(found)
     }
     return pairs if len(pairs) == 2 else {}
+
+
+def has_vertical(frames: Frames) -> bool:
+    """Whether amplitude and phase of the vertical response are among the channels.
+
+    Parameters
+    ----------
+    frames
+        Frames with named channels.
+    """
+    roles = {_role(name)[:2] for name in frames.channels}
+    return {("amplitude", False), ("phase", False)} <= roles
 
 
 def is_degrees(phase: np.ndarray, unit: str) -> bool:

@@ -15,6 +15,7 @@ from napari_rvae.preprocess.channels import (
     MODALITIES,
     ScanChannels,
     channel_units,
+    has_vertical,
     is_degrees,
     scan_channels,
     vector_channels,
@@ -34,6 +35,10 @@ __all__ = ["complex_response", "signed_response"]
 
 #: Centres are read from the scan smoothed by so many px: single pixels are noise.
 _SMOOTH = 1.0
+
+#: A component in the plane has two domains where this share of the pixels at most is between them,
+#: and this in the smaller one at least.
+_FEW_BETWEEN, _LEAST_SHARE = 0.3, 0.1
 
 #: An amplitude is nowhere below zero, but for an offset of the microscope and noise.
 _MOST_BELOW = 0.25
@@ -77,9 +82,11 @@ def signed_response(
         "vector" these are the third and fourth; where the frames have both lateral components
         ("lateral y amplitude", "lateral y phase", "lateral x amplitude", ...), the third to sixth
         are "lateral response y" (down), "lateral response x" and their quadratures: a vector, which
-        models turn as such. Both components are taken to be recorded with one phase and
-        one sign, which is free as a whole; their axis is that of both together, and their
-        background the median: most of the scan has no polarization in the plane. The quadrature is
+        models turn as such; without a vertical amplitude and phase they are the first to fourth.
+        Both components are taken to be recorded with one phase and one sign, which is free as a
+        whole; their axis is that of both together, and their background is the median: most
+        of the scan has no polarization in the plane. Without a vertical response it lies midway
+        between two opposite levels that fill a scan. The quadrature is
         what two domains on a background do not explain. ``table`` also has
 
         - ``domains``: 1 or 2, or 0 where a scan is constant or empty; with one, the background is
@@ -124,24 +131,31 @@ def signed_response(
 
 
 def _vector_response(movie: Frames, components: dict[str, ScanChannels], phase_unit: str) -> Frames:
-    """Vertical response and both lateral components, with the quadratures."""
-    vertical = _turned(complex_response(movie, scan_channels(movie), phase_unit=phase_unit))
+    """Both lateral components and the vertical one, if there is one, with the quadratures."""
+    vertical = None
+    if has_vertical(movie):
+        vertical = _turned(complex_response(movie, scan_channels(movie), phase_unit=phase_unit))
     scans = [complex_response(movie, components[axis], phase_unit=phase_unit) for axis in "yx"]
-    lateral = _turned_together(np.stack(scans, axis=1))
-    data = np.concatenate([vertical.data, lateral.real, lateral.imag], axis=1).astype(np.float32)
-    names = ("response", "quadrature", *(f"lateral {part} {axis}" for part in
-             ("response", "quadrature") for axis in "yx"))  # fmt: skip
-    return _as_frames(movie, data, names, vertical.facts)
+    lateral = _turned_together(np.stack(scans, axis=1), alone=vertical is None)
+    data = np.concatenate([lateral.real, lateral.imag], axis=1).astype(np.float32)
+    names = tuple(f"lateral {part} {axis}" for part in ("response", "quadrature") for axis in "yx")
+    if vertical is None:
+        return _as_frames(movie, data, names, {})
+    data = np.concatenate([vertical.data, data], axis=1)
+    return _as_frames(movie, data, ("response", "quadrature", *names), vertical.facts)
 
 
-def _turned_together(scans: Complex) -> Complex:
-    """Components (T, 2, Y, X) of a vector without background, their common axis made real."""
+def _turned_together(scans: Complex, *, alone: bool) -> Complex:
+    """Components (T, 2, Y, X) of a vector without background, their common axis made real.
+
+    They are alone where there is no vertical response.
+    """
     signed = np.full_like(scans, np.nan)
     before: Array | None = None
     for t, pair in enumerate(scans):
         if not np.isfinite(pair).all(axis=0).any():
             continue
-        free = np.stack([scan - _lateral_background(scan) for scan in pair])
+        free = np.stack([scan - _lateral_background(scan, alone=alone) for scan in pair])
         known = np.nan_to_num(free)
         # the axis of a line through zero is half the angle of the squares
         turned = free * np.exp(-0.5j * np.angle((known**2).sum()))
@@ -151,12 +165,18 @@ def _turned_together(scans: Complex) -> Complex:
     return signed
 
 
-def _lateral_background(scan: Complex) -> complex:
-    """Background of a component: what most of the scan shows.
+def _lateral_background(scan: Complex, *, alone: bool) -> complex:
+    """Background of a component: what most of it shows, or midway between two opposite levels.
 
-    Two levels may be a domain in the plane beside one out of it, or two in the plane; nothing in
-    a scan tells which.
+    Two levels may be a domain in the plane beside one out of it, or two in the plane. Where nobody
+    has looked out of the plane, two that fill nearly all of a scan are taken for the latter.
     """
+    centres = _scan_centres(scan) if alone else Centres(0j, complex(np.nan), 0j, 0.0)
+    if centres.share > _LEAST_SHARE and centres.domains == 2 and centres.middle != 0:
+        half = abs(centres.first - centres.middle)
+        away = np.abs(scan - centres.middle)[np.isfinite(scan)]
+        if np.quantile(away, _FEW_BETWEEN) > half / 2:
+            return centres.middle
     finite = scan[np.isfinite(scan)]
     return complex(np.median(finite.real), np.median(finite.imag)) if finite.size else 0j
 
