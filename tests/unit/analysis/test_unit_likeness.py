@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_rvae.analysis.appearance import TOLERANCE
 from napari_rvae.analysis.units.hosts import fit_hosts
 from napari_rvae.analysis.units.likeness import Likeness
 from napari_rvae.analysis.units.rings import USUAL
@@ -16,8 +17,8 @@ N_HOST, N_DEFECT = 200, 12
 PSI4 = 4
 
 
-def cost(*, loose=True, touching=1.0, bright=1.0):
-    """Cost of merging the two halves of a row of distorted atoms in a host.
+def merged(pair=([1], [2]), *, loose=True, touching=1.0, bright=1.0, distorted=0.5, min_places=4):
+    """Cost of merging two of: a host, and the two halves of a row of distorted atoms in it.
 
     So large a share of the smaller half has a neighbour in the other.
     """
@@ -28,7 +29,7 @@ def cost(*, loose=True, touching=1.0, bright=1.0):
     points = middle[environment] + rng.normal(size=(count, 2))
     central = np.zeros((count, 10))
     central[:, 0], central[:, 7:] = 3.0, 1.0
-    central[environment > 0, PSI4] = 0.5
+    central[environment > 0, PSI4] = distorted
     central[environment == 2, -1] = bright
     sites = Evidence(
         central=central,
@@ -44,16 +45,16 @@ def cost(*, loose=True, touching=1.0, bright=1.0):
         fit_hosts(points, np.zeros(count, np.int64)),
         sites,
         np.full(3, USUAL),
-        min_places=4,
+        min_places=min_places,
         loose=np.array([False, loose, False]),
         bonds=np.stack([first, first + N_DEFECT], axis=1),
     )
-    return likeness([1], [2])
+    return likeness(*pair)
 
 
 def test_parts_of_a_defect_that_other_starts_cut_otherwise_are_one_unit():
-    assert cost() < 1
-    assert cost(touching=0.6) < 1
+    assert merged() < 1
+    assert merged(touching=0.6) < 1
 
 
 @pytest.mark.parametrize(
@@ -62,4 +63,21 @@ def test_parts_of_a_defect_that_other_starts_cut_otherwise_are_one_unit():
     ids=["found again", "apart", "another element"],
 )
 def test_other_units_beside_each_other_stay_apart(otherwise):
-    assert cost(**otherwise) >= 1
+    assert merged(**otherwise) >= 1
+
+
+#: Distorted a little: by more than what is surely the host's, by less than what is surely not.
+A_LITTLE = 0.8 * TOLERANCE[PSI4]
+
+
+def test_slices_of_the_flank_of_a_defect_that_other_starts_cut_otherwise_are_the_host():
+    assert merged(([0], [1]), distorted=A_LITTLE) < 1
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [{"loose": False}, {"distorted": 1.1 * TOLERANCE[PSI4]}, {"min_places": N_DEFECT + 1}],
+    ids=["found again", "distorted", "irregular"],
+)
+def test_other_distorted_atoms_are_apart_from_the_host(otherwise):
+    assert merged(([0], [1]), **({"distorted": A_LITTLE} | otherwise)) >= 1

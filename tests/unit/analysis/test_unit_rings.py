@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from napari_rvae import Cancelled, apply_units, find_units, link_sites, simulate_graphene
-from napari_rvae.analysis.units import find
+from napari_rvae.analysis.units import find, search
 from napari_rvae.analysis.units.rings import (
     UNKNOWN,
     USUAL,
@@ -190,6 +190,22 @@ def test_a_defect_that_touches_another_goes_with_its_like(graphene, rng, monkeyp
     unit = find_units(graphene, features=values).table["unit"].to_numpy()
     assert len(np.unique(unit[four])) == 1
     assert not np.isin(unit[three], unit[four]).any()
+
+
+def test_rings_that_other_starts_do_not_find_again_are_no_unit(graphene, rng, monkeypatch):
+    turned = (graphene["environment"] == "five_seven").to_numpy()
+    repeated = search._repeated
+
+    def cut_otherwise(*args, **options):
+        labels = repeated(*args, **options)
+        labels[turned] = 1000 + rng.permutation(int(turned.sum()))
+        return labels
+
+    monkeypatch.setattr(search, "_repeated", cut_otherwise)
+    units = find_units(graphene, features=_vague(graphene, rng))
+    assert not any("5-5-7-7" in name for name in units.names.values())
+    host = units.table["unit"].to_numpy() == 0
+    assert host[turned].mean() > 0.9  # they look like it
 
 
 def test_long_steps_ask_whether_to_stop(graphene, rng):

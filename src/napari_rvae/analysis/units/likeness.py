@@ -113,8 +113,9 @@ class Likeness:
         Environments (E,) that other starts did not find again: they are irregular, too, or part
         of the host where they look like it at all.
     loose
-        Environments (E,) of units that other starts cut otherwise: distorted atoms of a host that
-        are bonded to others of such are one unit with them.
+        Environments (E,) of units that other starts cut otherwise: what recurs and looks like the
+        host at all is part of it, and distorted atoms of a host that are bonded to others of such
+        are one unit with them.
     bonds
         Pairs of sightings (M, 2) that are bonded; without them nothing is joined so.
     """
@@ -147,9 +148,9 @@ class Likeness:
         self._once = [
             once or bool(out) for once, out in zip(self._once, self._unstable, strict=True)
         ]
-        self._loose = np.zeros(len(rows), bool) if bonds is None or loose is None else loose
+        self._loose = np.zeros(len(rows), bool) if loose is None else loose
         self._rows, self._central, self._kinds = rows, central, sites.kind
-        self._beside = np.zeros((0, len(rows)), bool)
+        self._beside = np.zeros((len(own), len(rows)), bool)
         if bonds is not None and self._loose.any():
             self._beside = _beside(bonds, own, len(rows))
         self._bodies = dict(zip(self._hosts, hosts.bodies, strict=False))
@@ -206,7 +207,7 @@ class Likeness:
             appearance.difference(
                 self._typical[number],
                 self._typical[host],
-                tolerance / (appearance.SURELY_ALIKE if self._unstable[number] else 1.0),
+                tolerance / (appearance.SURELY_ALIKE if self._is_doubtful(number) else 1.0),
             )
             for number in group
         ]
@@ -220,6 +221,15 @@ class Likeness:
                 return _valley_cost(separated, _UNSTABLE_VALLEY)
             return max(by_valley, 1.0)
         return _LAST + by_valley
+
+    def _is_doubtful(self, number: int) -> bool:
+        """Whether an environment is part of the host if it looks like it at all.
+
+        The flanks of a defect fade into the host, and where a slice of them ends is a matter of the
+        start. What does not recur is irregular, not a slice.
+        """
+        is_slice = self._loose[number] and not self._once[number]
+        return bool(self._unstable[number] or is_slice)
 
     def _within_host(self, number: int, host: int) -> float:
         """How far out an environment lies in the distribution of a host; below 1 it is part of it.

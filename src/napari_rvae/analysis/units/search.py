@@ -147,15 +147,17 @@ def _agreed(
     *,
     step: Steps,
 ) -> Found:
-    """Merge once more, knowing what other starts found; from stays (S, E) to sites (N, E)."""
+    """Merge anew, knowing what other starts found; from stays (S, E) to sites (N, E).
+
+    Again and again: what is merged then may agree no better.
+    """
     model, tree, n_units = found.model, found.tree, found.n_units
-    groups = groups_at(tree, model.n_environments, n_units)
-    unsure = _Unsure(
-        unstable=_agreed_less(model, groups, _LEAST_AGREEMENT),
-        loose=_agreed_less(model, groups, _SURE_AGREEMENT),
-        bonds=bonds,
-    )
-    if unsure.unstable.any() or (unsure.loose.any() and bonds is not None):
+    unsure = _Unsure.none(model.n_environments, bonds)
+    while True:
+        doubted = unsure.with_groups(model, groups_at(tree, model.n_environments, n_units))
+        if doubted.count == unsure.count:
+            break
+        unsure = doubted
         options = {"min_places": config.min_places, **vars(unsure)}
         own = found.membership.argmax(axis=1)
         tree = _tree(stays, own, hosts, sites, model.ring, step=step, **options)
@@ -172,6 +174,22 @@ class _Unsure:
     loose: NDArray[np.bool_]  # (E,)
     bonds: Ids | None  # (M, 2)
 
+    @classmethod
+    def none(cls, n_environments: int, bonds: Ids | None) -> _Unsure:
+        """All is sure."""
+        return cls(np.zeros(n_environments, bool), np.zeros(n_environments, bool), bonds)
+
+    @property
+    def count(self) -> int:
+        """How many doubts there are."""
+        return int(self.unstable.sum() + self.loose.sum())
+
+    def with_groups(self, model: UnitModel, groups: list[Ids]) -> _Unsure:
+        """What was doubted, and the groups that agree too little."""
+        unstable = _agreed_less(model, groups, _LEAST_AGREEMENT)
+        loose = _agreed_less(model, groups, _SURE_AGREEMENT)
+        return replace(self, unstable=self.unstable | unstable, loose=self.loose | loose)
+
     def of(self, kept: NDArray[np.bool_]) -> _Unsure:
         """The same of some environments (E,)."""
         return _Unsure(self.unstable[kept], self.loose[kept], self.bonds)
@@ -187,7 +205,11 @@ def _without_scraps(
     *,
     step: Steps,
 ) -> Found:
-    """Give what occurs at too few places to the next likely unit that looks like it, or to none."""
+    """Give what is no unit to the next likely one that looks like it, or to none.
+
+    It occurs at too few places; or it is at unusual rings, which say what it is, and other starts
+    did not find it again: then its rings were misread.
+    """
     model, membership, tree, n_units = (
         found.model,
         found.membership.copy(),
@@ -201,6 +223,7 @@ def _without_scraps(
         groups = groups_at(tree, model.n_environments, n_units)
         here = np.where(lost, -1, environment)
         scraps = find_scraps(here, groups, model.host, sites.place, config.min_places)
+        scraps |= _agreed_less(model, groups, _LEAST_AGREEMENT) & (model.ring != USUAL)
         if not scraps.any() or scraps.all():
             break
         alike = alike_environments(here, model.n_environments, sites) & ~scraps
