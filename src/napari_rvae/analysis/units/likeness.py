@@ -202,12 +202,9 @@ class Likeness:
         by_valley = _valley_cost(separated, _VALLEY)
         if any(self._kind[number] != self._kind[host] for number in group):
             return _LAST + by_valley
-        tolerance = self._tolerance[host]
         apart = [
             appearance.difference(
-                self._typical[number],
-                self._typical[host],
-                tolerance / (appearance.SURELY_ALIKE if self._is_doubtful(number) else 1.0),
+                self._typical[number], self._typical[host], self._tolerance_of(number, host)
             )
             for number in group
         ]
@@ -222,14 +219,18 @@ class Likeness:
             return max(by_valley, 1.0)
         return _LAST + by_valley
 
-    def _is_doubtful(self, number: int) -> bool:
-        """Whether an environment is part of the host if it looks like it at all.
+    def _tolerance_of(self, number: int, host: int) -> Array:
+        """How far a descriptor (10,) of an environment may be from its host's.
 
         The flanks of a defect fade into the host, and where a slice of them ends is a matter of the
-        start. What does not recur is irregular, not a slice.
+        start. So a slice that other starts cut otherwise is the host's if it looks like it at all;
+        what does not recur is irregular, not a slice.
         """
+        surely = self._tolerance[host]
+        if self._unstable[number]:
+            return surely / appearance.SURELY_ALIKE
         is_slice = self._loose[number] and not self._once[number]
-        return bool(self._unstable[number] or is_slice)
+        return np.maximum(surely, appearance.TOLERANCE) if is_slice else surely
 
     def _within_host(self, number: int, host: int) -> float:
         """How far out an environment lies in the distribution of a host; below 1 it is part of it.

@@ -147,17 +147,15 @@ def _agreed(
     *,
     step: Steps,
 ) -> Found:
-    """Merge anew, knowing what other starts found; from stays (S, E) to sites (N, E).
-
-    Again and again: what is merged then may agree no better.
-    """
+    """Merge once more, knowing what other starts found; from stays (S, E) to sites (N, E)."""
     model, tree, n_units = found.model, found.tree, found.n_units
-    unsure = _Unsure.none(model.n_environments, bonds)
-    while True:
-        doubted = unsure.with_groups(model, groups_at(tree, model.n_environments, n_units))
-        if doubted.count == unsure.count:
-            break
-        unsure = doubted
+    groups = groups_at(tree, model.n_environments, n_units)
+    unsure = _Unsure(
+        unstable=_agreed_less(model, groups, _LEAST_AGREEMENT),
+        loose=_agreed_less(model, groups, _SURE_AGREEMENT),
+        bonds=bonds,
+    )
+    if unsure.unstable.any() or unsure.loose.any():
         options = {"min_places": config.min_places, **vars(unsure)}
         own = found.membership.argmax(axis=1)
         tree = _tree(stays, own, hosts, sites, model.ring, step=step, **options)
@@ -173,22 +171,6 @@ class _Unsure:
     unstable: NDArray[np.bool_]  # (E,)
     loose: NDArray[np.bool_]  # (E,)
     bonds: Ids | None  # (M, 2)
-
-    @classmethod
-    def none(cls, n_environments: int, bonds: Ids | None) -> _Unsure:
-        """All is sure."""
-        return cls(np.zeros(n_environments, bool), np.zeros(n_environments, bool), bonds)
-
-    @property
-    def count(self) -> int:
-        """How many doubts there are."""
-        return int(self.unstable.sum() + self.loose.sum())
-
-    def with_groups(self, model: UnitModel, groups: list[Ids]) -> _Unsure:
-        """What was doubted, and the groups that agree too little."""
-        unstable = _agreed_less(model, groups, _LEAST_AGREEMENT)
-        loose = _agreed_less(model, groups, _SURE_AGREEMENT)
-        return replace(self, unstable=self.unstable | unstable, loose=self.loose | loose)
 
     def of(self, kept: NDArray[np.bool_]) -> _Unsure:
         """The same of some environments (E,)."""
