@@ -26,7 +26,8 @@ from napari_rvae.analysis.stands import (
     unsure_sites,
 )
 from napari_rvae.analysis.unit_pictures import NO_MEAN, UnitPictures
-from napari_rvae.analysis.wording import describe_card
+from napari_rvae.analysis.units.wall_names import are_walls
+from napari_rvae.analysis.wording import describe_card, describe_walls
 from napari_rvae.blas import one_blas_thread
 
 if TYPE_CHECKING:
@@ -199,11 +200,12 @@ def unit_cards(
     rows = [row for _, row in summary.iterrows()]
     cards = [_card(row, facts, n_examples) for row in rows]
     host = next((place for place, row in enumerate(rows) if row.get("is_host", True)), 0)
-    described = []
+    described, walls = [], are_walls(sites)
     for card, row in zip(cards, rows, strict=True):
         motif = facts.pictures.motif(card.unit, hosts, elements)
         drawn = dataclasses.replace(card, motif=motif)
-        described.append(describe_card(drawn, row, cards[host], rows[host]))
+        what = describe_walls(sites[sites["unit"] == card.unit]) if walls else ""
+        described.append(describe_card(drawn, row, cards[host], rows[host], what=what))
     return described
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_rvae.analysis.cards import UnitCard
 
-__all__ = ["describe_card"]
+__all__ = ["describe_card", "describe_walls"]
 
 #: Open to one side by so much (radians), a site is at an edge: across a single missing atom the
 #: next ones are seen.
@@ -30,7 +30,12 @@ _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def describe_card(
-    card: UnitCard, row: pd.Series[Any], host_card: UnitCard, host: pd.Series[Any]
+    card: UnitCard,
+    row: pd.Series[Any],
+    host_card: UnitCard,
+    host: pd.Series[Any],
+    *,
+    what: str = "",
 ) -> UnitCard:
     """Return the card with its caption, made of what is known.
 
@@ -42,12 +47,23 @@ def describe_card(
         The unit's row of the summary.
     host_card, host
         Those of the host.
+    what
+        What stands there, of sites that are no atoms; else the atoms' surroundings are told.
     """
     rings = _rings(card.rings) if card.rings != host_card.rings else ""
-    what = [_what(card, row, host, rings), _how_often(card, row), _beside(card)]
-    parts = [*what, _symmetry(card), _sure(card)]
+    seen = what or _what(card, row, host, rings)
+    parts = [seen, _how_often(card, row), _beside(card), _symmetry(card), _sure(card)]
     sentences = [part[0].upper() + part[1:] for part in parts if part]
     return dataclasses.replace(card, caption=" ".join(f"{sentence}." for sentence in sentences))
+
+
+def describe_walls(sites: pd.DataFrame) -> str:
+    """Say how strong the walls of some sites are, and how they bend."""
+    parts = []
+    for column, unit in (("strength", ""), ("curvature", " 1/px")):
+        if column in sites and sites[column].notna().any():
+            parts.append(f"{column} {float(sites[column].median()):.2g}{unit}")
+    return f"median {' and '.join(parts)}" if parts else "sites along walls"
 
 
 def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str) -> str:

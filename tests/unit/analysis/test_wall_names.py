@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import Units, find_units
+from napari_rvae import Units, find_units, unit_cards
 from napari_rvae.analysis.units.wall_names import are_walls, wall_unit_names
 from napari_rvae.tables import make_sites
 
@@ -75,6 +75,13 @@ def test_known_names_stay_and_no_name_is_given_twice(sites):
 def test_atoms_and_walls_of_unknown_type_keep_their_names(sites):
     assert not are_walls(sites.drop(columns="wall_type"))
     assert not are_walls(make_sites(frame=0, y=[1.0], x=[1.0]))
+
+
+def test_cards_of_walls_speak_of_walls_and_not_of_atoms(sites):
+    units = _units(sites, sites["wall_id"])
+    cards = unit_cards(units, sites.assign(strength=2.5))
+    assert cards[1].caption.startswith("Median strength 2.5 and curvature 0.05 1/px. ")
+    assert not any("neighbour" in card.caption or "edge" in card.caption for card in cards)
 
 
 def test_units_that_are_found_along_walls_have_such_names(sites):
