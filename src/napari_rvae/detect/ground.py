@@ -108,9 +108,8 @@ def _slope(
 
     def tilt(part: slice) -> tuple[Floats, Floats]:
         apart = points[mates[part]] - points[part, None]
-        both = np.stack([_cut(value[mates[part]]), drawn[mates[part]]])
-        both = _slopes(apart, both)
-        return both[0], both[1]
+        slopes = _slopes(apart, np.stack([_cut(value[mates[part]]), drawn[mates[part]]], axis=1))
+        return slopes[:, 0], slopes[:, 1]
 
     first, known = _each(tilt, len(points))
     slopes, drawn_slopes = [first], [known]
@@ -204,12 +203,12 @@ def _cut(values: Floats) -> Floats:
 
 
 def _slopes(apart: Floats, values: Floats) -> Floats:
-    """Slopes (..., n, 2) of values (..., n, K) at steps (n, K, 2), by least squares."""
-    arms = apart - apart.mean(axis=1, keepdims=True)
-    spread = np.einsum("nki,nkj->nij", arms, arms)
+    """Slopes (n, S, 2) of values (n, S, K) at steps (n, K, 2), by least squares."""
+    count = apart.shape[1]
+    arms = apart - (np.full(count, 1 / count) @ apart)[:, None]
+    spread = arms.transpose(0, 2, 1) @ arms
     spread += 1e-3 * np.trace(spread, axis1=1, axis2=2)[:, None, None] * np.eye(2)  # in one line
-    right = np.einsum("nkj,...nk->...nj", arms, values)
-    return np.asarray(np.einsum("nij,...nj->...ni", np.linalg.inv(spread), right))
+    return np.asarray(values @ arms @ np.linalg.inv(spread))
 
 
 def _medians(values: Floats) -> Floats:
