@@ -9,7 +9,6 @@ import pytest
 from napari_rvae import (
     RVAE,
     CropConfig,
-    InputError,
     detect_walls,
     extract_crops,
     latent_image,
@@ -103,7 +102,11 @@ def test_every_place_is_encoded(response, model):
     assert np.isfinite(picture[0].compute()[40:70, 40:70]).all()
 
 
-def test_walls_are_not_looked_for_in_a_vector(movie):
-    with pytest.raises(InputError, match="modality"):
-        detect_walls(movie.frames, modality="vector")
+def test_crops_along_walls_of_a_vector_hold_it(movie):
+    response = signed_response(movie.frames, modality="vector")
+    sites = detect_walls(response, modality="vector")
+    assert set(sites["wall_type"]) <= {"180", "90"}
+    names = [name for name in response.channels if "response" in name]
+    crops = extract_crops(response, sites, window=24, channels=names)
+    assert crops.vectors
     assert set(detect_walls(movie.frames)["wall_type"]) == {"180", "ferroelastic"}
