@@ -17,6 +17,7 @@ from napari_rvae.device import (
     to_device,
 )
 from napari_rvae.errors import InputError
+from threads import torch_threads
 
 
 @pytest.fixture
@@ -109,10 +110,8 @@ def test_the_cpu_keeps_nothing_in_reserve(monkeypatch):
 # --------------------------------------------------------------------------- threads
 @pytest.fixture
 def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(4):
+        yield
 
 
 def in_new_thread(function):
@@ -271,10 +270,8 @@ def test_an_error_comes_in_its_turn_and_ends_it(four_threads):
 
 @pytest.fixture
 def nine_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(9)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(9):
+        yield
 
 
 def test_more_than_four_threads_would_wait_for_each_other(nine_threads):

@@ -1,5 +1,8 @@
 """What the tests in a real viewer share: a small movie, its atoms, and a trained model."""
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("napari")
@@ -38,3 +41,21 @@ def model(movie, found):
 def encoded(movie, found, model):
     """Atoms of the movie with their latents; copy before changing."""
     return join_latents(found, model.transform(extract_crops(movie, found)))
+
+
+@pytest.fixture
+def run_alone(tmp_path):
+    """Run code in a process of its own, which must end well."""
+
+    def run(code):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run

@@ -1,8 +1,6 @@
 """The Latents widget in a real viewer: colours, legend, layers, files, and whatever goes wrong."""
 
 import math
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -1011,16 +1009,8 @@ viewer.close()
 """
 
 
-def test_torch_stays_out_of_the_viewers_thread(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", _STORY],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def test_torch_stays_out_of_the_viewers_thread(run_alone):
+    run_alone(_STORY)
 
 
 @no_window

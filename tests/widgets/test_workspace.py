@@ -1,8 +1,5 @@
 """The workspace: laid out once, one for each viewer, and nothing is lost when parts of it close."""
 
-import subprocess
-import sys
-
 import pytest
 
 pytest.importorskip("napari")
@@ -222,17 +219,9 @@ viewer.close()
 """
 
 
-def test_a_layer_with_a_colour_bar_can_be_removed(tmp_path):
+def test_a_layer_with_a_colour_bar_can_be_removed(run_alone):
     # in a process of its own, which napari would end
-    done = subprocess.run(
-        [sys.executable, "-c", _REMOVING],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(_REMOVING)
 
 
 def test_everything_fits_on_the_screen_of_a_laptop(viewer):

@@ -412,10 +412,10 @@ def _message(progress: FitProgress) -> str:
 
 def decoded_picture(rvae: RVAE) -> NDArray[np.uint8]:
     """Grey values of decoded pictures; z0 grows to the right, z1 upwards."""
-    from napari_rvae.device import limit_threads
+    from napari_rvae.device import small_steps
 
     dims = (0, min(1, rvae.config.n_latents - 1))
-    with limit_threads(1):  # many small steps: beside the viewer, more threads are slower
+    with small_steps():
         return grey_values(rvae.manifold(_PICTURES, dims=dims))
 
 

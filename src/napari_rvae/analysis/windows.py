@@ -14,7 +14,6 @@ import pandas as pd
 from napari_rvae import tables
 from napari_rvae.analysis.descriptors import neighbour_distances
 from napari_rvae.analysis.scores import spatial_blocks
-from napari_rvae.blas import one_blas_thread
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import extract_crops
 from napari_rvae.errors import Cancelled, InputError
@@ -95,7 +94,6 @@ class WindowComparison:
         return said
 
 
-@one_blas_thread()
 def compare_windows(
     frames: Any,
     sites: pd.DataFrame,

@@ -171,13 +171,13 @@ def _lateral_background(scan: Complex, *, alone: bool) -> complex:
     Two levels may be a domain in the plane beside one out of it, or two in the plane. Where nobody
     has looked out of the plane, two that fill nearly all of a scan are taken for the latter.
     """
-    centres = _scan_centres(scan) if alone else Centres(0j, complex(np.nan), 0j, 0.0)
-    if centres.share > _LEAST_SHARE and centres.domains == 2 and centres.middle != 0:
-        half = abs(centres.first - centres.middle)
-        away = np.abs(scan - centres.middle)[np.isfinite(scan)]
-        if np.quantile(away, _FEW_BETWEEN) > half / 2:
-            return centres.middle
     finite = scan[np.isfinite(scan)]
+    if alone:
+        centres = _scan_centres(scan)
+        half = abs(centres.first - centres.middle)
+        two = centres.domains == 2 and centres.share > _LEAST_SHARE and centres.middle != 0
+        if two and np.quantile(np.abs(finite - centres.middle), _FEW_BETWEEN) > half / 2:
+            return centres.middle
     return complex(np.median(finite.real), np.median(finite.imag)) if finite.size else 0j
 
 

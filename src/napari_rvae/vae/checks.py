@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_rvae.crops import Crops
-from napari_rvae.device import limit_threads
+from napari_rvae.device import small_steps
 from napari_rvae.errors import Cancelled
 from napari_rvae.vae.evidence import Evidence
 from napari_rvae.vae.verdicts import ONE_MODEL, TWO_MODELS, Check, Level
@@ -141,7 +141,7 @@ def check_model(
     >>> found.figures["angle"] < 5
     True
     """
-    with limit_threads(1):  # many small batches: more threads wait for each other
+    with small_steps():
         return _check(model, crops, other, progress)
 
 

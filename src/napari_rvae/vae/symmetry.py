@@ -32,7 +32,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_rvae.crops.crops import layer_name
 from napari_rvae.crops.vectors import vector_pairs
-from napari_rvae.device import limit_threads
+from napari_rvae.device import small_steps
 from napari_rvae.errors import InputError
 from napari_rvae.vae.estimator import RVAE
 from napari_rvae.vae.measures import turn_pictures
@@ -393,8 +393,7 @@ def _turned(model: RVAE, z: Array, which: Sequence[int]) -> Array:
     """Decoded pictures (B, len(which), C, S, S) at some of the angles, in units of the noise."""
     angle = np.tile(np.asarray(which) * (2 * math.pi / TURNS), len(z))
     if model.config.decoder == "steerable":
-        # several threads get into each other's way in products as small as these
-        with limit_threads(1):
+        with small_steps():
             pictures = model.inverse_transform(np.repeat(z, len(which), axis=0), angle=angle)
     else:  # to decode every pixel at every angle would take a hundred times as long
         upright = model.inverse_transform(z)

@@ -10,6 +10,7 @@ from napari_rvae.detect.network import see
 from napari_rvae.device import limit_threads
 from napari_rvae.errors import Cancelled
 from scenes import SIGMA, SPACING, draw, lattice
+from threads import torch_threads
 
 FRAMES = 6
 TOLD = {"sigma": SIGMA, "neighbour_distance": SPACING}
@@ -17,10 +18,8 @@ TOLD = {"sigma": SIGMA, "neighbour_distance": SPACING}
 
 @pytest.fixture
 def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(3):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import torch
 from napari_rvae import RVAE
 from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.vae.training import Trainer
+from threads import torch_threads
 
 
 def small(**options):
@@ -90,10 +91,8 @@ def test_bad_crops_are_found_before_any_work(few, pieces):
 # --------------------------------------------------------------------------- threads
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 @pytest.mark.parametrize(("limit", "within"), [(1 << 30, 1), (1, 2)])
