@@ -1,4 +1,4 @@
-"""Distorted atoms of a host that touch a unit of distorted atoms: they are its rim, and part of it.
+"""Atoms at the rim of a unit of distorted atoms: they are part of it, or of the host around it.
 
 Environments are judged as a whole, by what is typical of them. Some hold atoms of both kinds: most
 look like the host's, a few do not. What such an atom looks like, how it is turned against its
@@ -37,6 +37,11 @@ _SHAPE = slice(0, -2)
 #: one another: 5 degrees, beyond which lattices are of two grains by the custom of electron
 #: backscatter diffraction, or a little less.
 _TURNED = 0.08
+#: Squared distance from a host's atoms beyond which an atom is plainly distorted: its looks and its
+#: turn just not alike any more.
+_PLAINLY = 2.0
+#: Odds are never taken for less.
+_LEAST_ODDS = 1e-3
 
 
 def with_contacts(
@@ -47,14 +52,16 @@ def with_contacts(
     bonds: Ids,
     turn: Array,
 ) -> Array:
-    """Give distorted atoms of a host to the unit of distorted atoms that they are bonded to.
+    """Draw the line between a host and the units of distorted atoms in it, atom by atom.
 
-    The odds that a sighted atom is of such a unit and not of its host are :math:`(d^2 + t^2) n`: d
-    is how far it looks from the host's atoms, 1 where those would just not be taken for alike, t
-    the same of the turn of its bonds against those of its neighbours, and n the number of its
-    neighbours in the unit. An atom between two grains may have bonds like any other, and be turned.
-    All are means over all sightings of its stay. Two rounds, as in iterated conditional modes
-    (J. Besag, J. R. Stat. Soc. B 48, 259 (1986)).
+    The odds that a sighted atom is of such a unit and not of its host are :math:`(d^2 + t^2) n /
+    2`: d is how far it looks from the host's atoms, 1 where those would just not be taken for
+    alike, t the same of the turn of its bonds against those of its neighbours, and n the number of
+    its neighbours in the unit. An atom between two grains may have bonds like any other, and be
+    turned. All are means over all sightings of its stay. A host's atom goes to the unit where the
+    odds are above 1, and one of the unit to the host where they are below, as if it had a neighbour
+    in the unit at least; but only where most atoms of the unit are plainly distorted. Two rounds,
+    as in iterated conditional modes (J. Besag, J. R. Stat. Soc. B 48, 259 (1986)).
 
     Parameters
     ----------
@@ -101,15 +108,21 @@ def with_contacts(
     ]
     for host in hosts:
         own = [number for number in rims if appearance.same_species(typical[number], typical[host])]
-        off = _off_host(seen, stay, count, unit == host) if own else np.zeros(0)
+        off = _off_host(seen, stay, count, unit == host) / _PLAINLY if own else np.zeros(0)
+        plain = [number for number in own if np.median(off[stay[unit == number]]) > 1]
         for _ in range(_ROUNDS if own else 0):
-            beside = _neighbours(bonds, unit, own, stay, len(count))
-            odds = (off * beside.max(axis=1) / count)[stay]
+            beside = _neighbours(bonds, unit, own, stay, len(count)) / count[:, None]
+            odds = (off * beside.max(axis=1))[stay]
             taker = np.array(own)[beside.argmax(axis=1)[stay]]
+            kept = (off[:, None] * np.maximum(beside, 1))[stay]
             for number in own:
                 rows = np.flatnonzero((unit == host) & (odds > 1) & (taker == number))
+                back = np.flatnonzero((unit == number) & (kept[:, own.index(number)] < 1))
                 rows = _take(member, rows, groups[host], groups[number], odds[rows])
                 unit[rows] = number
+                if number in plain:
+                    against = 1 / np.maximum(kept[back, own.index(number)], _LEAST_ODDS)
+                    unit[_take(member, back, groups[number], groups[host], against)] = host
     return member
 
 
