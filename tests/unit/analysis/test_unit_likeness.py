@@ -17,7 +17,16 @@ N_HOST, N_DEFECT = 200, 12
 PSI4 = 4
 
 
-def merged(pair=([1], [2]), *, loose=True, touching=1.0, bright=1.0, distorted=0.5, min_places=4):
+def merged(
+    pair=([1], [2]),
+    *,
+    loose=True,
+    unstable=None,
+    touching=1.0,
+    bright=1.0,
+    distorted=0.5,
+    min_places=4,
+):
     """Cost of merging two of: a host, and the two halves of a row of distorted atoms in it.
 
     So large a share of the smaller half has a neighbour in the other.
@@ -46,6 +55,7 @@ def merged(pair=([1], [2]), *, loose=True, touching=1.0, bright=1.0, distorted=0
         sites,
         np.full(3, USUAL),
         min_places=min_places,
+        unstable=np.arange(3) == (-1 if unstable is None else unstable),
         loose=np.array([False, loose, False]),
         bonds=np.stack([first, first + N_DEFECT], axis=1),
     )
@@ -55,6 +65,12 @@ def merged(pair=([1], [2]), *, loose=True, touching=1.0, bright=1.0, distorted=0
 def test_parts_of_a_defect_that_other_starts_cut_otherwise_are_one_unit():
     assert merged() < 1
     assert merged(touching=0.6) < 1
+
+
+def test_a_small_part_that_other_starts_did_not_find_need_not_touch_the_other():
+    assert merged(touching=0.4, unstable=1) < 1
+    assert merged(touching=0.4, unstable=2) >= 1  # the larger part
+    assert merged(touching=0.4, unstable=1, bright=3.0) >= 1
 
 
 @pytest.mark.parametrize(

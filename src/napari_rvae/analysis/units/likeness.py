@@ -276,15 +276,17 @@ class Likeness:
     def _one_defect(self, one: list[int], other: list[int]) -> bool:
         """Whether two groups are distorted atoms of a host, side by side, and cut by chance.
 
-        A grain boundary fades into its host: where it is cut in two is a matter of the start.
+        A grain boundary fades into its host: where it is cut in two is a matter of the start. Where
+        other starts did not find the smaller part at all, it need not touch the other.
         """
         if not any(self._loose[number] for number in (*one, *other)) or self._ring[one[0]] != USUAL:
             return False
-        here, there = (np.any([self._rows[k] for k in group], axis=0) for group in (one, other))
-        small, large = (here, other) if here.sum() <= there.sum() else (there, one)
-        if self._beside[small][:, large].any(axis=1).mean() < _TOUCHING:
+        groups = [(np.any([self._rows[k] for k in group], axis=0), group) for group in (one, other)]
+        (small, part), (large, whole) = sorted(groups, key=lambda rows: int(rows[0].sum()))
+        touching = self._beside[small][:, whole].any(axis=1).mean() >= _TOUCHING
+        if not touching and not any(self._unstable[k] for k in part):
             return False
-        return all(self._like_a_host(rows) for rows in (here, there))
+        return all(self._like_a_host(rows) for rows in (small, large))
 
     def _like_a_host(self, rows: Mask) -> bool:
         """Whether sites (N,) have the kind, brightness and number of neighbours of a host's."""
