@@ -457,23 +457,40 @@ class _Search:
         config, plain = self.images.config, look.plain
         if plain is None:
             plain = destripe(look.image) if config.destripe else look.image
-        found = _search(self.sign * plain, self.scale, config, self.device)
+        found = self._without_rows(look.image, plain)
         for _ in range(_REPEATS if config.destripe else 0):
             better = without_rows_beside(look.image, plain, found)
             if better is None:
                 break
-            plain, found = better, _search(self.sign * better, self.scale, config, self.device)
+            plain, found = better, self._without_rows(look.image, better)
         return found
+
+    def _without_rows(self, image: NDArray[np.float64], plain: NDArray[np.float64]) -> pd.DataFrame:
+        """Atoms of a frame from which the offsets of rows were taken, if that was done."""
+        taken = None if plain is image else self.sign * _row_means(image - plain)
+        config = self.images.config
+        return _search(self.sign * plain, self.scale, config, self.device, taken)
+
+
+def _row_means(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean (Y,) of each row, NaN pixels left out; 0 where nothing is known."""
+    known = np.isfinite(picture)
+    return np.asarray(np.where(known, picture, 0.0).sum(1) / np.maximum(known.sum(1), 1))
 
 
 def _search(
-    image: NDArray[np.float64], scale: AtomScale, config: DetectConfig, device: torch.device
+    image: NDArray[np.float64],
+    scale: AtomScale,
+    config: DetectConfig,
+    device: torch.device,
+    taken: NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
-    """Atoms in one image, bright on dark."""
+    """Atoms in one image, bright on dark, from whose rows offsets (Y,) were taken already."""
     plain = plain_image(image)
     if not scale.known or plain is None:
         return _empty()
-    search = FrameSearch(plain.values, scale, device)
+    taken = taken if taken is None else taken / plain.unit
+    search = FrameSearch(plain.values, scale, device, taken)
     fit = search.find()
     keep, support = search.judge(fit, config)
     table = _table(fit.select(keep), support[keep])

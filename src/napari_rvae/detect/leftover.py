@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import ndimage
 
 from napari_rvae.detect.drawing import draw_atoms
 from napari_rvae.detect.fit import TAIL_WIDTH, AtomFit
+from napari_rvae.detect.row_errors import RowErrors, measure_rows, trusted
 from napari_rvae.detect.sampling import middle
 from napari_rvae.device import bands, do_side_by_side
 from napari_rvae.preprocess.background import finer, slow_background
@@ -28,20 +29,8 @@ _TAIL_SIDE = 1024
 #: Tails are drawn in pixels of which their width is this many or more.
 _TAIL_PIXELS = 2.2
 
-#: Tails, and shifts of rows, count from the first number of standard errors above zero on, and in
-#: full from the second on: a yes or no would be chance between them, and atoms would jump with it.
-_DOUBTFUL, _SURE = 4.0, 6.0
-
-#: Tails have at most this share of an atom's height. Rows are shifted by no more than the first
-#: share of sigma: what seems to be more counts less, and what is beyond the second share is
-#: something else.
-_MOST_TAIL, _MOST_SHIFT, _NO_SHIFT = 0.3, 0.3, 0.4
-
-#: Rows whose square shift is this many times the usual one are left out; median of the square of
-#: a normal variable, and its mean below that limit.
-_FAR = 9.0
-_MEDIAN = 2 * special.gammaincinv(0.5, 0.5)
-_WITHOUT_FAR = special.gammainc(1.5, _FAR / 2) / special.gammainc(0.5, _FAR / 2)
+#: Tails have at most this share of an atom's height.
+_MOST_TAIL = 0.3
 
 
 class Leftover(NamedTuple):
@@ -53,30 +42,20 @@ class Leftover(NamedTuple):
         Height of the tails, as a share of the atom's; 0 where none are seen.
     tails
         All tails (Y, X).
-    shift
-        Shift (Y,) of each row along x in pixels, as far as it is told.
-    shift_sd
-        Standard deviation of what is left of the shifts, in pixels.
+    rows
+        Shifts and offsets of the rows, as far as they are told.
     moved
-        What the shifts have done to the picture (Y, X).
+        What these have done to the picture (Y, X).
     trust
-        How sure the surer of tails and shifts is, from 0 to 1: both are smaller already as far as
-        they are not sure, and what a fit without them changes should count by this share.
+        How sure the surest of them is, from 0 to 1: all are smaller already as far as they are not
+        sure, and what a fit without them changes should count by this share.
     """
 
     tail: float
     tails: NDArray[np.float64]
-    shift: NDArray[np.float64]
-    shift_sd: float
+    rows: RowErrors
     moved: NDArray[np.float64]
     trust: float
-
-    def atom_sd(self, sigma: float) -> float:
-        """Error along x that is left to an atom: a mean over its rows, weighted by their share.
-
-        A row at height y tells of x as exp(-y^2 / sigma^2).
-        """
-        return self.shift_sd / math.sqrt(math.sqrt(2 * math.pi) * sigma)
 
 
 def measure_leftover(
@@ -85,15 +64,16 @@ def measure_leftover(
     fit: AtomFit,
     sigma: float,
     form: NDArray[np.float64] | None = None,
+    *,
+    taken: NDArray[np.float64] | None = None,
+    inflation: float = 1.0,
 ) -> Leftover:
     """Look at what the atoms leave, all of them together.
 
     Every atom has the same tails, so bright ones tell those of the dim. They are one wider
-    Gaussian, whose height follows by weighted least squares from the frame less the atoms.
-    Every row shows many atoms, so it tells its own shift (jitter of the scan, vibration): the
-    residual of a shifted row looks like the slope of the atoms along x. The spread of the
-    shifts beyond their errors is that of true ones, and each is trusted as far as that says
-    (Wiener).
+    Gaussian, whose height follows by weighted least squares from the frame less the atoms. Every
+    row shows many atoms, so it tells its own shift (jitter of the scan, vibration) and offset
+    (:func:`~napari_rvae.detect.row_errors.measure_rows`).
 
     Parameters
     ----------
@@ -107,6 +87,10 @@ def measure_leftover(
         Width with which they were fitted, in pixels.
     form
         Quadratic form (2, 2) of the ellipses that they were fitted with, if they were.
+    taken
+        Offsets (Y,) that were taken off the rows before; without any, none are looked for.
+    inflation
+        How many times larger the noise is over an atom than `variance` says.
 
     Returns
     -------
@@ -123,14 +107,18 @@ def measure_leftover(
         left -= height * atoms
         left -= tails
     left -= slow_background(left, width)
-    shifts = _row_shifts(image, variance, left, atoms, sigma)
+    rows = measure_rows(
+        *(image, variance, left, atoms, fit, sigma), form=form, taken=taken, inflation=inflation
+    )
     moved = atoms  # in its place
 
-    def move(rows: slice) -> None:
-        moved[rows] = -shifts.shift[rows, None] * np.gradient(atoms[rows], axis=1)
+    def move(part: slice) -> None:
+        moved[part] = rows.offset[part, None] - rows.shift[part, None] * np.gradient(
+            atoms[part], axis=1
+        )
 
     do_side_by_side(move, bands(len(image)))
-    return Leftover(tail, tails, shifts.shift, shifts.sd, moved, max(trust, shifts.trust))
+    return Leftover(tail, tails, rows, moved, max(trust, rows.trust))
 
 
 def common_width(
@@ -176,7 +164,7 @@ def common_width(
         return sigma, math.inf
     plain, tailed = np.linalg.solve(matrix[:2, :2], right[:2]), np.linalg.solve(matrix, right)
     inverse = np.linalg.inv(matrix)
-    trust = _trust(float(tailed[2]), math.sqrt(inverse[2, 2]))
+    trust = trusted(float(tailed[2]), math.sqrt(inverse[2, 2]))
     height, change = (1 - trust) * plain + trust * tailed[:2]
     if not height > 0:
         return sigma, math.inf
@@ -185,13 +173,6 @@ def common_width(
     # fitted positions lean towards the noise, so that the atoms seem narrower about them
     lean = 0.5 * float(np.average(fit.y_sd**2 + fit.x_sd**2, weights=fit.amplitude**2))
     return math.hypot(width, math.sqrt(lean)), math.hypot(error, lean / (2 * width))
-
-
-def _trust(value: float, error: float) -> float:
-    """How far a value above zero is believed, from 0 to 1, by how many errors it is."""
-    if not value > 0:
-        return 0.0
-    return min(max((value / max(error, 1e-300) - _DOUBTFUL) / (_SURE - _DOUBTFUL), 0.0), 1.0)
 
 
 def _weight(image: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -265,57 +246,5 @@ def _heights(
         return 0.0, 0.0, 0.0
     inverse = np.linalg.inv(matrix)
     height, tail = inverse @ right
-    trust = _trust(float(tail), math.sqrt(inverse[1, 1]))
+    trust = trusted(float(tail), math.sqrt(inverse[1, 1]))
     return trust * float(height), trust * float(min(tail, _MOST_TAIL)), trust
-
-
-class _Shifts(NamedTuple):
-    """Shift (Y,) of each row as far as it is told, the spread of what is left, and their trust."""
-
-    shift: NDArray[np.float64]
-    sd: float
-    trust: float
-
-
-def _row_shifts(
-    image: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    rest: NDArray[np.float64],
-    atoms: NDArray[np.float64],
-    sigma: float,
-) -> _Shifts:
-    """How far each row is shifted, by what is left of it and the slope of its atoms along x."""
-    sureness, product = np.zeros(len(rest)), np.zeros(len(rest))
-
-    def look(rows: slice) -> None:
-        slope = np.gradient(atoms[rows], axis=1)
-        weighted = _weight(image[rows], variance[rows]) * slope
-        sureness[rows] = (weighted * slope).sum(1)
-        product[rows] = (weighted * rest[rows]).sum(1)
-
-    do_side_by_side(look, bands(len(rest)))
-    none = _Shifts(np.zeros(len(rest)), 0.0, 0.0)
-    told = sureness > 1e-3 * sureness.max()
-    if told.sum() < 8 * sigma:
-        return none
-    raw, error = np.zeros(len(rest)), np.zeros(len(rest))
-    raw[told] = -product[told] / sureness[told]
-    error[told] = 1 / sureness[told]
-    # what is far beyond the rest is no shift, but half an atom at an edge, or dirt
-    usual = float(np.median(raw[told] ** 2 / error[told])) / _MEDIAN
-    most = np.sqrt(_FAR * usual * error)
-    # by precision, so that rows with hardly an atom do not count
-    share = np.where(told & (np.abs(raw) < most), sureness, 0.0)
-    excess = float((share * (raw**2 / _WITHOUT_FAR - error)).sum() / share.sum())
-    chance = math.sqrt(2 * float(((share * error) ** 2).sum())) / share.sum()
-    trust = _trust(excess, chance)
-    if not trust:
-        return none
-    beyond = (math.sqrt(excess) / sigma - _MOST_SHIFT) / (_NO_SHIFT - _MOST_SHIFT)
-    trust *= 1 - min(max(beyond, 0.0), 1.0)
-    excess *= trust
-    if not excess:
-        return none
-    shift = np.where(told, np.clip(raw, -most, most) * excess / (excess + error), 0.0)
-    left = float((share * excess * error / (excess + error)).sum() / share.sum())
-    return _Shifts(shift, math.sqrt(left), trust)
