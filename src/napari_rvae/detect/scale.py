@@ -59,10 +59,13 @@ _WIDER, _FLAT = 1.15, 0.4
 
 #: The width of least squares is taken if its error is below the first share of it, and each step
 #: below the second: far from the truth it leads to what else is in the frame.
-_SURE_WIDTH, _NEAR_WIDTH = 0.01, 0.1
+_SURE_WIDTH, _NEAR_WIDTH = 0.025, 0.1
 
-#: So many steps lead to it from a width that is a third off.
-_CLIMBS = 10
+#: So many steps lead to it from a width that is a third off, until one is below this share.
+_CLIMBS, _CLIMBED = 10, 0.005
+
+#: Atoms are found anew so many times at most with a width that least squares has changed.
+_AGAIN = 2
 
 #: Steps to it are at most so much of the one before.
 _SLOWEST = 0.6
@@ -101,6 +104,7 @@ def _refine(
         scale = AtomScale(coarser, known.spacing / binning)
     part = _smaller(whole, first)
     for _ in range(_ROUNDS):
+        before = scale.sigma
         fit, confirmed = _found(part, scale, config)
         if fit.y.size < _ENOUGH / 2 and part is not whole:
             part = whole
@@ -118,7 +122,7 @@ def _refine(
         if change < _SETTLED:
             break
     if not climbed:
-        scale = _fitted_width(part, scale, fit)
+        scale = _settled_width(part, scale, fit, before, config)
     # the mean over a bin widens the picture by the bin's own variance
     sigma = binning * math.sqrt(max(scale.sigma**2 - bin_variance(binning), 0.1))
     return sigma, binning * scale.spacing, confirmed
@@ -154,6 +158,22 @@ def _with_enough(image: NDArray[np.float64], fit: AtomFit) -> tuple[NDArray[np.f
     inner = middle(image, side)
     inside = (y >= 0) & (x >= 0) & (y <= inner.shape[0] - 1) & (x <= inner.shape[1] - 1)
     return inner, replace(fit, y=y, x=x).select(inside)
+
+
+def _settled_width(
+    image: NDArray[np.float64], scale: AtomScale, fit: AtomFit, before: float, config: DetectConfig
+) -> AtomScale:
+    """The width by least squares of atoms that were found with nearly that width.
+
+    Faint atoms that were looked for as narrower ones `before` are seen where noise makes them so.
+    """
+    for _ in range(_AGAIN):
+        fitted = _fitted_width(image, scale, fit)
+        if fitted is scale or abs(fitted.sigma / before - 1) < _SETTLED:
+            return fitted
+        scale, before = fitted, fitted.sigma
+        fit, _ = _found(image, scale, config)
+    return _fitted_width(image, scale, fit)
 
 
 def _fitted_width(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit) -> AtomScale:
@@ -192,7 +212,7 @@ def _climbed(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit, first: 
         width, error = search.width(fit, before)
         if not (error < _NEAR_WIDTH * width and first / 2 < width < 2 * first):
             return 0.0
-        if abs(width - before) < _SURE_WIDTH / 2 * width:
+        if abs(width - before) < _CLIMBED * width:
             return width
     return 0.0
 

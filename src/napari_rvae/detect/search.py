@@ -299,7 +299,8 @@ class FrameSearch:
 
         Fits of noise beside each other hold each other up, so that some look clear. The filtered
         frame knows better: its noise is measured where no atoms are, whatever that noise is. Nor
-        does a lattice help where none of its atoms is near that is clear, if enough are elsewhere.
+        does a lattice help where none of its atoms is near that is clear, if enough are elsewhere
+        or hardly any others are near.
         """
         least, k, sigma = _ALONE * config.min_snr, self.fine.binning, self.scale.sigma
         row, column = _pixels((points - (k - 1) / 2) / k, self.filtered.shape)
@@ -312,10 +313,14 @@ class FrameSearch:
         if not ground.size:
             return np.zeros(len(points), bool)
         strong = likely & (height >= least * robust_sd(ground) * white)
-        tree = cKDTree(points[strong].reshape(-1, 2))
-        near = np.asarray(tree.query_ball_point(points, _AROUND * sigma, return_length=True))
-        clear = _most(strong[likely], _ENOUGH_CLEAR)
-        alone = np.where(supported, clear & (near == 0), near < _COMPANY)
+        near, others = (
+            cKDTree(points[some].reshape(-1, 2)).query_ball_point(
+                points, _AROUND * sigma, return_length=True
+            )
+            for some in (strong, likely & (strong | supported))
+        )
+        few = (others <= _COMPANY) | _most(strong[likely], _ENOUGH_CLEAR)  # itself is one of them
+        alone = np.where(supported, few & (near == 0), near < _COMPANY)
         return np.asarray(~strong & alone)
 
     def _empty(self, points: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
