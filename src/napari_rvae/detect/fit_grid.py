@@ -221,5 +221,5 @@ class FitGrid:
 
 
 def _binned_rows(values: NDArray[np.float64], binning: int) -> NDArray[np.float64]:
-    """Mean of values (Y,) of rows over as many of these as a bin is high."""
-    return binned(np.repeat(values[:, None], binning, axis=1), binning)[:, 0]
+    """Mean of values (Y,) of rows over as many of these as a bin is high; 0 where it has few."""
+    return np.nan_to_num(binned(np.repeat(values[:, None], binning, axis=1), binning)[:, 0])

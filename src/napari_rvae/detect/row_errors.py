@@ -394,6 +394,8 @@ def _errors(
     # by precision, so that rows with hardly an atom do not count
     share = np.divide(1, known, out=np.zeros(known.size), where=told & near)
     gain = float((share * _square(band)).sum())
+    if not gain > 0:
+        return none
     noise, chance = float((share * band[0]).sum()), float(_square(band, share) @ share)
     square = float((share * whole**2).sum()) / float(_WITHOUT_FAR)
     variance = (square - noise) / gain

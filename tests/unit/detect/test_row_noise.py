@@ -6,7 +6,8 @@ import pytest
 
 from napari_rvae import detect_atoms
 from napari_rvae.analysis.scores import match_sites
-from scenes import SIDE, SPACING, draw, lattice
+from napari_rvae.render import render_gaussians
+from scenes import SIDE, SIGMA, SPACING, draw, lattice
 
 #: Directions in which rows of a lattice lie along the scan, and one in which they do not.
 DIRECTIONS = [
@@ -85,3 +86,17 @@ def test_missing_rows_do_no_harm():
     assert one.scores(found)["precision"] > 0.98
     gone = one.sites["y"].between(100 - SPACING, 104 + SPACING).mean() + 0.05
     assert one.scores(found)["recall"] > 1 - gone
+
+
+def test_rows_that_fill_no_bin_do_no_harm():
+    """Wide atoms are fitted in bins of several pixels, of which the last may be cut off."""
+    points, _ = lattice(side=60)
+    wide = 4.2
+    expected = render_gaussians(*(wide * points.T), 200.0, wide * SIGMA, (251, 251)) + 20.0
+    rng = np.random.default_rng(0)
+    frame = rng.poisson(expected) + rng.normal(0, 5.0, (251, 1))
+    found = detect_atoms(frame, sigma=wide * SIGMA, neighbour_distance=wide * SPACING)
+    true = wide * points
+    inner = true[((true > 40) & (true < 211)).all(axis=1)]
+    gap = np.hypot(*(inner[:, None] - found[["y", "x"]].to_numpy()).transpose(2, 0, 1))
+    assert gap.min(axis=1).max() < 0.5
