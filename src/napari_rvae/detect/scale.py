@@ -64,8 +64,9 @@ _SURE_WIDTH, _NEAR_WIDTH = 0.025, 0.1
 #: So many steps lead to it from a width that is a third off, until one is below this share.
 _CLIMBS, _CLIMBED = 10, 0.005
 
-#: Atoms are found anew so many times at most with a width that least squares has changed.
-_AGAIN = 2
+#: Atoms are found anew so many times at most with a width that least squares has changed, and only
+#: where its error is above this share: what is clearer is found all the same.
+_AGAIN, _CLEAR_WIDTH = 2, 0.01
 
 #: Steps to it are at most so much of the one before.
 _SLOWEST = 0.6
@@ -168,34 +169,37 @@ def _settled_width(
     Faint atoms that were looked for as narrower ones `before` are seen where noise makes them so.
     """
     for _ in range(_AGAIN):
-        fitted = _fitted_width(image, scale, fit)
-        if fitted is scale or abs(fitted.sigma / before - 1) < _SETTLED:
-            return fitted
-        scale, before = fitted, fitted.sigma
+        scale, error = _fitted_width(image, scale, fit)
+        if error < _CLEAR_WIDTH or abs(scale.sigma / before - 1) < _SETTLED:
+            return scale
+        before = scale.sigma
         fit, _ = _found(image, scale, config)
-    return _fitted_width(image, scale, fit)
+    return _fitted_width(image, scale, fit)[0]
 
 
-def _fitted_width(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit) -> AtomScale:
-    """The width by least squares, where that is sure; it is near the first by then.
+def _fitted_width(
+    image: NDArray[np.float64], scale: AtomScale, fit: AtomFit
+) -> tuple[AtomScale, float]:
+    """The width by least squares, where that is sure, and its error as a share of it; else 0.
 
-    A step leads a part of the way, as single atoms and the ground adapt to a wrong width; so two
-    steps tell where all of them would lead (A. C. Aitken's rule).
+    It is near the first by then. A step leads a part of the way, as single atoms and the ground
+    adapt to a wrong width; so two steps tell where all of them would lead (A. C. Aitken's rule).
     """
     if fit.y.size < _MANY:
-        return scale
+        return scale, 0.0
     widths, search = [scale.sigma], FrameSearch(image, scale, torch.device("cpu"))
     for _ in range(2):
         width, error = search.width(fit, widths[-1])
         step = abs(width - widths[-1])
         if error > _SURE_WIDTH * width or step > _NEAR_WIDTH * width:
-            return scale
+            return scale, 0.0
         widths.append(width)
         if step < error:
-            return replace(scale, sigma=width)
+            return replace(scale, sigma=width), error / width
     first, second = np.diff(widths)
     rate = min(max(float(second / first), 0.0), _SLOWEST)
-    return replace(scale, sigma=widths[-1] + float(second) * rate / (1 - rate))
+    width = widths[-1] + float(second) * rate / (1 - rate)
+    return replace(scale, sigma=width), error / width
 
 
 def _climbed(image: NDArray[np.float64], scale: AtomScale, fit: AtomFit, first: float) -> float:
