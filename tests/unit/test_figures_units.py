@@ -63,7 +63,12 @@ def _texts(figure):
 
 def test_a_card_shows_pictures_atoms_share_and_words(cards):
     figure = card_figure(cards[0])
-    assert [axes.get_title() for axes in figure.axes] == ["decoded", "mean crop", "atoms", "share"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "decoded",
+        "mean crop",
+        "atoms",
+        "share per frame",
+    ]
     said = _texts(figure)
     for part in ("host", "Si", "C"):
         assert part in said

@@ -26,9 +26,10 @@ from napari_rvae import (
 )
 from napari_rvae._napari import unit_work, units_widget
 from napari_rvae._napari.exporting import start_save
+from napari_rvae._napari.sites_step import SOON
 from napari_rvae._napari.unit_state import state_of
 from napari_rvae._napari.units_widget import UnitsWidget
-from napari_rvae._napari.words import NO_SITES
+from napari_rvae._napari.words import NO_SITES, count
 from napari_rvae._napari.workspace import Model
 from napari_rvae.layers import METADATA_KEY, legend
 
@@ -264,6 +265,21 @@ def test_the_slider_goes_along_the_tree(qtbot, opened, sites, units):
     assert widget.slider.value() == len(units)
 
 
+@no_window
+def test_an_edit_selects_the_sites_that_a_chosen_card_has_now(qtbot, opened, sites, units):
+    widget = opened
+    widget.cards.choose([0])
+    widget.slider.setValue(widget.slider.minimum())
+    _idle(qtbot, widget)
+    assert _said(widget).text == f"Cut at {count(widget.slider.minimum(), 'unit')}."
+    assert sites.selected_data == set(np.flatnonzero(sites.features["unit"] == 0).tolist())
+    row = int(np.flatnonzero(sites.features["unit"] == 0)[0])
+    sites.selected_data = {row}  # by hand: edits leave it alone
+    qtbot.wait(2 * SOON)
+    widget.undo_edit()
+    assert sites.selected_data == {row}
+
+
 # ---------------------------------------------------------------------- look
 @no_window
 def test_a_card_selects_its_sites_and_an_example_is_flown_to(qtbot, viewer, opened, sites):
@@ -406,7 +422,9 @@ def test_the_widget_closed_in_the_middle_leaves_the_units(qtbot, viewer, sites, 
 def test_is_it_real_is_answered_by_two_halves(qtbot, sites, widget, image):
     qtbot.mouseClick(widget.real, Qt.MouseButton.LeftButton)
     _idle(qtbot, widget)
-    assert "Is it real?" in _said(widget).text, _said(widget).text
+    said = _said(widget).text
+    assert said.startswith("Is it real? "), said
+    assert sum(said.lower().count(result) for result in ("units", "angles", "latents")) == 3
     assert len(widget.verdicts.lines) == 3
     assert len(sites.metadata[METADATA_KEY]["halves"]) == 3
     other = UnitsWidget(widget.viewer)  # what was found stays with the layer

@@ -20,7 +20,7 @@ _SHOWN_AS = {"bad": "error", "warn": "warning", "info": "info", "good": "done"}
 
 
 class HalvesList(QWidget):
-    """What two halves of the data say of units, angles and latents; open where one disagrees."""
+    """What two halves of the data say of units, angles and latents; open unless all agree."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class HalvesList(QWidget):
             self.lines.append(line)
         if wanted:
             box = folded("Is it real? What two halves of the data say", *self.lines)
-            if any(level == "bad" for level, _, _ in wanted):
+            if any(level != "good" for level, _, _ in wanted):
                 box.expand(animate=False)
             self._column.addWidget(box)
         self.setVisible(bool(wanted))

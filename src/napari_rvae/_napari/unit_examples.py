@@ -97,7 +97,7 @@ class Examples(QWidget):
 
 
 class UnitExamples(QWidget):
-    """What a chosen unit is in words, and its examples.
+    """Examples of a chosen unit, and what it is in words; a hint while none is chosen.
 
     It is as tall without a unit as with one: the list above must not move between the two clicks
     of a double click.
@@ -107,27 +107,37 @@ class UnitExamples(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.caption = QLabel()
-        self.caption.setWordWrap(True)
+        self.caption, self.hint = QLabel(), QLabel(HINT)
         self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.caption.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.typical, self.unsure = Examples(), Examples()
-        self._labels = QLabel("Typical sites"), QLabel("Least sure sites")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(3)
-        column.addWidget(self.caption)
-        for label, row in zip(self._labels, (self.typical, self.unsure), strict=True):
-            column.addWidget(label)
-            column.addWidget(row)
+        labels = QLabel("Typical sites"), QLabel("Least sure sites")
+        self._shown = QWidget()
+        column, rows = QVBoxLayout(self), QVBoxLayout(self._shown)
+        for layout in (column, rows):
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.setSpacing(3)
+        # pictures first: the words are long, and half of them stand on the card
+        for label, row in zip(labels, (self.typical, self.unsure), strict=True):
+            rows.addWidget(label)
+            rows.addWidget(row)
             row.wanted.connect(self.wanted)
+        rows.addWidget(self.caption)
+        for text in (self.hint, self.caption):
+            text.setWordWrap(True)
+            text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        column.addWidget(self.hint)
+        column.addWidget(self._shown)
+        column.addStretch(1)
         self.show_card(None)
 
     def show_card(self, card: UnitCard | None) -> None:
-        """Show one unit's words and examples, a hint for None."""
+        """Show one unit's examples and words, a hint for None."""
         line = self.caption.fontMetrics().lineSpacing()
         self.caption.setFixedHeight(_LINES * line + line)  # the theme pads a label
-        self.caption.setText(HINT if card is None else card.caption)
+        self.setFixedHeight(self._shown.sizeHint().height())
+        self.hint.setVisible(card is None)
+        self._shown.setVisible(card is not None)
+        self.caption.setText("" if card is None else card.caption)
         self.caption.setToolTip("" if card is None else card.caption.replace(". ", ".\n"))
         if card is None:
             for row in (self.typical, self.unsure):
@@ -135,5 +145,3 @@ class UnitExamples(QWidget):
         else:
             self.typical.show_sites(card.typical, card.typical_crops)
             self.unsure.show_sites(card.unsure, card.unsure_crops)
-        for label, row in zip(self._labels, (self.typical, self.unsure), strict=True):
-            label.setEnabled(bool(row.sites))

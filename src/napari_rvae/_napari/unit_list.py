@@ -48,8 +48,9 @@ EMPTY = "A card of each unit: picture, mean crop, atoms, share"
 #: Where a row of the list keeps its card and its pixmaps.
 _CARD, _PIXMAPS = int(Qt.ItemDataRole.UserRole), int(Qt.ItemDataRole.UserRole) + 1
 
-#: A unit that is found again less well than this is doubtful; the colour says so.
-_SHAKY, _WARNING = 0.5, "#e08a00"
+#: A unit that is found again less well than this is doubtful; the colour says so, on dark ground
+#: and on light.
+_SHAKY, _WARNINGS = 0.5, ("#e08a00", "#8a4b00")
 
 #: Lengths of a card in pixels of the screen.
 _PAD, _STRIPE, _SIDE, _GAP, _LINE = 5, 5, 58, 5, 17
@@ -207,8 +208,9 @@ def _paint_facts(
     painter.setFont(small)
     faint = QColor(ink)
     faint.setAlphaF(0.75)
+    warning = QColor(_WARNINGS[ink.lightnessF() < 0.5])
     for number, (text, is_warning) in enumerate(reversed(facts)):
-        painter.setPen(QColor(_WARNING) if is_warning else faint)
+        painter.setPen(warning if is_warning else faint)
         line = QRectF(box.left(), box.bottom() - 14 * (number + 1), box.width(), 14)
         painter.drawText(line, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
 

@@ -22,6 +22,8 @@ _RADIUS, _GROWTH, _LARGEST = 0.3, 0.2, 0.4
 _LETTER = {1: 1.5, 2: 1.25, 3: 0.9}
 #: So many neighbour distances beyond the neighbours are shown: where the next bonds begin.
 _BEYOND = 0.45
+#: Lines on light ground are darker than their unit, in per cent.
+_DARKER = 150
 #: So many per cent of a picture are black, and as many white.
 _PERCENT = 0.5
 
@@ -131,6 +133,9 @@ def paint_shares(painter: QPainter, box: QRectF, card: UnitCard, ink: QColor) ->
     ground.setAlphaF(0.3)
     color, area = QColor(card.color), QColor(card.color)
     area.setAlphaF(0.25)
+    if ink.lightnessF() < 0.5:  # a pale line would not be seen on light ground
+        color, area = color.darker(_DARKER), color
+        area.setAlphaF(0.5)
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)

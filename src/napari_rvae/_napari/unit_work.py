@@ -17,7 +17,7 @@ from napari_rvae._napari.jobs import Control, Job, Outcome, Progress
 from napari_rvae._napari.layer_kinds import record_of
 from napari_rvae._napari.settings import read_preferences
 from napari_rvae._napari.unit_state import Material, Step, UnitState, keep_units, state_of
-from napari_rvae._napari.words import NO_SITES, count
+from napari_rvae._napari.words import NO_SITES, count, listed
 from napari_rvae._napari.workspace import Model, Workspace
 from napari_rvae.errors import InputError, NapariRvaeError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_rvae.analysis.cards import UnitCard
+    from napari_rvae.analysis.halves import SplitHalf
     from napari_rvae.analysis.units import Units
     from napari_rvae.config import CropConfig, UnitConfig
     from napari_rvae.crops import Crops
@@ -48,6 +49,19 @@ NO_MODEL = "The model of these latents is not there: train or load one (widget T
 NO_UNITS = "There are no units yet: press Find units."
 BUSY = "The Train widget is at work: wait until it has finished."
 GONE = "The layer of the sites is gone: the units were not kept."
+
+#: What two halves of the data can say, the worst first, of results that have a plural.
+_ANSWERS = {
+    "does not agree": "do not agree",
+    "agrees": "agree",
+    "cannot tell": "cannot be told",
+}
+#: How the status line shows the answer for all of them.
+_LEVELS: dict[str, Literal["done", "warning", "info"]] = {
+    "does not agree": "warning",
+    "agrees": "done",
+    "cannot tell": "info",
+}
 
 #: Crops of each environment that are kept for mean crops and examples.
 _KEPT_CROPS = 400
@@ -365,7 +379,9 @@ def start_edit(
         else:
             state.advance(step)
             _show(workspace, layer, state, color=False)
-        workspace.say("units", f"{title}: {count(len(step.units), 'unit')} now.", "done")
+        now = count(len(step.units), "unit")
+        told = len(step.units) == len(present.units) or now in title
+        workspace.say("units", f"{title}." if told else f"{title}: {now} now.", "done")
 
     return workspace.start("units", title, work, then)
 
@@ -414,7 +430,7 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
         raise InputError(NO_IMAGE)
     frames, preferences = inputs.frames, read_preferences()
 
-    def work(control: Control) -> Generator[Progress, None, list[tuple[str, str, str]]]:
+    def work(control: Control) -> Generator[Progress, None, SplitHalf]:
         yield Progress(0, 0, "cutting crops")
         from napari_rvae import split_half, with_tracks
         from napari_rvae.device import limit_threads
@@ -433,21 +449,25 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
                 device=preferences.device,
                 progress=control.ticker("training on two halves"),
             )
-        return [(check.level, check.text, check.advice) for check in found.checks]
+        return found
 
-    def then(verdicts: list[tuple[str, str, str]], _outcome: Outcome) -> None:
-        record_of(layer)["halves"] = [list(verdict) for verdict in verdicts]
-        levels = [level for level, _, _ in verdicts]
-        words = {"good": "agrees", "bad": "does not agree", "info": "cannot be told"}
-        said = ", ".join(
-            f"{levels.count(level)} of {len(levels)} {word}"
-            for level, word in words.items()
-            if level in levels
-        )
-        shown = "warning" if "bad" in levels else "info" if "info" in levels else "done"
-        workspace.say("units", f"Is it real? {said}; see below.", shown)
+    def then(found: SplitHalf, _outcome: Outcome) -> None:
+        record_of(layer)["halves"] = [[one.level, one.text, one.advice] for one in found.checks]
+        level = _LEVELS[found.answer]
+        workspace.say("units", f"Is it real? {_answers(found)}; why, see below.", level)
 
     return workspace.start("units", "Is it real?", work, then)
+
+
+def _answers(found: SplitHalf) -> str:
+    """What two halves of the data say of each result, in a few words."""
+    parts = []
+    for answer, words in _ANSWERS.items():
+        results = [one.result for one in found.verdicts if one.answer == answer]
+        if results:
+            parts.append(f"{listed(results)} {words}")
+    said = ", ".join(parts)
+    return said[0].upper() + said[1:]
 
 
 # ---------------------------------------------------------------------- export

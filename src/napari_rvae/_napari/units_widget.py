@@ -54,7 +54,8 @@ class UnitsWidget(SitesStep):
             sites_tip="Points with latents",
             image_tip="Image that the sites lie on: for crops, lengths and times",
         )
-        self._selected: frozenset[int] = frozenset()  # points that a card has selected
+        self._selected: frozenset[int] = frozenset()  # points that are known to be selected
+        self._by_card = False  # whether a card has selected them
         self._opened: Any = None  # features whose cards were asked for
         self._add_elements()
         self._add_buttons()
@@ -284,7 +285,7 @@ class UnitsWidget(SitesStep):
 
             rows = frozenset(self._layer.selected_data)
             if rows != self._selected and len(rows) <= _MOST_SELECTED:
-                self._selected = rows
+                self._selected, self._by_card = rows, False
                 self.cards.blockSignals(True)  # noqa: FBT003 - the points are selected already
                 self.cards.choose(units_of_points(self._layer, rows))
                 self.cards.blockSignals(False)  # noqa: FBT003
@@ -304,6 +305,7 @@ class UnitsWidget(SitesStep):
             frame = round(layer.world_to_data(self.viewer.dims.point)[0])
             rows = points_of(layer, units, frame=frame)
         self._selected = frozenset(int(row) for row in rows[:_MOST_SELECTED])
+        self._by_card = True
         layer.selected_data = set(self._selected)
         if rows.size:
             self.viewer.layers.selection.active = layer
@@ -338,7 +340,10 @@ class UnitsWidget(SitesStep):
         layer = self.sites.layer()
         self._follow(layer)
         state = state_of(layer)
+        before = self.cards.cards
         self.cards.show_cards(() if state is None else state.now.cards)
+        if self._by_card and self.cards.cards != before and self.cards.units():
+            self._select(self.cards.units())  # an edit may have given it other sites
         chosen = self.cards.chosen_cards()
         self.examples.setVisible(state is not None)
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
@@ -423,7 +428,7 @@ class UnitsWidget(SitesStep):
         return [(layer.events.features, self._refresh_soon), (pointed, self._points_soon)]
 
     def _on_followed(self, _layer: Any) -> None:
-        self._selected = frozenset()
+        self._selected, self._by_card = frozenset(), False
 
     def _points_soon(self, *_changes: Any) -> None:
         self._pointed.start()

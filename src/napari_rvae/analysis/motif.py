@@ -157,7 +157,10 @@ def parse_elements(text: str) -> dict[str, str]:
     for part in filter(str.strip, text.replace(";", ",").split(",")):
         key, sign, name = (piece.strip() for piece in part.partition("="))
         if not sign or not name or not _CLASS.fullmatch(key):
-            raise InputError(f"{part.strip()!r} names no class of atoms: write A = C, A+ = Si.")
+            raise InputError(
+                f"{part.strip()!r} does not say what a class of atoms is called: write such as "
+                "A = C, A+ = Si (A is the host, B the next one, A+ brighter, A- dimmer than A)."
+            )
         names[key] = name
     return names
 

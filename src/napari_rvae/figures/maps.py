@@ -121,6 +121,11 @@ def _show_frame(axes: Axes, page: Page) -> None:
         _scale_bar(axes, page)
     else:
         axes.locator_params(nbins=5)
+        for axis, length in ((axes.xaxis, columns), (axes.yaxis, rows)):
+            ticks = [tick for tick in axis.get_majorticklocs() if 0 <= tick <= length - 0.5]
+            axis.set_ticks(
+                ticks, [f"{tick:g} px" if tick == ticks[-1] else f"{tick:g}" for tick in ticks]
+            )
 
 
 def _scale_bar(axes: Axes, page: Page) -> None:

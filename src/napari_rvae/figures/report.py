@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +25,7 @@ from napari_rvae.figures.page import (
 from napari_rvae.figures.plots import picture_panel, plot_panels, unit_pictures
 from napari_rvae.figures.verdicts import draw_verdicts, verdicts_height
 from napari_rvae.frames import as_frames
-from napari_rvae.io import write_output
+from napari_rvae.io import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -174,17 +173,11 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 120) -> Path:
     'page.png'
     """
     target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in _SUFFIXES:
+    if target.suffix.lower() not in _SUFFIXES:
         raise InputError(
             f"{target.name}: figures are written as {', '.join(_SUFFIXES)}; choose one of these."
         )
-    # no date: the same figure gives the same file
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    buffer = BytesIO()
-    colour = figure.get_facecolor()
-    figure.savefig(buffer, format=suffix[1:], dpi=dpi, facecolor=colour, metadata=metadata)
-    return write_output(target, buffer.getvalue())
+    return write_figure(target, figure, dpi=dpi)
 
 
 def _headline(figure: FigureBase, page: Page, seconds: float | None) -> None:

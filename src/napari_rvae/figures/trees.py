@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_tree", "tree_figure"]
 
+#: Room below and above a tree, in inches.
+_BELOW, _ABOVE = 0.55, 0.2
+
 
 def tree_figure(units: Units, *, theme: Literal["light", "dark"] = "light") -> Figure:
     """Draw the tree of mergers: which environments would join at which cost.
@@ -57,8 +60,10 @@ def tree_figure(units: Units, *, theme: Literal["light", "dark"] = "light") -> F
         raise InputError(
             "These units have no tree of mergers: find them again, with two environments or more."
         )
-    figure = new_figure((8.0, max(2.4, 0.24 * leaves + 1.2)), look)
-    axes = figure.add_axes((0.06, 0.12, 0.56, 0.8), facecolor=look.paper)
+    tall = max(2.4, 0.24 * leaves + _BELOW + _ABOVE)
+    figure = new_figure((8.0, tall), look)
+    box = (0.06, _BELOW / tall, 0.56, 1 - (_BELOW + _ABOVE) / tall)
+    axes = figure.add_axes(box, facecolor=look.paper)
     plain_axes(axes, look)
     draw_tree(axes, units, look)
     return figure

@@ -243,7 +243,8 @@ def _draw_card(
             axes = figure.add_axes((*box, _SIDE / height), facecolor=look.paper)
             _draw_part(axes, title, card, look)
             if titled:
-                axes.set_title(title, color=look.faint, fontsize=8, pad=3)
+                over = " per frame" * (title == "share" and len(card.shares) > 1)
+                axes.set_title(title + over, color=look.faint, fontsize=8, pad=3)
         at += wide + 0.08
 
 

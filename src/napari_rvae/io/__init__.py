@@ -12,6 +12,7 @@ from napari_rvae.io.files import (
     read_json,
     sha256_of,
     write_atomic,
+    write_figure,
     write_json,
     write_output,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "read_json",
     "sha256_of",
     "write_atomic",
+    "write_figure",
     "write_json",
     "write_output",
 ]

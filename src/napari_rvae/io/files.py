@@ -10,10 +10,14 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from napari_rvae.errors import InputError, ReadError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "TEMPORARY",
@@ -22,6 +26,7 @@ __all__ = [
     "sha256_of",
     "sync_folder",
     "write_atomic",
+    "write_figure",
     "write_json",
     "write_output",
 ]
@@ -166,6 +171,41 @@ def write_output(
         raise InputError(
             f"{path} cannot be written ({error.strerror or error}): give another name or folder."
         ) from error
+
+
+def write_figure(path: str | os.PathLike[str], figure: Figure, *, dpi: float = 120.0) -> Path:
+    """Write a figure of Matplotlib that somebody has asked for, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        See :func:`write_atomic`; its suffix says what is written, such as .png, .svg or .pdf. No
+        date is written: the same picture or PDF gives the same file on another day.
+    figure
+        The figure; its own background is kept.
+    dpi
+        Pixels per inch of pictures.
+
+    Raises
+    ------
+    InputError
+        If the system refuses; what was there is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from matplotlib.figure import Figure
+    >>> from napari_rvae.io import write_figure
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_figure(Path(folder) / "empty.svg", Figure()).name
+    'empty.svg'
+    """
+    suffix, content = Path(path).suffix.lower(), BytesIO()
+    date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+    colour = figure.get_facecolor()
+    figure.savefig(content, format=suffix[1:], dpi=dpi, facecolor=colour, metadata=date)
+    return write_output(path, content.getvalue())
 
 
 def _plain(value: Any) -> Any:

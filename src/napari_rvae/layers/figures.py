@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rvae.errors import Cancelled, InputError
-from napari_rvae.io import write_output
+from napari_rvae.io import write_figure, write_output
 from napari_rvae.layers.colours import legend
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.plotted import colour_bar, plotted_colours
@@ -32,7 +32,6 @@ __all__ = [
     "save_frame_figure",
     "save_movie",
     "writable",
-    "write_figure",
 ]
 
 #: Kinds of files that a figure can be.
@@ -290,14 +289,8 @@ def save_frame_figure(
     'frame.svg'
     """
     target = writable(path, FIGURES, overwrite=overwrite)
-    return write_figure(frame_figure(layer, image, frame=frame, width_mm=width_mm), target, dpi)
-
-
-def write_figure(figure: Figure, target: Path, dpi: float) -> Path:
-    """Write a figure to a file that :func:`writable` has passed, whole or not at all."""
-    content = io.BytesIO()
-    figure.savefig(content, format=target.suffix[1:].lower(), dpi=dpi)
-    return write_output(target, content.getvalue())
+    figure = frame_figure(layer, image, frame=frame, width_mm=width_mm)
+    return write_figure(target, figure, dpi=dpi)
 
 
 def save_movie(

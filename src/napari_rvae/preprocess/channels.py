@@ -116,10 +116,12 @@ def scan_channels(
     chosen = {role: min(found.get((role, lateral), [(0, -1)]))[1] for role in _NAMES}
     missing = [role for role in ("amplitude", "phase") if chosen[role] < 0]
     if missing:
-        kind = "lateral " if lateral else ""
+        kind, other = "", ""
+        if lateral:
+            kind, other = "lateral ", "; without a lateral response take modality = 'vertical'"
         raise InputError(
             f"There is no {kind}{' or '.join(missing)} among the channels "
-            f"{', '.join(frames.channels)}: name amplitude and phase (channels)."
+            f"{', '.join(frames.channels)}: name amplitude and phase (channels){other}."
         )
     height = min(found.get(("topography", False), [(0, -1)]))[1]
     return ScanChannels(chosen["amplitude"], chosen["phase"], height)

@@ -42,6 +42,9 @@ def test_figures_are_drawings_too(layers, tmp_path, suffix, column):
     rvae.color_points(points, column)
     file = rvae.save_frame_figure(points, image, tmp_path / f"frame{suffix}", frame=1)
     assert file.stat().st_size > 1000
+    content = file.read_bytes()
+    assert b"<dc:date>" not in content  # an unchanged figure is the same file on another day
+    assert b"CreationDate" not in content
 
 
 def test_movies_have_a_picture_for_each_frame(layers, tmp_path):
