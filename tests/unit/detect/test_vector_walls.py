@@ -103,7 +103,7 @@ def test_one_variant_and_missing_components_are_one_line():
     assert not len(sites)
     assert "polarization_turn" in sites
     vertical = simulate_walls(n_frames=1, size=96, seed=1).frames
-    with pytest.raises(InputError, match="no lateral amplitude.* modality = 'vertical'"):
+    with pytest.raises(InputError, match=r"no lateral amplitude.* modality = 'vertical'"):
         detect_walls(vertical, modality="vector")
     assert "polarization_turn" not in detect_walls(vertical)
 

@@ -134,7 +134,7 @@ def test_what_is_missing_is_said(movie):
     height = movie.frames.select_channel("topography")
     with pytest.raises(InputError, match="no amplitude or phase among the channels topography"):
         signed_response(height)
-    with pytest.raises(InputError, match="no lateral amplitude.* modality = 'vertical'"):
+    with pytest.raises(InputError, match=r"no lateral amplitude.* modality = 'vertical'"):
         signed_response(np.zeros((1, 2, 32, 32)), modality="lateral")
     with pytest.raises(InputError, match="constant or empty in every frame"):
         signed_response(np.ones((2, 2, 32, 32)))
