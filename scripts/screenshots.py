@@ -80,6 +80,20 @@ class Tour:
             self.viewer.screenshot(str(path), canvas_only=False, flash=False)
             _shrink(path, self.folder / f"{name}.jpg")
 
+    def lay_out(self, *, front: int = 0) -> None:
+        """Open the workspace, and wait until all of it has taken its room."""
+        from napari_rvae._napari.commands import open_workspace
+
+        open_workspace(self.viewer, front=front)
+        self.wait(seconds=10)
+        self.wait()  # the canvas is fitted to what is left of the window
+
+    def is_looking(self) -> bool:
+        """Whether a widget below the canvas is still drawing."""
+        docks = self.viewer.window.dock_widgets.values()
+        views = [getattr(widget, "view", None) for widget in docks]
+        return any(getattr(view, "is_busy", False) for view in views)
+
     def widget(self, number: int) -> Any:
         """Bring a tab of the workspace to the front, and return its widget."""
         docks = list(self.viewer.window.dock_widgets.values())
@@ -93,12 +107,10 @@ class Tour:
 
     def go(self) -> None:
         """Go through the tutorial."""
-        from napari_rvae._napari.commands import open_workspace
-
         viewer = self.viewer
         viewer.open_sample("napari-rvae", "graphene")
         viewer.dims.set_current_step(0, 4)
-        open_workspace(viewer)
+        self.lay_out()
         detect = self.widget(0)
         self.keep("tutorial-open")
 
@@ -149,6 +161,8 @@ class Tour:
         brightest = max(units.cards.cards, key=lambda card: card.motif.amplitude[0])
         units.cards.choose([brightest.unit])
         units.go_to_site(int(brightest.typical[0]))
+        self.wait()
+        self.wait(lambda: not self.is_looking())
         self.keep("units-card")
 
     def show_pathways(self) -> None:
@@ -195,13 +209,12 @@ class Tour:
 
     def show_walls(self) -> None:
         """Go through the tutorial of domain walls."""
-        from napari_rvae._napari.commands import open_workspace
         from napari_rvae._napari.detect_widget import WALLS
 
         viewer = self.viewer
         viewer.open_sample("napari-rvae", "walls")
         viewer.dims.set_current_step(0, 12)
-        open_workspace(viewer)
+        self.lay_out()
         detect = self.widget(0)
         detect.kind.setCurrentText(WALLS)
         self.keep("walls-open")
@@ -226,7 +239,6 @@ class Tour:
     def look_around(self) -> None:
         """Choose sites in the Latent plot, name them, look at one of them, and at all over time."""
         import napari_rvae as rvae
-        from napari_rvae._napari.commands import open_workspace
         from napari_rvae._napari.workspace import Model
 
         viewer, movie = self.viewer, rvae.simulate_graphene(n_frames=8, size=256, seed=0)
@@ -239,7 +251,7 @@ class Tour:
         points = rvae.points_layer(sites, movie.frames, name="atoms")
         rvae.add_layers(viewer, rvae.image_layer(movie.frames), points)
         rvae.show_units(viewer.layers["atoms"], units)
-        open_workspace(viewer, front=2)
+        self.lay_out(front=2)
         found = {type(widget).__name__: widget for widget in viewer.window.dock_widgets.values()}
         plot, site, strip = (found[f"{name}Widget"] for name in ("Plot", "Inspect", "Time"))
         plot.workspace.use_model(Model(model, rvae.CropConfig(), "graphene"))

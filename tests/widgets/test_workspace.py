@@ -13,7 +13,16 @@ from npe2 import plugin_manager
 from qtpy.QtCore import QRect, Qt
 from qtpy.QtWidgets import QScrollArea
 
-from napari_rvae import DetectConfig, add_layers, image_layer, points_layer, save_run
+from napari_rvae import (
+    DetectConfig,
+    add_layers,
+    color_points,
+    image_layer,
+    map_layer,
+    points_layer,
+    save_run,
+)
+from napari_rvae._napari.bar_names import BAR_NAMES
 from napari_rvae._napari.commands import open_workspace
 from napari_rvae._napari.exporting import start_open
 from napari_rvae._napari.layout import STEP_NAMES, show_step
@@ -239,3 +248,29 @@ def test_the_sides_of_the_plot_are_wide_enough_for_what_is_in_them(viewer):
     for side in sides:
         bar = side.verticalScrollBar().sizeHint().width()
         assert side.widget().minimumSizeHint().width() + bar <= side.minimumWidth()
+
+
+def test_colour_bars_are_named_after_what_they_show(qtbot):
+    viewer = ViewerModel()
+    Workspace.of(viewer)
+    text = viewer.canvas.overlays[BAR_NAMES]
+    sites = make_sites(frame=0, y=[2.0, 9.0, 9.0], x=[2.0, 9.0, 2.0], z0=[0.0, 1.0, 2.0])
+    sites, frames = sites.assign(lattice_angle=sites["z0"], snr=sites["z0"]), np.zeros((16, 16))
+    made = points_layer(sites, frames, color_by="z0"), map_layer(sites, "lattice_angle", frames)
+    points, seen = add_layers(viewer, *made)
+
+    def shown(words):
+        qtbot.waitUntil(lambda: (text.text, text.visible) == (words, bool(words)))
+
+    shown("lattice_angle (deg), z0")
+    color_points(points, "lattice_angle")
+    shown("lattice_angle (deg)")
+    seen.visible = False
+    color_points(points, "snr")
+    shown("snr")
+    color_points(points, None)
+    shown("")
+    seen.visible = True
+    shown("lattice_angle (deg)")
+    viewer.layers.remove(seen)
+    shown("")

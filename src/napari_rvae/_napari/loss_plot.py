@@ -145,7 +145,8 @@ class LossPlot(QWidget):
         for known, colour in zip(curves, (_CURVE, _HELD_OUT), strict=True):
             _draw_curve(painter, box, [place(epoch, loss) for epoch, loss in known], colour)
         if curves[1]:  # one curve alone needs no name
-            _draw_names(painter, box, {"training": _CURVE, "held out": _HELD_OUT})
+            ground = self.palette().window().color()
+            _draw_names(painter, box, {"training": _CURVE, "held out": _HELD_OUT}, ground)
 
 
 def _known(losses: Sequence[float]) -> list[tuple[int, float]]:
@@ -187,10 +188,16 @@ def _draw_curve(painter: QPainter, box: QRectF, points: list[QPointF], colour: s
     painter.restore()
 
 
-def _draw_names(painter: QPainter, box: QRectF, names: dict[str, str]) -> None:
-    """Draw the names of the curves in their colours, in the corner that curves leave first."""
+def _draw_names(painter: QPainter, box: QRectF, names: dict[str, str], ground: QColor) -> None:
+    """Draw the names of the curves in their colours, in the corner that curves leave first.
+
+    No line of the axes strikes them through.
+    """
     painter.save()
-    line = painter.fontMetrics().height()
+    text = painter.fontMetrics()
+    line, wide = text.height(), max(text.horizontalAdvance(name) for name in names)
+    left = box.right() - wide - _GAP
+    painter.fillRect(QRectF(left, box.top() - 1, wide + _GAP, len(names) * line + 1), ground)
     for number, (name, colour) in enumerate(names.items()):
         painter.setPen(QColor(colour))
         row = QRectF(box.left(), box.top() + number * line, box.width(), line)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_rvae._napari.bar_names import name_bars
 from napari_rvae._napari.editing import watch_edits
 from napari_rvae._napari.jobs import Job, Outcome, Work, explain
 from napari_rvae._napari.window import (
@@ -105,6 +106,7 @@ class Workspace(QObject):
         ask_before_closing(viewer, partial(_may_close, weakref.ref(self)))
         watch_edits(viewer)
         clear_bars(viewer)
+        name_bars(viewer)
 
     @staticmethod
     def of(viewer: Any) -> Workspace:

@@ -32,7 +32,7 @@ class DetectConfig(Config):
         "Expected nearest-neighbour distance; empty: measured.",
         low=2.0,
         unit="px",
-        label="Neighbour distance",
+        label="Neighbours apart",
     )
     sigma: float | None = option(
         None,

@@ -126,7 +126,7 @@ def _draw_latents(part: SubFigure, found: SiteInspection, look: Theme) -> None:
         axes.errorbar(row["value"], number, xerr=row["sd"], fmt="o", color=colour, markersize=4)
     axes.set_yticks(place, latents["latent"])
     axes.set_ylim(len(latents) - 0.5, -0.5)
-    axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="x", nbins=2, min_n_ticks=2)  # it is narrow: -2.5 and 0.0 collide
     axes.set_title("latents ± sd", fontsize=8, color=look.ink, pad=4)
 
 
