@@ -138,7 +138,15 @@ def test_version(capsys):
         (["run", "a.npy", "--detect.min_snr", "0"], "out of range"),
         (["run", "a.npy", "--detect.min_snr", "nan"], "NaN"),
         (["run", "a.npy", "--detect.contrast", "grey"], "auto, bright, dark"),
-        (["run", "a.npy", "--detect.snr", "4"], "--detect.snr"),
+        (["run", "a.npy", "--detect.snr", "4"], "--detect.snr 4; did you mean --detect.min_snr?"),
+        (
+            ["run", "a.npy", "--train.epochs", "4"],
+            "did you mean --rvae.epochs? (see napari-rvae run",
+        ),
+        (
+            ["check", "run", "a.npy", "--halves"],
+            "unrecognized arguments: --halves (see napari-rvae c",
+        ),
         (["run", "a.npy", "--no-rvae.epochs"], "--no-rvae.epochs"),
         (["run", "a.npy", "--rvae.epochs", "none"], "no whole number"),
         (["demo", "--seed", "x"], "--seed"),

@@ -210,7 +210,10 @@ def cut_crops(
     ticker = control.ticker("cutting crops")
     crops = cut_as_trained(rvae, frames, table, plan, progress=ticker)
     if not len(crops):
-        raise InputError("No site has a whole window inside the image: choose a smaller window.")
+        raise InputError(
+            "None of these sites has a whole window inside the image: choose more sites, or train "
+            "with a smaller window (widget Train)."
+        )
     return crops
 
 

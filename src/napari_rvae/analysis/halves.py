@@ -316,7 +316,8 @@ def _halved(crops: Crops, by: str) -> _Parts:
     least = min(len(parts.first), len(parts.second))
     if least < _FEWEST:
         raise InputError(
-            f"The smaller half ({parts.words}) would have {least} crops: {_FEWEST} are the least."
+            f"The smaller half ({parts.words}) would have {least} crops and {_FEWEST} are the "
+            "least: take more frames, or a larger area."
         )
     if len(parts.common) < _FEWEST_COMMON:
         everything = np.arange(len(crops), dtype=np.int64)

@@ -213,7 +213,8 @@ def _parse(given: list[str]) -> argparse.Namespace:
     parser, flags = _parser(advanced="--help-all" in given), normalise_flags(given)
     arguments, leftovers = parser.parse_known_args(flags)
     if leftovers:
-        parser.error(explain_leftovers(flags, leftovers))
+        own = _Parser(prog=f"{parser.prog} {arguments.name}")  # its help lists what there is
+        own.error(explain_leftovers(flags, leftovers))
     return arguments
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -205,14 +206,19 @@ def explain_leftovers(arguments: list[str], leftovers: list[str]) -> str:
     Returns
     -------
     str
-        One line; a word after a switch was meant to be its value.
+        One line; a word after a switch was meant to be its value, and a flag that is nearly
+        spelt like an option was meant to be that.
     """
     bare = {f"{flag}=true" for flag in _switches()}
     for flag, word in pairwise(arguments):
         if flag in bare and word in leftovers:
             name = flag.removesuffix("=true")
             return f"argument {name}: {word!r} is neither true nor false"
-    return f"unrecognized arguments: {' '.join(leftovers)}"
+    text = f"unrecognized arguments: {' '.join(leftovers)}"
+    known = [f"--{step}.{item.name}" for step in STEPS for item in dataclasses.fields(STEPS[step])]
+    flags = [word.partition("=")[0] for word in leftovers if word.startswith("--") and "." in word]
+    near = [match for flag in flags for match in difflib.get_close_matches(flag, known, 1, 0.7)]
+    return f"{text}; did you mean {', '.join(near)}?" if near else text
 
 
 def read_options(flags: Mapping[str, Any], file: str | Path | None = None) -> Options:

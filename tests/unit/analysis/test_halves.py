@@ -105,7 +105,7 @@ def test_verdicts_become_checks_on_the_report(halves, movie, sites):
 
 
 def test_what_cannot_be_halved_is_said_in_one_line(crops, sites):
-    with pytest.raises(InputError, match="40 are the least"):
+    with pytest.raises(InputError, match="40 are the least: take more"):
         split_half(crops.select(np.arange(60)), sites)
     with pytest.raises(InputError, match="choose auto"):
         split_half(crops, sites, by="rows")

@@ -362,13 +362,14 @@ def test_sources_of_different_magnification_go_together(crystal):
     assert all(_recall(units, both, label) > 0.95 for label in (0, 1, 2))
 
 
-def test_features_that_say_nothing_give_the_host(crystal):
+def test_features_that_say_nothing_give_the_host(crystal, caplog):
     sites, features = crystal
     constant = features.assign(**dict.fromkeys(features.columns[1:], 2.5))
     assert find_units(sites, features=constant, geometry=False).names == {0: "host"}
     assert find_units(sites, features=constant).names == {0: "host", 1: "beside vacancy"}
     nothing = features.assign(**dict.fromkeys(features.columns[1:], np.nan))
     units = find_units(sites, features=nothing)
+    assert "and so there are no units: join" in caplog.text
     assert len(units) == 0
     assert units.table["unit"].eq(-1).all()
     assert units.summary["count"].dtype == "int64"

@@ -143,7 +143,13 @@ def find_units(
     ordered = table.iloc[order]
     values, columns = feature_values(ordered, features)
     known = np.flatnonzero(np.isfinite(values).all(1))
-    if features is not None:
+    if not len(known):
+        _LOG.warning(
+            "None of the %d sites has latents or features that are numbers, and so there are no "
+            "units: join those of a trained model (RVAE.transform, join_latents).",
+            len(table),
+        )
+    elif features is not None:
         _tell_missing(ordered, known)
     step = Steps(progress, 3 + config.n_starts)
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
