@@ -261,6 +261,7 @@ class Tour:
 
         self.wait()
         self.draw_lasso(plot.canvas, plot.canvas.plotted.points)
+        self.wait()
         self.wait(idle)
         plot.name_selection("my class")
         self.keep("plot-lasso")
