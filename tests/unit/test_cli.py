@@ -417,6 +417,14 @@ def test_debug_shows_the_traceback_of_unknown_errors(stand_ins, movie, monkeypat
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_movie_that_shows_nothing_is_told_as_such(tmp_path, capsys):
+    np.save(tmp_path / "blank.npy", np.full((2, 64, 64), np.nan))
+    assert main(["run", str(tmp_path / "blank.npy")]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "No atoms were found in blank.npy: each frame holds one value or none" in said
+    assert "min_snr" not in said
+
+
 def test_no_atoms_are_one_line_without_the_warning(stand_ins, movie, monkeypatch, capsys):
     monkeypatch.setitem(vars(napari_rvae), "detect_atoms", lambda *_, **__: warned(0))
     assert main(["run", movie]) == 1

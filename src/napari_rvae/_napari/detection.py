@@ -247,7 +247,7 @@ def nothing_found(target: Target) -> str:
     where += "" if target.region is None else " of the region"
     return (
         f"No atoms in {where}: try {other} contrast, "
-        "a lower least signal/noise, or give the neighbour distance."
+        "a lower least signal/noise, or say how far neighbours are apart."
     )
 
 
