@@ -16,5 +16,5 @@ can read the manifest at no cost. The modules, by what they are for:
 - below the canvas: `plot_widget`, `plot_canvas`, `plot_frame`, `plot_legend`, `class_list`,
   `place_panel`; `inspect_widget`; `time_widget`;
 - napari itself: `commands` and `layout` (menus, where docks lie), `reader`, `samples`, `settings`,
-  `start`, `closing`, `window` (all of napari's private names).
+  `start`, `closing`, `bar_names`, `window` (all of napari's private names).
 """
