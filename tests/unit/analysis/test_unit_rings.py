@@ -98,6 +98,40 @@ def test_what_is_met_once_or_does_not_last_is_no_class():
     assert found(code, group, whole & (code == USUAL)) == [USUAL]  # the edge cuts them all
 
 
+def test_a_group_at_the_edge_of_the_frame_is_a_class_if_it_is_met_twice():
+    four_rings, one_ring = 0x2020, 0x20 << 4
+    place, frame = np.arange(16), np.zeros(16, np.int64)
+
+    def found(code, group):
+        rings = RingGroups(np.full(16, code), group, np.zeros(16, bool))
+        return find_ring_classes(rings, place, frame, 2).code.tolist()
+
+    assert ring_words(four_rings) == "4-4-6-6 rings"
+    assert found(four_rings, place // 8) == [USUAL, four_rings]
+    assert found(four_rings, 0 * place) == [USUAL]
+    assert found(one_ring, place // 8) == [USUAL]  # it may be a part of anything
+
+
+@pytest.mark.parametrize(
+    ("last_lost", "seen", "told"),
+    [(1, "5-7-7 rings", "5-5-7-7 rings"), (6, "5 ring", "5 ring")],
+)
+def test_a_group_that_the_edge_cuts_is_told_by_a_whole_one(graphene, last_lost, seen, told):
+    still = graphene[graphene["frame"] == 0].reset_index(drop=True)
+    turned = still[still["environment"] == "five_seven"].sort_values("y")
+    upper, lower = turned.iloc[:16], turned.iloc[16:]
+    assert upper["y"].max() < lower["y"].min()
+    shown = still[still["y"] > upper["y"].iloc[last_lost]]
+
+    def words(sites, atoms):
+        codes = find_ring_groups(sites).code[sites.index.isin(atoms.index)]
+        return {ring_words(code) for code in codes.tolist()} - {""}
+
+    assert words(shown.drop(lower.index), upper) == {seen}  # no whole one is left
+    assert words(shown, upper) == {told}
+    assert words(shown, lower) == {"5-5-7-7 rings"}
+
+
 def test_sightings_vote_and_unknown_ones_do_not():
     rings = RingGroups(np.array([0, 256, 256, 256]), np.array([-1, 0, 1, 2]), np.ones(4, bool))
     classes = find_ring_classes(rings, np.arange(4), np.zeros(4, np.int64), 3)

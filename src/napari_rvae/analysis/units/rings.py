@@ -50,6 +50,8 @@ _VACANCY, _EDGE, _GAP = 1 << 25, (1 << 25) + 1, (1 << 25) + 2
 _LARGEST_GAP = 3
 #: Bits of a code for the number of rings of each size, and the most rings that have a name.
 _BITS, _MOST_RINGS = 4, 8
+#: A group that the frame's edge may cut is told by so many rings.
+_LEAST_SEEN = 3
 #: Sizes of this share of the closed rings are usual; all others together are the exception.
 _USUAL_SHARE, _MOST_UNUSUAL = 0.2, 0.15
 #: A group is a building block if it is met in so many places apart, and is still there in this
@@ -152,9 +154,11 @@ def find_ring_groups(table: pd.DataFrame, tick: Callable[[], None] | None = None
     is_atom = (table["kind"] == "atom").to_numpy()
     distances = neighbour_distances(table, None)
     found: dict[str, list[tuple[Ids, Faces, Ids]]] = {source: [] for source in distances}
-    for source, _, rows in tables.group_rows(table):
+    moment = np.zeros(len(table), np.int64)
+    for number, (source, _, rows) in enumerate(tables.group_rows(table)):
         if tick is not None:
             tick()
+        moment[rows] = number
         here = rows[np.isfinite(points[rows]).all(axis=1) & is_atom[rows]]
         if math.isfinite(distances[source]) and distances[source] > 0 and len(here) > 2:
             scaled = points[here] / distances[source]
@@ -177,7 +181,46 @@ def find_ring_groups(table: pd.DataFrame, tick: Callable[[], None] | None = None
             whole[here[lacking]] = gaps != UNKNOWN
             group[here] = np.where(own >= 0, own + n_groups, -1)
             n_groups += int(own.max(initial=-1)) + 1
-    return RingGroups(code, group, whole)
+    return RingGroups(_completed(code, group, whole, moment), group, whole)
+
+
+def _completed(code: Ids, group: Ids, whole: Mask, moment: Ids) -> Ids:
+    """Codes (N,), those of groups that the frame's edge cuts by what they are a part of.
+
+    That is the only whole group that has one ring more, where most of the frames that show the part
+    show it, too. A part of a ring or two may be of anything, and one that a frame shows twice is
+    what it is.
+    """
+    named = (code > USUAL) & (code < _OTHER)
+    parts = np.unique(code[named & ~whole])
+    candidates = np.setdiff1d(np.unique(code[named & whole]), parts)
+    completed = code.copy()
+    for part in parts.tolist():
+        cut = named & ~whole & (code == part)
+        n_rings = int(_ring_counts(part).sum())
+        shown = np.unique(moment[cut])
+        if n_rings < _LEAST_SEEN or len(np.unique(group[cut])) > len(shown):
+            continue
+        larger = [
+            one
+            for one in candidates.tolist()
+            if _is_part(part, one)
+            and int(_ring_counts(one).sum()) == n_rings + 1
+            and 2 * np.isin(shown, moment[whole & (code == one)]).sum() > len(shown)
+        ]
+        if len(larger) == 1:
+            completed[cut] = larger[0]
+    return completed
+
+
+def _ring_counts(code: int) -> Ids:
+    """Rings of each size (R,) that a named group is made of."""
+    return (code >> (_BITS * np.arange(len(RING_SIZES)))) & ((1 << _BITS) - 1)
+
+
+def _is_part(part: int, whole: int) -> bool:
+    """Whether a named group has all rings of another one."""
+    return bool((_ring_counts(part) <= _ring_counts(whole)).all())
 
 
 def _usual_sizes(frames: list[Faces]) -> tuple[int, ...]:
@@ -251,10 +294,8 @@ def ring_words(code: int) -> str:
         return {_VACANCY: "beside vacancy", _EDGE: "edge"}.get(code, "beside gap")
     if code <= USUAL or code >= _OTHER:
         return ""
-    mask = (1 << _BITS) - 1
-    sizes = [
-        str(size) for k, size in enumerate(RING_SIZES) for _ in range((code >> (_BITS * k)) & mask)
-    ]
+    counts = zip(RING_SIZES, _ring_counts(code).tolist(), strict=True)
+    sizes = [str(size) for size, count in counts for _ in range(count)]
     if len(sizes) == 2 and sizes[0] != sizes[1]:
         return f"{'-'.join(sizes)} pair"
     return f"{'-'.join(sizes)} ring{'s' if len(sizes) > 1 else ''}"
@@ -283,7 +324,9 @@ def find_ring_classes(rings: RingGroups, place: Ids, frame: Ids, min_places: int
     for code in np.unique(rings.code[(rings.code > USUAL) & (rings.code != _OTHER)]).tolist():
         rows = np.flatnonzero(rings.code == code)
         seen = before == code
-        if len(np.unique(place[rows])) < min_places or not rings.whole[rows].any():
+        if len(np.unique(place[rows])) < min_places:
+            continue
+        if not rings.whole[rows].any() and _ring_counts(code).sum() < _LEAST_SEEN:
             continue
         if _groups_apart(rings.group[rows], place[rows]) < (
             _LEAST_GROUPS if seen.any() else min_places
@@ -303,10 +346,7 @@ def _may_hold(code: int, classes: Ids) -> bool:
         return False
     if code == _OTHER:  # nobody counted its rings
         return True
-    shifts = _BITS * np.arange(len(RING_SIZES))
-    mask = (1 << _BITS) - 1
-    own, parts = (code >> shifts) & mask, (named[:, None] >> shifts) & mask
-    return bool((parts <= own).all(axis=1).any())
+    return any(_is_part(one, code) for one in named.tolist())
 
 
 def _wrong(seen: Mask, same: Mask) -> float:
