@@ -72,8 +72,8 @@ def test_a_distorted_atom_beside_a_distorted_unit_belongs_to_it():
     found = joined(membership, sites, bonds)
     assert units_of(found).reshape(3, -1).tolist() == [[0] * 8 + [1] * 3] * 3
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    # odds of half of 1.5 squared, of what the host had
-    np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 1.125 / 2.125)
+    # odds of 1.5 squared over 1.8, of what the host had
+    np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 1.25 / 2.25)
 
 
 def test_an_atom_like_the_hosts_in_a_distorted_unit_belongs_to_the_host():
@@ -82,14 +82,14 @@ def test_an_atom_like_the_hosts_in_a_distorted_unit_belongs_to_the_host():
     found = joined(membership, sites, bonds)
     assert units_of(found).reshape(3, -1).tolist() == [[0] * 9 + [1] * 4] * 3
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    # odds of half of 1 squared, of what the unit had
-    np.testing.assert_allclose(found[8, 0], 0.1 + 0.9 * 2 / 3)
+    # odds of 1 squared over 1.8, of what the unit had
+    np.testing.assert_allclose(found[8, 0], 0.1 + 0.9 * 1.8 / 2.8)
 
 
 def test_an_atom_among_distorted_ones_stays_with_them():
     psi = np.array([0.0] * 8 + [3 * ALIKE, 1.2 * ALIKE] + [3 * ALIKE] * 3)
     membership, sites, bonds = chain(psi, np.array([0] * 8 + [1] * 5))
-    found = joined(membership, sites, bonds)  # with two neighbours the odds are 1.2 squared
+    found = joined(membership, sites, bonds)  # with two neighbours the odds are 1.6
     np.testing.assert_array_equal(found, membership)
 
 
@@ -119,7 +119,7 @@ def test_shape_and_turn_add_up():
     turn = np.zeros(10)
     turn[8] = 1.1 * SURELY_ALIKE * 0.08
     found = joined(membership, sites, bonds, turn=turn)
-    np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 1.21 / 2.21)
+    np.testing.assert_allclose(found[8, 1], 0.1 + 0.9 * 2.42 / 4.22)
     turn[8] = np.nan
     np.testing.assert_array_equal(joined(membership, sites, bonds, turn=turn), membership)
 

@@ -37,9 +37,10 @@ _SHAPE = slice(0, -2)
 #: one another: 5 degrees, beyond which lattices are of two grains by the custom of electron
 #: backscatter diffraction, or a little less.
 _TURNED = 0.08
-#: Squared distance from a host's atoms beyond which an atom is plainly distorted: its looks and its
-#: turn just not alike any more.
-_PLAINLY = 2.0
+#: Squared distance from a host's atoms beyond which an atom is plainly distorted: nearly that of
+#: one whose looks and turn are both just not alike any more. 1.6 to 2.5 serve as well; with 1,
+#: a boundary takes in more of the host's atoms than of its own.
+_PLAINLY = 1.8
 #: Odds are never taken for less.
 _LEAST_ODDS = 1e-3
 
@@ -55,7 +56,7 @@ def with_contacts(
     """Draw the line between a host and the units of distorted atoms in it, atom by atom.
 
     The odds that a sighted atom is of such a unit and not of its host are :math:`(d^2 + t^2) n /
-    2`: d is how far it looks from the host's atoms, 1 where those would just not be taken for
+    1.8`: d is how far it looks from the host's atoms, 1 where those would just not be taken for
     alike, t the same of the turn of its bonds against those of its neighbours, and n the number of
     its neighbours in the unit. An atom between two grains may have bonds like any other, and be
     turned. All are means over all sightings of its stay. A host's atom goes to the unit where the
