@@ -39,8 +39,8 @@ _HYSTERESIS = 0.5
 #: A wall's sides stand so many standard deviations of the smoothed noise above zero.
 _SNR = 4.0
 #: The direction of a wall is that of the slope of the field smoothed by so many px more: a strong
-#: slope, which is less noisy, counts more. Along the wall parabolas are fitted to it, over a length
-#: in px between these ...
+#: slope, which is less noisy, counts more. Along the wall parabolas are fitted to it
+#: and to the wall's places, over a length in px between these ...
 _SLOPE, _LENGTHS = 1.0, (11, 15, 19, 23)
 #: ... on which the wall turns by so many radians at the most; lengths change no faster than over so
 #: many px along it.
@@ -131,6 +131,7 @@ def trace_polar_walls(
                 continue
             if closed and len(piece) == len(dense):
                 piece = np.concatenate([piece, piece[:1]])
+            piece = _steady(piece, scan)
             curves.append(piece)
             walls.append(_sampled(piece, scan, config.spacing))
     return walls, curves
@@ -141,32 +142,56 @@ def _slopes(scan: Scan, curve: Array) -> Array:
     return slopes_at(scan.response, curve, sigma=math.hypot(scan.sigma, _SLOPE))
 
 
-def _slopes_along(slope: Array, bend: Array, ends: Literal["wrap", "nearest"]) -> Array:
-    """Slopes (N, 2) averaged along a wall, over lengths that its bends allow.
+def _averaged_along(values: Array, bend: Array, ends: Literal["wrap", "nearest"]) -> Array:
+    """Values (N, 2), slopes or places, averaged along a wall over lengths that its bends allow.
 
     A parabola fitted to what lies about a point (Savitzky and Golay 1964) is right there whatever
     the curvature, and out only where that changes fast: there the length is short.
 
     Parameters
     ----------
-    slope
+    values
         At points at steps of about one px.
     bend
         Curvature (N,) there.
     ends
         How the wall goes on beyond its ends.
     """
-    if len(slope) < _LENGTHS[0]:
-        return slope
-    longest = len(slope) - 1 + len(slope) % 2
+    if len(values) < _LENGTHS[0]:
+        return values
+    longest = len(values) - 1 + len(values) % 2
     mode: Literal["wrap", "interp"] = "wrap" if ends == "wrap" else "interp"
-    fits = [savgol_filter(slope, min(size, longest), 2, axis=0, mode=mode) for size in _LENGTHS]
+    fits = [savgol_filter(values, min(size, longest), 2, axis=0, mode=mode) for size in _LENGTHS]
     bend = ndimage.maximum_filter1d(np.abs(bend), _BEND_ALONG, mode=ends)
     length = np.clip(_TURN / np.maximum(bend, 1e-9), _LENGTHS[0], _LENGTHS[-1])
     length = ndimage.gaussian_filter1d(length, _SLOPE_STEADY, mode=ends)
     # between two lengths a share of either
     share = np.clip(1 - np.abs(length - np.array(_LENGTHS)[:, None]) / _LENGTH_STEP, 0, 1)
     return np.asarray((share[:, :, None] * np.stack(fits)).sum(axis=0))
+
+
+def _steady(curve: Array, scan: Scan) -> Array:
+    """Points (N, 2) of a wall where parabolas along it lie: steadier than each point alone.
+
+    A Gaussian of width s moves the zero line of a field that bends with k by s^2 k / 2 towards the
+    centre of the bend (its Laplacian on the line is the slope times k); that is taken back.
+    """
+    ends = _ends(curve)
+    points = curve[:-1] if ends == "wrap" else curve
+    bend = _bends(points, scan, ends)
+    angle = _direction(_slopes(scan, points))
+    normal = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
+    # bends as sharp as the Gaussian itself are not measured
+    moved = 0.5 * scan.sigma**2 * np.clip(bend, -0.5 / scan.sigma, 0.5 / scan.sigma)
+    steady = _averaged_along(points - moved[:, None] * normal, bend, ends)
+    steady = np.clip(steady, 0.0, np.array(scan.response.shape) - 1.0)
+    return np.concatenate([steady, steady[:1]]) if ends == "wrap" else steady
+
+
+def _bends(curve: Array, scan: Scan, ends: Literal["wrap", "nearest"]) -> Array:
+    """Curvature (N,) at points of a wall."""
+    _, bend = normals_and_bends(scan.response, curve, sigma=math.hypot(scan.sigma, _BEND))
+    return np.asarray(ndimage.uniform_filter1d(bend, _BEND_ALONG, mode=ends))
 
 
 def _direction(slope: Array) -> Array:
@@ -215,9 +240,8 @@ def runs_along(
 def _sampled(curve: Array, scan: Scan, spacing: float) -> Wall:
     """Sites along a wall, with what is measured there."""
     points = curve_points(curve, spacing)
-    _, bend = normals_and_bends(scan.response, curve, sigma=math.hypot(scan.sigma, _BEND))
-    bend = ndimage.uniform_filter1d(bend, _BEND_ALONG, mode=_ends(curve))
-    normal = _direction(_slopes_along(_slopes(scan, curve), bend, _ends(curve)))
+    bend = _bends(curve, scan, _ends(curve))
+    normal = _direction(_averaged_along(_slopes(scan, curve), bend, _ends(curve)))
     steps = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(curve, axis=0).T))])
     at = (np.arange(len(points)) + 0.5) * steps[-1] / len(points)
     sine, cosine, curvature = (

@@ -103,7 +103,7 @@ def test_curvature_of_a_disc_of_another_wall_model(radius):
     assert rms(fold_angle(sites["normal_angle"] - inward, 1)) < math.radians(5)
 
 
-def test_directions_along_a_wall_that_bends_to_and_fro():
+def test_places_and_directions_along_a_wall_that_bends_to_and_fro():
     y, x = np.indices((160, 160)).astype(float)
 
     def off(y):
@@ -111,14 +111,36 @@ def test_directions_along_a_wall_that_bends_to_and_fro():
 
     steep = 12 / 16 * np.cos(y / 16)
     away = (x - 80 - off(y)) / np.sqrt(1 + steep**2)
-    errors = []
+    errors, places = [], []
     for seed in range(4):
         sites = detect_walls(
             scan_of(erf(away / 3.4) + 0.3j, seed, 0.2), ferroelastic="off", spacing=1.0
         )
         true = np.arctan2(12 / 16 * np.cos(sites["y"] / 16), 1.0)
         errors.append(fold_angle(sites["normal_angle"] - true, 2))
+        places.append((sites["x"] - 80 - off(sites["y"])) * np.cos(true))
     assert math.degrees(rms(np.concatenate(errors))) < 1.25
+    assert rms(np.concatenate(places)) < 0.115  # each point alone: 0.135
+
+
+@pytest.mark.parametrize("radius", [8.0, 12.0, 20.0])
+def test_smoothing_does_not_shrink_a_disc(radius):
+    y, x = np.indices((96, 96)) - 47.3
+    off = []
+    for seed in range(6):
+        scan = scan_of(erf((radius - np.hypot(y, x)) / 2.5) + 0.2j, seed, 0.2)
+        sites = detect_walls(scan, ferroelastic="off", spacing=1.0)
+        off.append(np.hypot(sites["y"] - 47.3, sites["x"] - 47.3).mean() - radius)
+    assert abs(np.mean(off)) < 0.05
+
+
+def test_walls_that_leave_the_frame_have_no_sites_outside():
+    y, x = np.indices((64, 64)).astype(float)
+    sites = detect_walls(scan_of(erf((x + 0.5 * y - 40) / 3) + 0.2j, 0, 0.2), spacing=1.0)
+    places = sites[["y", "x"]].to_numpy()
+    assert len(sites) > 50
+    assert (places >= 0).all()
+    assert (places <= 63).all()
 
 
 def test_a_line_of_weaker_response_is_ferroelastic_and_an_axis():
