@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,19 @@ __all__ = ["read_igor"]
 #: Name of a channel; what may follow is left from a longer name that stood there before.
 _NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9]*?(?:Retrace|Trace)")
 
+#: First bytes of a wave: its version, in either order of bytes.
+_VERSIONS = {version.to_bytes(2, order) for version in (1, 2, 3, 5) for order in ("little", "big")}
+
+#: Where a wave is cut off igor2 logs all its values as an error; Python prints what has no handler.
+_UNPRINTED = logging.NullHandler()
+
 #: Units of channels that differ from those of the wave, by the beginning of their names.
 _UNITS = {"phase": "deg", "frequency": "Hz"}
 
 
 def read_igor(path: Path, channel: Channel) -> Frames:
     """Read the channels of a scan, (1, C, Y, X); the file is small, and is read whole."""
-    try:
-        from igor2 import binarywave
-    except ImportError:
-        raise not_installed(path, "igor2", "spm") from None
-    wave = binarywave.load(str(path))["wave"]
+    wave = _load(path)
     values = np.asarray(wave["wData"])
     if values.ndim == 2:
         values = values[..., np.newaxis]
@@ -50,6 +53,29 @@ def read_igor(path: Path, channel: Channel) -> Frames:
         channel=channel,
         metadata={"channel_units": {name: _unit_of(name, unit) for name in names}},
     )
+
+
+def _load(path: Path) -> Any:
+    """The wave of a file, as igor2 reads it."""
+    try:
+        from igor2 import binarywave
+    except ImportError:
+        raise not_installed(path, "igor2", "spm") from None
+    with path.open("rb") as file:
+        version = file.read(2)
+    if version not in _VERSIONS:
+        raise ReadError(
+            f"{path.name} cannot be read: it is no Igor binary wave; "
+            "give it the ending of what it holds, or export it again."
+        )
+    logging.getLogger("igor2").addHandler(_UNPRINTED)
+    try:
+        return binarywave.load(str(path))["wave"]
+    except Exception as error:  # of many types, in words about the bytes of a header
+        raise ReadError(
+            f"{path.name} cannot be read: its header asks for other data than the file holds, so "
+            f"it is cut off ({path.stat().st_size} bytes) or damaged; copy or export it again."
+        ) from error
 
 
 def _text(parts: Any) -> str:

@@ -1,5 +1,6 @@
 """Igor waves; the writer below makes the smallest file of version 5 that holds a scan."""
 
+import logging
 import struct
 import sys
 
@@ -60,8 +61,36 @@ def test_waves_without_names_are_numbered(tmp_path, values):
 def test_what_is_no_scan_is_one_line(tmp_path):
     pytest.importorskip("igor2")
     (tmp_path / "text.ibw").write_bytes(b"this is no wave at all" * 40)
-    with pytest.raises(ReadError, match=r"text\.ibw cannot be read"):
+    with pytest.raises(ReadError, match=r"text\.ibw cannot be read: it is no Igor binary wave"):
         read_frames(tmp_path / "text.ibw")
+
+
+@pytest.mark.parametrize("size", [2, 10, 64, 100, 384, 500, 2000, 3456, 3512])
+def test_a_wave_that_is_cut_off_is_one_line(tmp_path, values, size, capsys, monkeypatch):
+    pytest.importorskip("igor2")
+    monkeypatch.setattr(logging.getLogger("igor2"), "propagate", False)  # to pytest's handlers
+    path = write_wave(tmp_path / "cut.ibw", values, (b"Amplitude", b"Phase"))
+    whole = path.read_bytes()
+    assert size < len(whole)
+    path.write_bytes(whole[:size])
+    with pytest.raises(ReadError) as raised:
+        read_frames(path)
+    line = str(raised.value)
+    assert "cut.ibw cannot be read: its header asks for other data than the file holds" in line
+    assert f"cut off ({size} bytes) or damaged; copy or export it again." in line
+    assert "\n" not in line
+    assert capsys.readouterr().err == ""  # igor2 logs the values of the wave
+
+
+@pytest.mark.parametrize("place", [4, 76, 132])  # size of the wave, rows, places of the labels
+def test_a_damaged_header_is_one_line(tmp_path, values, place):
+    pytest.importorskip("igor2")
+    path = write_wave(tmp_path / "bad.ibw", values, (b"Amplitude", b"Phase"))
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x55
+    path.write_bytes(bytes(data))
+    with pytest.raises(ReadError, match=r"bad\.ibw cannot be read: its header .* or damaged"):
+        read_frames(path)
 
 
 def test_without_igor2_the_extra_is_named(tmp_path, monkeypatch):
