@@ -143,13 +143,7 @@ def find_units(
     ordered = table.iloc[order]
     values, columns = feature_values(ordered, features)
     known = np.flatnonzero(np.isfinite(values).all(1))
-    if not len(known):
-        _LOG.warning(
-            "None of the %d sites has latents or features that are numbers, and so there are no "
-            "units: join those of a trained model (RVAE.transform, join_latents).",
-            len(table),
-        )
-    elif features is not None:
+    if features is not None or not len(known):
         _tell_missing(ordered, known)
     step = Steps(progress, 3 + config.n_starts)
     evidence = describe_sites(ordered, lambda _done, _total: step.tick())
@@ -351,7 +345,17 @@ def _values_by(
 
 
 def _tell_missing(table: pd.DataFrame, known: Ids) -> None:
-    """Say in the log how many crops, which are what the table has latents of, have no features."""
+    """Say in the log how many crops, which are what the table has latents of, have no features.
+
+    Or that no site has any, of whatever origin.
+    """
+    if not len(known):
+        _LOG.warning(
+            "None of the %d sites has latents or features that are numbers, and so there are no "
+            "units: join those of a trained model (RVAE.transform, join_latents).",
+            len(table),
+        )
+        return
     names = tables.latent_names(table)
     crops = np.isfinite(table[names].to_numpy(float)).all(axis=1) if names else np.zeros(0, bool)
     missing, total = int(crops.sum() - crops[known[known < len(crops)]].sum()), int(crops.sum())
