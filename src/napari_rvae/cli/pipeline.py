@@ -135,11 +135,12 @@ def analyse_movie(
 
 def _find_atoms(frames: Frames, options: Options, tick: Any) -> pd.DataFrame:
     import napari_rvae as nr
+    from napari_rvae.preprocess.noise import is_constant
 
     sites = nr.detect_atoms(frames, options.detect, progress=tick)
     if not len(sites):
         where = frames.name or "the frames"
-        if all(_is_blank(frames, number) for number in range(frames.n_frames)):
+        if all(is_constant(frames.frame(number)) for number in range(frames.n_frames)):
             raise InputError(
                 f"No atoms were found in {where}: each frame holds one value or none (NaN); look "
                 "at the file, or take another of its channels (--channel)."
@@ -150,15 +151,6 @@ def _find_atoms(frames: Frames, options: Options, tick: Any) -> pd.DataFrame:
             f"or --detect.contrast {other}."
         )
     return sites
-
-
-def _is_blank(frames: Frames, number: int) -> bool:
-    """Whether a frame shows nothing at all."""
-    import numpy as np
-
-    image = frames.frame(number)
-    known = image[np.isfinite(image)]
-    return not known.size or bool(known.min() == known.max())
 
 
 def _cut_crops(frames: Frames, sites: pd.DataFrame, options: Options, tick: Any) -> Crops:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_rvae.detect.fit import AtomFit
-from napari_rvae.preprocess.noise import fill_missing
+from napari_rvae.preprocess.noise import fill_missing, pixel_weights
 from napari_rvae.render import render_gaussians
 
 __all__ = ["ROUND", "ProbeShape", "shape_step"]
@@ -137,7 +137,7 @@ def shape_step(
     )
     rows, columns = (cells - corner[:, None]).transpose(1, 0, 2)
     window = rows[:, :, None], columns[:, None, :]
-    weight = np.where(np.isfinite(image[cut]), 1 / variance[cut], 0.0)[window]
+    weight = pixel_weights(image[cut], variance[cut])[window]
     rest = (fill_missing(image[cut]) - drawn)[window]
     slopes = _slopes(cells - np.stack([fit.y, fit.x], 1)[some, :, None], width, shape.form)
     slopes[:, [1, 2, 6, 7, 8]] *= fit.amplitude[some, None, None, None]

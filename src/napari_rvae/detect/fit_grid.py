@@ -37,6 +37,8 @@ class FitGrid:
         Width of an atom's image in its pixels.
     binning
         Pixels of the frame along a side of one here.
+    taken
+        Offsets (Y,) that were taken off the rows of the frame before, if any were.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from napari_rvae.detect.row_errors import RowErrors, measure_rows, trusted
 from napari_rvae.detect.sampling import middle
 from napari_rvae.device import bands, do_side_by_side
 from napari_rvae.preprocess.background import finer, slow_background
-from napari_rvae.preprocess.noise import fill_missing
+from napari_rvae.preprocess.noise import fill_missing, pixel_weights
 from napari_rvae.render import render_gaussians
 
 __all__ = ["Leftover", "common_width", "measure_leftover"]
@@ -150,7 +150,7 @@ def common_width(
     shape = (image.shape[0], image.shape[1])
     smooth = _width(sigma)
     inner = np.s_[smooth:-smooth, smooth:-smooth]  # nobody draws the atoms beyond the rim
-    weight = _weight(image, variance)[inner]
+    weight = pixel_weights(image, variance)[inner]
     picture = _without_smooth(fill_missing(image), smooth)[inner]
     wide, narrow = (
         render_gaussians(fit.y, fit.x, fit.amplitude, sigma * factor, shape)
@@ -173,10 +173,6 @@ def common_width(
     # fitted positions lean towards the noise, so that the atoms seem narrower about them
     lean = 0.5 * float(np.average(fit.y_sd**2 + fit.x_sd**2, weights=fit.amplitude**2))
     return math.hypot(width, math.sqrt(lean)), math.hypot(error, lean / (2 * width))
-
-
-def _weight(image: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isfinite(image), 1 / variance, 0.0)
 
 
 def _width(sigma: float) -> int:
@@ -238,7 +234,7 @@ def _heights(
     # the background at the rim of the middle part is that of the frame
     rest = middle(_without_smooth(middle(left, side + 4 * width), width), side)
     image, variance, atoms, tails = (middle(part, side) for part in (image, variance, atoms, tails))
-    weight = _weight(image, variance)
+    weight = pixel_weights(image, variance)
     looks = [_without_smooth(part, width) for part in (atoms, tails)]
     matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
     right = np.array([(weight * a * rest).sum() for a in looks])

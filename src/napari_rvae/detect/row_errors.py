@@ -11,6 +11,7 @@ from scipy import linalg, special
 
 from napari_rvae.detect.fit import AtomFit
 from napari_rvae.device import bands, do_side_by_side, side_by_side
+from napari_rvae.preprocess.noise import pixel_weights
 
 __all__ = ["RowErrors", "measure_rows", "trusted"]
 
@@ -246,7 +247,7 @@ def _systems(scene: _Scene, factor: float) -> tuple[_System, _System, _Slant]:
     def look(part: slice) -> None:
         part = slice(max(part.start, inner.start), min(part.stop, inner.stop))
         here = part, columns
-        weight = np.where(np.isfinite(scene.image[here]), 1 / scene.variance[here], 0.0)
+        weight = pixel_weights(scene.image[here], scene.variance[here])
         sloped[part] = (weight * np.gradient(scene.atoms[here], axis=1) ** 2).sum(1)
         known[part], even[part] = weight.sum(1), (weight * scene.rest[here]).sum(1)
 
@@ -322,7 +323,7 @@ def _views(scene: _Scene, some: Ints) -> _Views:
     (yy, yx), (_, xx) = scene.form
     square = (yy * dy**2 + 2 * yx * dy * dx + xx * dx**2) / scene.sigma**2
     seen = inside[0][:, :, None] & inside[1][:, None, :] & (square <= _RADIUS**2)
-    weight = np.where(seen & np.isfinite(scene.image[pixel]), 1 / scene.variance[pixel], 0.0)
+    weight = seen * pixel_weights(scene.image[pixel], scene.variance[pixel])
     rest, unit = scene.rest[pixel], np.exp(-0.5 * square)
     model = height[:, None, None] * unit
     slope_y, slope_x = (

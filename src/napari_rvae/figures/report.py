@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from napari_rvae.errors import InputError
 from napari_rvae.figures.maps import map_panels
 from napari_rvae.figures.page import (
     PAGE_INCHES,
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from napari_rvae.vae.checks import ModelChecks
 
 __all__ = ["report_figure", "save_figure"]
-
-_SUFFIXES = (".png", ".pdf", ".svg")
 
 # Shares of the page.
 _LEFT, _RIGHT, _GAP = 0.035, 0.975, 0.04
@@ -172,12 +169,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: float = 120) -> Path:
     ...     save_figure(Figure(), Path(folder) / "page.png").name
     'page.png'
     """
-    target = Path(path)
-    if target.suffix.lower() not in _SUFFIXES:
-        raise InputError(
-            f"{target.name}: figures are written as {', '.join(_SUFFIXES)}; choose one of these."
-        )
-    return write_figure(target, figure, dpi=dpi)
+    return write_figure(path, figure, dpi=dpi)
 
 
 def _headline(figure: FigureBase, page: Page, seconds: float | None) -> None:

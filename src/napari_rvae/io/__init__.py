@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from napari_rvae.io.export import export_table
 from napari_rvae.io.files import (
+    FIGURES,
     check_writable,
     read_json,
     sha256_of,
@@ -20,6 +21,7 @@ from napari_rvae.io.micrographs import MICROGRAPHS
 from napari_rvae.io.read import SUFFIXES, read_frames
 
 __all__ = [
+    "FIGURES",
     "MICROGRAPHS",
     "SUFFIXES",
     "check_writable",

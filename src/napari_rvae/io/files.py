@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "FIGURES",
     "TEMPORARY",
     "check_writable",
     "read_json",
@@ -33,6 +34,9 @@ __all__ = [
 
 #: How the names of temporary files end; they begin with a dot.
 TEMPORARY = ".tmp"
+
+#: Kinds of files that a figure can be.
+FIGURES = (".png", ".svg", ".pdf")
 
 #: No JSON file of ours comes near this size.
 _MAX_JSON_BYTES = 64 * 2**20
@@ -179,8 +183,8 @@ def write_figure(path: str | os.PathLike[str], figure: Figure, *, dpi: float = 1
     Parameters
     ----------
     path
-        See :func:`write_atomic`; its suffix says what is written, such as .png, .svg or .pdf. No
-        date is written: the same picture or PDF gives the same file on another day.
+        See :func:`write_atomic`; its suffix says what is written: .png, .svg or .pdf. No date is
+        written: the same picture or PDF gives the same file on another day.
     figure
         The figure; its own background is kept.
     dpi
@@ -189,7 +193,7 @@ def write_figure(path: str | os.PathLike[str], figure: Figure, *, dpi: float = 1
     Raises
     ------
     InputError
-        If the system refuses; what was there is unchanged.
+        If the suffix is another one, or the system refuses; what was there is unchanged.
 
     Examples
     --------
@@ -202,6 +206,10 @@ def write_figure(path: str | os.PathLike[str], figure: Figure, *, dpi: float = 1
     'empty.svg'
     """
     suffix, content = Path(path).suffix.lower(), BytesIO()
+    if suffix not in FIGURES:
+        raise InputError(
+            f"{Path(path).name}: figures are written as {', '.join(FIGURES)}; choose one of these."
+        )
     date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
     colour = figure.get_facecolor()
     figure.savefig(content, format=suffix[1:], dpi=dpi, facecolor=colour, metadata=date)

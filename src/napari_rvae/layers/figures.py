@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_rvae.errors import Cancelled, InputError
-from napari_rvae.io import write_figure, write_output
+from napari_rvae.io import FIGURES, write_figure, write_output
 from napari_rvae.layers.colours import legend
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.plotted import colour_bar, plotted_colours
@@ -26,16 +26,12 @@ if TYPE_CHECKING:
     from napari_rvae.frames import Frames
 
 __all__ = [
-    "FIGURES",
     "frame_figure",
     "name_colours",
     "save_frame_figure",
     "save_movie",
     "writable",
 ]
-
-#: Kinds of files that a figure can be.
-FIGURES = (".png", ".svg", ".pdf")
 
 _MOVIES = (".gif", ".tif", ".tiff", ".png")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_rvae.analysis.scatter import density_counts, plot_range, scatter_of
 from napari_rvae.errors import InputError
-from napari_rvae.io import write_figure
+from napari_rvae.io import FIGURES, write_figure
 from napari_rvae.layers.colours import (
     LegendEntry,
     column_label,
@@ -20,7 +20,7 @@ from napari_rvae.layers.colours import (
     known_colours,
     legend_of,
 )
-from napari_rvae.layers.figures import FIGURES, name_colours, writable
+from napari_rvae.layers.figures import name_colours, writable
 from napari_rvae.layers.hiding import hidden_categories
 from napari_rvae.layers.place import record_of
 from napari_rvae.layers.plotted import colour_bar, density_colours, plotted_colours

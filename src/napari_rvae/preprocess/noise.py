@@ -12,8 +12,10 @@ __all__ = [
     "NoiseCurve",
     "drop_spikes",
     "fill_missing",
+    "is_constant",
     "noise_curve",
     "noise_level",
+    "pixel_weights",
     "robust_sd",
     "row_noise",
     "some_rows",
@@ -82,6 +84,17 @@ def fill_missing(image: NDArray[np.float64]) -> NDArray[np.float64]:
     if missing.all():
         return np.zeros_like(image)
     return np.where(missing, np.median(image[~missing]), image)
+
+
+def is_constant(values: NDArray[Any]) -> bool:
+    """Whether values are all the same, or none is known (NaN)."""
+    known = values[np.isfinite(values)]
+    return not known.size or float(np.ptp(known)) == 0
+
+
+def pixel_weights(image: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weight of each pixel in a sum of squares: one over its variance, 0 where it is NaN."""
+    return np.where(np.isfinite(image), 1 / variance, 0.0)
 
 
 def some_rows(rows: NDArray[Any], *, per_row: int | None = None) -> NDArray[Any]:

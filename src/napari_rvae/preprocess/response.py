@@ -21,6 +21,7 @@ from napari_rvae.preprocess.channels import (
     vector_channels,
 )
 from napari_rvae.preprocess.levelling import lost_rows, mend_rows
+from napari_rvae.preprocess.noise import is_constant
 from napari_rvae.preprocess.phase_jumps import PhaseJump, find_phase_jumps, without_phase_jumps
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def complex_response(movie: Frames, channels: ScanChannels, *, phase_unit: str =
     scans = []
     for amplitude, phase in pairs:
         signal = amplitude * np.exp(1j * (np.radians(phase) if degrees else phase))
-        if _is_constant(amplitude) or _is_constant(phase):
+        if is_constant(amplitude) or is_constant(phase):
             scans.append(np.full_like(signal, np.nan))
             continue
         scans.append(mend_rows(signal, lost_rows(amplitude) | lost_rows(phase)))
@@ -284,11 +285,6 @@ def _check_amplitude(scans: list[Array], name: str) -> None:
             f"The amplitude {name!r} is below zero in {below:.0%} of the pixels: amplitude and "
             "phase may be exchanged; name them in this order (channels)."
         )
-
-
-def _is_constant(values: Array) -> bool:
-    finite = values[np.isfinite(values)]
-    return not finite.size or float(np.ptp(finite)) == 0
 
 
 def _turned(scans: Complex) -> _Signed:

@@ -116,14 +116,13 @@ def with_contacts(
             odds = (off * beside.max(axis=1))[stay]
             taker = np.array(own)[beside.argmax(axis=1)[stay]]
             kept = (off[:, None] * np.maximum(beside, 1))[stay]
-            for number in own:
+            for number, stays in zip(own, kept.T, strict=True):
                 rows = np.flatnonzero((unit == host) & (odds > 1) & (taker == number))
-                back = np.flatnonzero((unit == number) & (kept[:, own.index(number)] < 1))
-                rows = _take(member, rows, groups[host], groups[number], odds[rows])
-                unit[rows] = number
+                unit[_take(member, rows, groups[host], groups[number], odds[rows])] = number
                 if number in plain:
-                    against = 1 / np.maximum(kept[back, own.index(number)], _LEAST_ODDS)
-                    unit[_take(member, back, groups[number], groups[host], against)] = host
+                    rows = np.flatnonzero((unit == number) & (stays < 1))
+                    against = 1 / np.maximum(stays[rows], _LEAST_ODDS)
+                    unit[_take(member, rows, groups[number], groups[host], against)] = host
     return member
 
 
