@@ -8,6 +8,7 @@ from napari_rvae.analysis.units.rings import (
     UNKNOWN,
     USUAL,
     RingGroups,
+    _completed,
     find_ring_classes,
     find_ring_groups,
     ring_words,
@@ -130,6 +131,17 @@ def test_a_group_that_the_edge_cuts_is_told_by_a_whole_one(graphene, last_lost, 
     assert words(shown.drop(lower.index), upper) == {seen}  # no whole one is left
     assert words(shown, upper) == {told}
     assert words(shown, lower) == {"5-5-7-7 rings"}
+
+
+def test_a_cut_group_that_is_seen_whole_elsewhere_is_what_it_is():
+    four, five = 0x2020, 0x12020
+    code, group = np.array([four, four, five]), np.arange(3)
+    moment = np.array([0, 1, 0])
+    cut_first = _completed(code, group, np.array([False, True, True]), moment)
+    assert cut_first.tolist() == [four, four, five]
+    # one that is cut somewhere, too, still tells its parts
+    part, seen = np.array([0x2010, four, four]), np.array([False, True, False])
+    assert _completed(part, group, seen, np.zeros(3, np.int64)).tolist() == [four] * 3
 
 
 def test_sightings_vote_and_unknown_ones_do_not():

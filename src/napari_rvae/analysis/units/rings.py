@@ -188,12 +188,12 @@ def _completed(code: Ids, group: Ids, whole: Mask, moment: Ids) -> Ids:
     """Codes (N,), those of groups that the frame's edge cuts by what they are a part of.
 
     That is the only whole group that has one ring more, where most of the frames that show the part
-    show it, too. A part of a ring or two may be of anything, and one that a frame shows twice is
-    what it is.
+    show it, too. A part of a ring or two may be of anything, and one that is seen whole elsewhere,
+    or that a frame shows twice, is what it is.
     """
     named = (code > USUAL) & (code < _OTHER)
-    parts = np.unique(code[named & ~whole])
-    candidates = np.setdiff1d(np.unique(code[named & whole]), parts)
+    candidates = np.unique(code[named & whole])
+    parts = np.setdiff1d(code[named & ~whole], candidates)
     completed = code.copy()
     for part in parts.tolist():
         cut = named & ~whole & (code == part)
