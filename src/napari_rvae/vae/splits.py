@@ -52,11 +52,12 @@ def split_crops(
 
     Of five frames or more, whole frames are held out, drawn at random. Of fewer frames (or where
     one would be far more than the share), a strip along an edge, the same in all frames of a
-    movie; without positions, the smallest frame. Only where neither frames nor positions are
-    known, single crops are drawn at random. A crop that shares pixels with a held-out one is in
-    neither part: one whose window overlaps it, or that has a layer of a held-out frame (see
-    ``lags``). Where the share would be fewer than 8 crops, or too little would be left for the
-    training, nothing is held out. The log (level INFO) tells which way was taken, and why.
+    movie (four seeds in a row take the four edges); without positions, the smallest frame. Only
+    where neither frames nor positions are known, single crops are drawn at random. A crop that
+    shares pixels with a held-out one is in neither part: one whose window overlaps it, or that has
+    a layer of a held-out frame (see ``lags``). Where the share would be fewer than 8 crops, or too
+    little would be left for the training, nothing is held out. The log (level INFO) tells which way
+    was taken, and why.
 
     Successive frames show the same atoms with other noise: what is held out by frames tells
     whether noise was learned, not whether other atoms would be understood.
@@ -99,7 +100,7 @@ def split_crops(
     best, reason = _Split(everything, ~everything), f"{share:.0%} would be fewer than {_FEWEST}"
     if share * count >= _FEWEST:
         reason = "too few would be left that share no pixels with them"
-        for why, split in _ways(crops, share, np.random.default_rng(seed)):
+        for why, split in _ways(crops, share, seed):
             if split.is_usable:
                 best, reason = split, why
                 break
@@ -108,13 +109,14 @@ def split_crops(
     return np.flatnonzero(best.training), np.flatnonzero(best.held_out)
 
 
-def _ways(crops: Crops, share: float, rng: np.random.Generator) -> Iterator[tuple[str, _Split]]:
+def _ways(crops: Crops, share: float, seed: int) -> Iterator[tuple[str, _Split]]:
     """Ways to split that are honest with what is known of the crops, the best first."""
+    rng = np.random.default_rng(seed)
     frames, frame = np.unique(np.rec.fromarrays([crops.source, crops.frame]), return_inverse=True)
     if frames.size >= _ENOUGH_FRAMES:
         yield f"whole frames, of {frames.size}", _by_frames(crops, frame, share, rng)
     if np.isfinite(crops.y).all() and np.isfinite(crops.x).all():
-        yield f"an area, as there are {frames.size} frames", _by_area(crops, share, rng)
+        yield f"an area, as there are {frames.size} frames", _by_area(crops, share, seed)
     elif frames.size > 1:
         smallest = frame == np.bincount(frame).argmin()
         yield "the smallest frame, as positions are not known", _apart_in_time(crops, smallest)
@@ -149,14 +151,17 @@ def _apart_in_time(crops: Crops, held_out: NDArray[np.bool_]) -> _Split:
     return _Split(~np.array(touched, bool), held_out)
 
 
-def _by_area(crops: Crops, share: float, rng: np.random.Generator) -> _Split:
-    """Hold out a strip along an edge of each movie, and leave out what overlaps it."""
+def _by_area(crops: Crops, share: float, seed: int) -> _Split:
+    """Hold out a strip along an edge of each movie, and leave out what overlaps it.
+
+    Four seeds in a row take the four edges: what is there may differ.
+    """
     places = np.stack([crops.y, crops.x], 1)
     side = _window_side(crops)
     held_out, training = np.zeros((2, len(crops)), bool)
-    for source in np.unique(crops.source):
+    for number, source in enumerate(np.unique(crops.source)):
         rows = np.flatnonzero(crops.source == source)
-        axis, sign = divmod(int(rng.integers(4)), 2)
+        axis, sign = divmod((seed + number) % 4, 2)
         depth = places[rows, axis] * (1 - 2 * sign)
         strip = depth <= np.quantile(depth, share)
         held_out[rows] = strip

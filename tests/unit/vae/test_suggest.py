@@ -16,8 +16,10 @@ def trained(monkeypatch):
     """Stand-ins for trainings that end with a given held-out loss for each number of latents."""
 
     def with_losses(losses):
-        def made(_config, *, device, n_latents):
-            record = SimpleNamespace(held_out_loss=losses[n_latents])
+        def made(_config, *, device, n_latents, seed):
+            found = losses[n_latents]
+            found = found[seed] if isinstance(found, tuple) else found
+            record = SimpleNamespace(held_out_loss=found)
             model = SimpleNamespace(history_=[record])
             return SimpleNamespace(fit=lambda _crops: model)
 
@@ -36,8 +38,15 @@ def trained(monkeypatch):
         ({1: 20.0, 2: 19.8}, 1),
         ({1: 20.0, 2: 16.0, 4: 15.2, 6: 13.0}, 6),
         ({2: 169.3, 3: 166.2, 4: 169.9, 6: 160.1, 8: 159.5}, 6),
+        ({3: (165.7, 133.5), 4: (165.8, 131.6), 6: (165.3, 129.1), 8: (167.4, 127.5)}, 6),
     ],
-    ids=["three are enough", "one is enough", "two steps pay together", "one training failed"],
+    ids=[
+        "three are enough",
+        "one is enough",
+        "two steps pay together",
+        "one training failed",
+        "they pay at one edge only",
+    ],
 )
 def test_as_many_latents_are_suggested_as_pay(trained, losses, expected):
     assert trained(losses) == [expected]
