@@ -8,7 +8,7 @@ import pytest
 from napari_rvae.analysis.appearance import TOLERANCE
 from napari_rvae.analysis.units.hosts import fit_hosts
 from napari_rvae.analysis.units.likeness import Likeness
-from napari_rvae.analysis.units.rings import USUAL
+from napari_rvae.analysis.units.ring_codes import USUAL
 from napari_rvae.analysis.units.sites import Evidence
 from napari_rvae.analysis.units.stays import Stays
 

@@ -4,15 +4,9 @@ import pytest
 
 from napari_rvae import Cancelled, apply_units, find_units, link_sites, simulate_graphene
 from napari_rvae.analysis.units import find, search
-from napari_rvae.analysis.units.rings import (
-    UNKNOWN,
-    USUAL,
-    RingGroups,
-    _completed,
-    find_ring_classes,
-    find_ring_groups,
-    ring_words,
-)
+from napari_rvae.analysis.units.ring_classes import find_ring_classes
+from napari_rvae.analysis.units.ring_codes import UNKNOWN, USUAL, RingGroups, ring_words
+from napari_rvae.analysis.units.rings import _completed, find_ring_groups
 from napari_rvae.analysis.units.surroundings import bonds_of
 from napari_rvae.analysis.units.ward import ward_clusters
 from napari_rvae.tables import make_sites
@@ -142,6 +136,40 @@ def test_a_cut_group_that_is_seen_whole_elsewhere_is_what_it_is():
     # one that is cut somewhere, too, still tells its parts
     part, seen = np.array([0x2010, four, four]), np.array([False, True, False])
     assert _completed(part, group, seen, np.zeros(3, np.int64)).tolist() == [four] * 3
+
+
+@pytest.fixture(scope="module")
+def touched():
+    """True atoms of a frame where one of two turned bonds touches the grain boundary."""
+    sites = simulate_graphene(n_frames=1, size=512, seed=43).sites
+    return sites[sites["kind"] == "atom"].reset_index(drop=True)
+
+
+def test_a_turned_bond_that_touches_a_grain_boundary_is_still_one(touched):
+    rings = find_ring_groups(touched)
+    words = np.array([ring_words(code) for code in rings.code.tolist()])
+    turned = (touched["environment"] == "five_seven").to_numpy()
+    assert np.array_equal(words == "5-5-7-7 rings", turned)
+    assert len(np.unique(rings.group[turned])) == 2
+    assert "5-5-5-7-7-7-8 rings" in set(words[~turned])  # what it was a part of, by its other rings
+
+
+def test_what_no_group_is_by_itself_is_not_looked_for(touched):
+    turned = touched[touched["environment"] == "five_seven"].sort_values("y")
+    alone = turned.iloc[:16] if turned["y"].iloc[:16].max() < 256 else turned.iloc[16:]
+    without = touched.drop(alone.index)
+    words = {ring_words(code) for code in find_ring_groups(without).code.tolist()}
+    assert "5-5-5-7-7-7-8 rings" in words
+    assert "5-5-7-7 rings" not in words
+
+
+def test_a_group_that_a_frame_shows_twice_is_what_it_is(touched):
+    both = pd.concat([touched, touched.assign(x=touched["x"] + 600)], ignore_index=True)
+    rings = find_ring_groups(both.assign(site_id=np.arange(len(both))))
+    words = np.array([ring_words(code) for code in rings.code.tolist()])
+    turned = (both["environment"] == "five_seven").to_numpy()
+    assert set(words[turned]) == {"5-5-7-7 rings", "5-5-5-7-7-7-8 rings"}
+    assert (words == "5-5-7-7 rings").sum() == 32
 
 
 def test_sightings_vote_and_unknown_ones_do_not():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_rvae.analysis import appearance
-from napari_rvae.analysis.units.rings import USUAL
+from napari_rvae.analysis.units.ring_codes import USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,8 @@ from napari_rvae import tables
 from napari_rvae.analysis.units.contact import with_contacts
 from napari_rvae.analysis.units.match import recognised
 from napari_rvae.analysis.units.result import Units, assemble, identities
-from napari_rvae.analysis.units.rings import UNKNOWN, find_ring_groups, ring_words
+from napari_rvae.analysis.units.ring_codes import UNKNOWN, ring_words
+from napari_rvae.analysis.units.rings import find_ring_groups
 from napari_rvae.analysis.units.search import Steps, search
 from napari_rvae.analysis.units.sites import describe_sites
 from napari_rvae.analysis.units.space import feature_values

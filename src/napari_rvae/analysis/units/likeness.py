@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from napari_rvae.analysis import appearance
-from napari_rvae.analysis.units.rings import USUAL
+from napari_rvae.analysis.units.ring_codes import USUAL
 from napari_rvae.analysis.units.sites import kind_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from scipy.special import softmax
 from scipy.stats import chi2
 
 from napari_rvae.analysis.gaussians import Gaussian
-from napari_rvae.analysis.units.rings import USUAL, RingClasses
+from napari_rvae.analysis.units.ring_classes import RingClasses
+from napari_rvae.analysis.units.ring_codes import USUAL
 from napari_rvae.analysis.units.space import FeatureSpace
 from napari_rvae.analysis.units.stays import find_stays
 from napari_rvae.errors import InputError
@@ -53,7 +54,7 @@ class UnitModel:
         S-th start.
     ring
         Code (E,) of the group of unusual rings that each environment is at
-        (:class:`~napari_rvae.analysis.units.rings.RingGroups`), 0 for usual or unknown ones.
+        (:class:`~napari_rvae.analysis.units.ring_codes.RingGroups`), 0 for usual or unknown ones.
     ring_error
         Probability (E,) that a sighting of such rings shows others.
     bonded

@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_rvae.analysis import appearance
 from napari_rvae.analysis.descriptors import DESCRIPTOR_COLUMNS
-from napari_rvae.analysis.units.rings import USUAL, ring_words
+from napari_rvae.analysis.units.ring_codes import USUAL, ring_words
 from napari_rvae.analysis.units.sites import kind_of
 from napari_rvae.analysis.units.tree import empty_tree
 from napari_rvae.errors import InputError

@@ -14,7 +14,8 @@ from napari_rvae.analysis.units.hosts import Hosts, fit_hosts, host_labels
 from napari_rvae.analysis.units.likeness import MOST_SIGHTINGS, Likeness
 from napari_rvae.analysis.units.model import UnitModel
 from napari_rvae.analysis.units.result import agreement
-from napari_rvae.analysis.units.rings import USUAL, RingClasses, find_ring_classes
+from napari_rvae.analysis.units.ring_classes import RingClasses, find_ring_classes
+from napari_rvae.analysis.units.ring_codes import USUAL
 from napari_rvae.analysis.units.scraps import alike_environments, find_scraps, with_environments
 from napari_rvae.analysis.units.space import FeatureSpace, fit_space
 from napari_rvae.analysis.units.stays import Stays, find_stays, noise_covariance, whitening
@@ -25,7 +26,7 @@ from napari_rvae.errors import Cancelled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_rvae.analysis.units.rings import RingGroups
+    from napari_rvae.analysis.units.ring_codes import RingGroups
     from napari_rvae.analysis.units.sites import Evidence
     from napari_rvae.config import UnitConfig
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from napari_rvae.analysis import appearance
 from napari_rvae.analysis.units.contact import stay_means
-from napari_rvae.analysis.units.rings import USUAL, find_ring_classes
+from napari_rvae.analysis.units.ring_classes import find_ring_classes
+from napari_rvae.analysis.units.ring_codes import USUAL
 from napari_rvae.config import UnitConfig
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_rvae.analysis.units.model import UnitModel
     from napari_rvae.analysis.units.result import Units
-    from napari_rvae.analysis.units.rings import RingGroups
+    from napari_rvae.analysis.units.ring_codes import RingGroups
     from napari_rvae.analysis.units.sites import Evidence
 
     Array = NDArray[np.float64]
@@ -92,7 +93,7 @@ def at_new_rings(model: UnitModel, rings: RingGroups, sites: Evidence) -> tuple[
 
     Atoms of such a group look like known ones, each by itself: a turned bond is made of carbon with
     three neighbours. What a group needs to be a building block is the same as in a search
-    (:func:`~napari_rvae.analysis.units.rings.find_ring_classes`).
+    (:func:`~napari_rvae.analysis.units.ring_classes.find_ring_classes`).
 
     Parameters
     ----------
