@@ -141,6 +141,39 @@ def test_the_tree_of_mergers_has_a_leaf_for_each_environment():
         tree_figure(Units(table, summary))
 
 
+def _tree_of(counts, unit):
+    """Units of four environments, joined two and two."""
+    table = pd.DataFrame({"site_id": [0], "unit": [unit[0]], "unit_probability": 1.0})
+    summary = pd.DataFrame({"unit": sorted(set(unit))}).assign(count=1)
+    summary["name"] = [f"unit {number}" for number in summary["unit"]]
+    environments = pd.DataFrame({"environment": range(4), "unit": unit, "name": list("abcd")})
+    tree = pd.DataFrame(
+        {"node": [4, 5, 6], "first": [0, 2, 4], "second": [1, 3, 5], "cost": [0.1, 9.0, 99.0]}
+    )
+    figure = tree_figure(Units(table, summary, environments.assign(count=counts), tree))
+    (axes,) = figure.axes
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    ticks = [int(label.get_text()) for label in axes.get_xticklabels()]
+    leaves = [text.get_text().partition("  ")[0] for text in axes.texts]
+    return leaves, ticks, [line.get_xdata()[0] for line in dashed]
+
+
+def test_the_tree_of_mergers_has_no_leaf_without_sites():
+    leaves, ticks, dashed = _tree_of([5, 0, 3, 2], [0, 0, 1, 2])
+    assert leaves == ["a", "c", "d"]
+    assert ticks == [3, 2, 1]
+    assert dashed == [0.5]
+    assert _tree_of([5, 0, 0, 2], [0, 0, 1, 2]) == (["a", "d"], [2, 1], [0.5])
+    with pytest.raises(InputError, match="no tree"):
+        _tree_of([5, 0, 0, 0], [0, 0, 1, 2])
+
+
+def test_the_tree_of_mergers_is_not_cut_where_units_were_merged_by_hand():
+    assert _tree_of([1, 1, 1, 1], [0, 0, 1, 2])[2] == [1.5]
+    assert _tree_of([1, 1, 1, 1], [0, 0, 0, 0])[2] == [3.5]
+    assert _tree_of([1, 1, 1, 1], [0, 1, 1, 2])[2] == []
+
+
 def test_figures_and_tables_are_exported_and_nothing_is_replaced_unasked(cards, tmp_path):
     table = pd.DataFrame({"site_id": [0, 1], "unit": [0, 4], "unit_probability": 1.0})
     summary = pd.DataFrame({"unit": [0, 4], "name": ["host", "edge"], "count": [90, 10]})

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from napari_rvae.vae import RVAE
 
 __all__ = [
+    "count_present",
+    "cut_range",
     "has_units",
     "start_edit",
     "start_export",
@@ -81,6 +83,18 @@ class Inputs:
 def has_units(layer: Any) -> bool:
     """Whether the features of a layer name units."""
     return layer is not None and "unit" in layer.features
+
+
+def cut_range(units: Units) -> tuple[int, int]:
+    """Fewest and most units that the slider can leave."""
+    from napari_rvae.analysis.units.edit import cut_range as of_tree
+
+    return of_tree(units)
+
+
+def count_present(units: Units) -> int:
+    """Count the units that have sites; those of another movie may have none in this one."""
+    return int((units.summary["count"] > 0).sum())
 
 
 def take_inputs(workspace: Workspace, layer: Any, image: Any) -> Inputs:

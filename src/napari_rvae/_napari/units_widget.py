@@ -312,7 +312,9 @@ class UnitsWidget(SitesStep):
 
     def _on_slider(self, value: int) -> None:
         state = state_of(self.sites.layer())
-        if state is not None and value != len(state.now.units) and self.cut(value) is None:
+        if state is None or value == unit_work.count_present(state.now.units):
+            return
+        if self.cut(value) is None:
             self.refresh()
 
     def _show_number(self, value: int) -> None:
@@ -367,12 +369,12 @@ class UnitsWidget(SitesStep):
             part.setVisible(bool(known))
         if units is None or not known:
             return
-        finest = len(units.environments)
+        shown = unit_work.count_present(units)
         self.slider.blockSignals(True)  # noqa: FBT003 - Qt's own
-        self.slider.setRange(finest - len(units.tree), finest)
-        self.slider.setValue(len(units))
+        self.slider.setRange(*unit_work.cut_range(units))
+        self.slider.setValue(shown)
         self.slider.blockSignals(False)  # noqa: FBT003
-        self._show_number(len(units))
+        self._show_number(shown)
 
     def _enable(self, state: UnitState | None) -> None:
         """Enable what is possible now."""

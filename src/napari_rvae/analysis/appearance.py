@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Collection, Container, Sequence
 
     from numpy.typing import NDArray
 
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIKE_SPREADS",
     "CYCLIC_COLOURS",
+    "HOST_RATIO",
+    "NEXT_TO",
     "SURELY_ALIKE",
     "TOLERANCE",
     "UNIT_COLOURS",
     "comparable",
     "difference",
     "median_of_known",
+    "renamed",
     "same_species",
     "unit_colour",
     "unit_names",
@@ -89,7 +93,9 @@ _SPECIES = [0, -2, -1]
 #: A central atom so many times brighter than the host's, or dimmer, is called so.
 _NAMED_RATIO = 1.25
 #: Hosts whose amplitudes differ by a larger factor are named apart.
-_HOST_RATIO = 1.4
+HOST_RATIO = 1.4
+#: Between the name of an environment's unit and those of the units that stand beside it.
+NEXT_TO = ", next to "
 
 
 def comparable(central: Array) -> Array:
@@ -155,6 +161,44 @@ def unit_names(
     return names
 
 
+def renamed(name: str, owner: str, old: str, new: str, known: Collection[str]) -> str:
+    """Name of an environment after a unit was given another one.
+
+    Parameters
+    ----------
+    name
+        What it is called: a unit's name, perhaps numbered, and the units that it is next to.
+    owner
+        Name, before, of the unit that it belongs to.
+    old, new
+        What the unit was called and is called now.
+    known
+        Names of all units, before.
+
+    Examples
+    --------
+    >>> from napari_rvae.analysis.appearance import renamed
+    >>> renamed("host (2), next to edge and gap", "host", "edge", "rim", {"host", "edge", "gap"})
+    'host (2), next to rim and gap'
+    """
+    base, next_to, beside = name.partition(NEXT_TO)
+    longest = sorted(known, key=len, reverse=True)
+    # "edge (2)" may be a unit's name, or the second environment of "edge": its own unit comes first
+    whole = next((one for one in (owner, *longest) if _begins(base, one)), "")
+    if whole == old:
+        base = new + base[len(old) :]
+    if next_to:
+        either = "|".join(map(re.escape, longest))
+        found = rf"(^| and )({either})(?=$| and | \(\d+\)$)"
+        beside = re.sub(found, lambda at: at[1] + (new if at[2] == old else at[2]), beside)
+    return base + next_to + beside
+
+
+def _begins(text: str, name: str) -> bool:
+    """Whether a text is a name, with at most a number or more words after it."""
+    return text.startswith(name) and re.match(r"$| \(\d+\)|: ", text[len(name) :]) is not None
+
+
 def unit_colour(unit: int) -> str:
     """Colour of a unit that was given none: that of its number, everywhere the same."""
     return UNIT_COLOURS[unit % len(UNIT_COLOURS)]
@@ -182,7 +226,7 @@ def unused_colour(taken: Sequence[str], *, is_host: bool = False) -> str:
 def _brightness_levels(amplitude: Array) -> NDArray[np.int64]:
     """Number, from 0 for the dimmest, of the level of brightness of each host."""
     order = np.argsort(amplitude)
-    steps = np.diff(np.log(np.maximum(amplitude[order], 1e-9))) > np.log(_HOST_RATIO)
+    steps = np.diff(np.log(np.maximum(amplitude[order], 1e-9))) > np.log(HOST_RATIO)
     levels = np.empty(amplitude.size, np.int64)
     levels[order] = np.concatenate([[0], np.cumsum(steps)])
     return levels

@@ -10,6 +10,7 @@ from napari_rvae.errors import InputError
 from napari_rvae.figures.page import new_figure, plain_axes, shorten, theme_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -35,7 +36,8 @@ def tree_figure(units: Units, *, theme: Literal["light", "dark"] = "light") -> F
     Returns
     -------
     matplotlib.figure.Figure
-        Environments are in the colours of their units.
+        Environments that have sites, in the colours of their units. A dashed line shows where the
+        tree is cut, unless the units were merged or split otherwise by hand.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def tree_figure(units: Units, *, theme: Literal["light", "dark"] = "light") -> F
     napari_rvae.errors.InputError: These units have no tree of mergers: find them again, with ...
     """
     look = theme_of(theme)
-    leaves = len(units.environments)
+    leaves = int((units.environments["count"] > 0).sum())
     if leaves < 2 or not len(units.tree):
         raise InputError(
             "These units have no tree of mergers: find them again, with two environments or more."
@@ -72,6 +74,8 @@ def tree_figure(units: Units, *, theme: Literal["light", "dark"] = "light") -> F
 def draw_tree(axes: Axes, units: Units, look: Theme) -> None:
     """Draw environments as leaves on the right, and where they join towards the left.
 
+    Environments without sites are left out.
+
     Parameters
     ----------
     axes
@@ -81,13 +85,10 @@ def draw_tree(axes: Axes, units: Units, look: Theme) -> None:
     look
         Colours of the page.
     """
-    finer, tree = units.environments, units.tree
+    finer = units.environments[units.environments["count"] > 0]
     colors = units.colors
     unit_of: dict[int, int] = dict(zip(finer["environment"], finer["unit"], strict=True))
-    children = {
-        int(node): (int(first), int(second))
-        for node, first, second in tree[["node", "first", "second"]].to_numpy(int)
-    }
+    children = _mergers(units.tree, set(unit_of))
     order = _leaves_in_order(children, list(unit_of))
     height = {leaf: float(place) for place, leaf in enumerate(order)}
     reached = dict.fromkeys(order, 0.0)
@@ -104,7 +105,15 @@ def draw_tree(axes: Axes, units: Units, look: Theme) -> None:
     counts = dict(zip(finer["environment"], finer["count"], strict=True))
     for leaf in order:
         text = f"{shorten(names[leaf], 40)}  ({counts[leaf]:,})"
-        axes.text(-0.4, height[leaf], text, color=look.ink, fontsize=8, va="center")
+        axes.annotate(
+            text,
+            (0, height[leaf]),
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=look.ink,
+            fontsize=8,
+            va="center",
+        )
         axes.plot(0, height[leaf], "o", color=colors[unit_of[leaf]], markersize=5)
     axes.set(xlim=(len(children) + 0.5, -0.2), ylim=(len(order) - 0.5, -0.5), yticks=[])
     groups = len(order) - np.arange(len(children) + 1)
@@ -112,8 +121,34 @@ def draw_tree(axes: Axes, units: Units, look: Theme) -> None:
     axes.set_xticks(ticks, [str(groups[tick]) for tick in ticks])
     axes.set_xlabel("groups that are left", color=look.ink, fontsize=8.5)
     axes.spines["left"].set_visible(False)
-    now = len(order) - len(units.summary)
-    axes.axvline(now + 0.5, color=look.faint, linewidth=0.8, linestyle="--")
+    now = _cut_of(children, unit_of)
+    if now is not None:
+        axes.axvline(now + 0.5, color=look.faint, linewidth=0.8, linestyle="--")
+
+
+def _mergers(tree: pd.DataFrame, leaves: set[int]) -> dict[int, tuple[int, int]]:
+    """Which two groups each merger joins, as if there were no environments but the leaves."""
+    stands_for = {leaf: leaf for leaf in leaves}
+    mergers: dict[int, tuple[int, int]] = {}
+    for node, *pair in tree[["node", "first", "second"]].to_numpy(int).tolist():
+        known = [stands_for[child] for child in pair if child in stands_for]
+        if len(known) == 2:
+            mergers[node] = (known[0], known[1])
+            stands_for[node] = node
+        elif known:
+            stands_for[node] = known[0]
+    return mergers
+
+
+def _cut_of(children: dict[int, tuple[int, int]], unit_of: dict[int, int]) -> int | None:
+    """How many mergers make the units; None where they were merged or split otherwise by hand."""
+    owner: dict[int, int | None] = dict(unit_of)
+    is_whole = [True]
+    for node, (first, second) in children.items():
+        owner[node] = owner[first] if owner[first] == owner[second] else None
+        is_whole.append(owner[node] is not None)
+    now = len(unit_of) - len(set(unit_of.values()))
+    return now if all(is_whole[: now + 1]) else None
 
 
 def _leaves_in_order(children: dict[int, tuple[int, int]], leaves: list[int]) -> list[int]:

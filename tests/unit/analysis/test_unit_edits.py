@@ -17,6 +17,7 @@ from napari_rvae import (
     save_run,
     split_unit,
 )
+from napari_rvae.analysis.units.edit import cut_range
 from napari_rvae.tables import make_sites
 
 N_KINDS = 6
@@ -130,6 +131,52 @@ def test_a_name_by_hand_stays(units):
         rename_unit(named, 99, "x")
 
 
+def test_environments_are_called_by_the_new_name(units):
+    called = [
+        "host",
+        "edge (2), next to host",
+        "edge, next to gap and edge (2)",
+        "gap: C beside Si",
+    ]
+    called += ["edge (2), next to gap (2)", "host (2), next to edge and gap"]
+    number = dict(zip(units.names, ["host", "edge", "edge (2)", "gap", "x", "y"], strict=True))
+    finer = pd.DataFrame(
+        {"environment": range(6), "unit": [0, 1, 1, 3, 2, 0], "name": called, "count": 1}
+    )
+    old = dataclasses.replace(
+        units, summary=units.summary.assign(name=list(number.values())), environments=finer
+    )
+
+    def after(unit, name):
+        return rename_unit(old, unit, name).environments["name"].tolist()
+
+    # the second environment of "edge" is no "edge (2)", which is a unit of its own
+    assert after(2, "rim") == [*called[:2], "edge, next to gap and rim", called[3],
+                               "rim, next to gap (2)", called[5]]  # fmt: skip
+    assert after(1, "rim")[1:3] == ["rim (2), next to host", "rim, next to gap and edge (2)"]
+    assert after(1, "rim")[5] == "host (2), next to rim and gap"
+    assert after(3, "hole")[2:5] == ["edge, next to hole and edge (2)", "hole: C beside Si",
+                                     "edge (2), next to hole (2)"]  # fmt: skip
+    assert after(0, "C")[::5] == ["C", "C (2), next to edge and gap"]
+    assert old.environments["name"].tolist() == called
+
+
+def test_cutting_leaves_no_unit_without_sites(units, honeycomb):
+    sites, features = _movie(honeycomb, 1, n_frames=2)
+    few = sites["label"].to_numpy() < 3
+    there = apply_units(units, sites[few], features=features)
+    present = there.environments["count"] > 0
+    fewest, most = cut_range(there)
+    assert (fewest, most) == (1, present.sum())
+    assert most < len(there.environments)
+    for n_units in range(fewest, most + 1):
+        cut = cut_units(there, n_units)
+        _check(cut)
+        assert len(cut) == n_units
+        assert (cut.summary["count"] > 0).all()
+    assert cut_range(units) == (1, len(units.environments))
+
+
 @pytest.mark.parametrize("n_units", [1, 2, 4, 6, 100])
 def test_cutting_moves_along_the_tree(units, n_units):
     cut = cut_units(units, n_units)
@@ -189,7 +236,8 @@ def test_a_unit_that_is_new_gets_a_number_of_its_own(movie):
 
 def test_units_come_back_from_a_run(tmp_path, movie, units):
     sites, _ = movie
-    folder = save_run(tmp_path / "run", sites=sites, units=rename_unit(units, 1, "mine"))
+    units = rename_unit(units, 1, "mine")
+    folder = save_run(tmp_path / "run", sites=sites, units=units)
     loaded = load_run(folder).units
     assert loaded.names[1] == "mine"
     for name in ("table", "environments", "tree"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from napari_rvae.analysis.appearance import renamed, unused_name
 from napari_rvae.analysis.units.result import Identity, Units, assemble, identities
 from napari_rvae.analysis.units.tree import groups_at, refined
 from napari_rvae.blas import one_blas_thread
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     Ids = NDArray[np.int64]
 
-__all__ = ["cut_units", "merge_units", "rename_unit", "split_unit"]
+__all__ = ["cut_range", "cut_units", "merge_units", "rename_unit", "split_unit"]
 
 #: Columns of the summary that tell of the decoded picture, which only the model can make anew.
 _PICTURE = ("symmetry", "deviation")
@@ -129,7 +131,7 @@ def rename_unit(units: Units, unit: int, name: str) -> Units:
     Returns
     -------
     Units
-        New units.
+        New units; environments that are called by the old name are called by the new one.
 
     Raises
     ------
@@ -151,8 +153,18 @@ def rename_unit(units: Units, unit: int, name: str) -> Units:
         raise InputError(f"Unit {unit} needs a name of a character at least.")
     if any(text == other and number != unit for number, other in units.names.items()):
         raise InputError(f"Another unit is called {text!r}: give a name of its own.")
-    names = [text if number == unit else old for number, old in units.names.items()]
-    return dataclasses.replace(units, summary=units.summary.assign(name=names))
+    before = units.names
+    names = [text if number == unit else old for number, old in before.items()]
+    finer = units.environments
+    called: list[str] = []
+    for was, owner in zip(finer["name"], finer["unit"], strict=True):
+        own = renamed(was, before.get(int(owner), ""), before[unit], text, before.values())
+        called.append(unused_name(own, called))
+    return dataclasses.replace(
+        units,
+        summary=units.summary.assign(name=names),
+        environments=finer.assign(name=pd.Series(called, finer.index, "str")),
+    )
 
 
 def cut_units(units: Units, n_units: int) -> Units:
@@ -163,12 +175,14 @@ def cut_units(units: Units, n_units: int) -> Units:
     units
         Units that were found. Merged or split by hand, they go back to those of the tree.
     n_units
-        From the number of hosts to the number of environments; beyond these, the nearest.
+        From the number of hosts to the number of environments that have sites; beyond these, the
+        nearest (:func:`cut_range`).
 
     Returns
     -------
     Units
-        New units. A unit keeps its number, name and colour where most of its sites are.
+        New units. A unit keeps its number, name and colour where most of its sites are; what has
+        no sites is no unit, and goes with what it would join next.
 
     Raises
     ------
@@ -189,9 +203,8 @@ def cut_units(units: Units, n_units: int) -> Units:
     if n_units < 1:
         raise InputError(f"n_units = {n_units} must be 1 or more.")
     old = _groups(units)
-    groups = groups_at(units.tree, len(units.environments), n_units)
-    count = np.zeros(len(units.environments))
-    count[units.environments["environment"]] = units.environments["count"]
+    count = _sites_of_environments(units)
+    groups = _occupied(units.tree, count, n_units)
     owners: list[int | None] = [None] * len(groups)
     pairs = [
         (float(count[np.intersect1d(own, group)].sum()), -unit, at)
@@ -202,6 +215,49 @@ def cut_units(units: Units, n_units: int) -> Units:
         if shared > 0 and owners[at] is None and -negative not in owners:
             owners[at] = -negative
     return _regrouped(units, groups, owners)
+
+
+def cut_range(units: Units) -> tuple[int, int]:
+    """Fewest and most units with sites that :func:`cut_units` can leave."""
+    count = _sites_of_environments(units)
+    fewest = groups_at(units.tree, len(count), 1)
+    return sum(count[own].sum() > 0 for own in fewest), int((count > 0).sum())
+
+
+def _sites_of_environments(units: Units) -> Ids:
+    """Sites (E,) of each environment."""
+    count = np.zeros(len(units.environments), np.int64)
+    count[units.environments["environment"]] = units.environments["count"]
+    return count
+
+
+def _occupied(tree: pd.DataFrame, count: Ids, n_units: int) -> list[Ids]:
+    """Groups of environments where the tree leaves so many that have sites, as near as it goes.
+
+    Those without sites go with the largest of the groups that they join next.
+    """
+
+    def occupied(n_groups: int) -> int:
+        return sum(count[own].sum() > 0 for own in groups_at(tree, len(count), n_groups))
+
+    if not len(count):
+        return []
+    wanted = min(n_units, int((count > 0).sum()))
+    levels = range(1, len(count) + 1)
+    groups = groups_at(tree, len(count), levels[bisect_left(levels, wanted, key=occupied)])
+    kept = [own for own in groups if count[own].sum() > 0]
+    for empty in (own for own in groups if not count[own].sum() > 0):
+        for n_groups in range(len(groups) - 1, 0, -1):
+            coarser = groups_at(tree, len(count), n_groups)
+            around = next(own for own in coarser if empty[0] in own)
+            inside = [at for at, own in enumerate(kept) if np.isin(own, around).any()]
+            if inside:
+                at = max(inside, key=lambda at: int(count[kept[at]].sum()))
+                kept[at] = np.sort(np.concatenate([kept[at], empty]))
+                break
+        else:  # of a host that is not there at all
+            kept.append(empty)
+    return kept
 
 
 def _check(units: Units, unit: int) -> None:

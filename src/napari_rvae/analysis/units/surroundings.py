@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_rvae import tables
-from napari_rvae.analysis.appearance import unused_name
+from napari_rvae.analysis.appearance import NEXT_TO, unused_name
 from napari_rvae.analysis.bonds import bonded_pairs
 from napari_rvae.analysis.descriptors import neighbour_distances
 from napari_rvae.analysis.strain import bond_symmetry, misorientations
@@ -63,7 +63,7 @@ def environment_names(units: Units, table: pd.DataFrame, bonds: Ids) -> list[str
             name = f"{own.mode().iloc[0]} beside {' and '.join(words)}"
             name = name if is_host[unit] else f"{base}: {name}"
         elif found:
-            name = f"{base}, next to {' and '.join(found)}"
+            name = f"{base}{NEXT_TO}{' and '.join(found)}"
         names.append(unused_name(name, names))
     return names
 
