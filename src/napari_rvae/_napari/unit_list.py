@@ -48,9 +48,8 @@ EMPTY = "A card of each unit: picture, mean crop, atoms, share"
 #: Where a row of the list keeps its card and its pixmaps.
 _CARD, _PIXMAPS = int(Qt.ItemDataRole.UserRole), int(Qt.ItemDataRole.UserRole) + 1
 
-#: A unit that is found again less well than this is doubtful; the colour says so, on dark ground
-#: and on light.
-_SHAKY, _WARNINGS = 0.5, ("#e08a00", "#8a4b00")
+#: Colour of what is doubtful, on dark ground and on light.
+_WARNINGS = ("#e08a00", "#8a4b00")
 
 #: Lengths of a card in pixels of the screen.
 _PAD, _STRIPE, _SIDE, _GAP, _LINE = 5, 5, 58, 5, 17
@@ -103,6 +102,9 @@ def _tip(card: UnitCard) -> str:
     if known:
         listed = ", ".join(f"{order}-fold {d:.2f}" for order, d in known.items())
         lines.append(f"Deviation from symmetry (px of the crops): {listed}.")
+    if card.starts.total:
+        shared = f"{100 * card.stability:.0f} %"
+        lines.append(f"On average, other starts share {shared} of the sites of either.")
     if card.n_crops:
         lines.append(f"The mean crop is of {card.n_crops:,} sites.")
     lines.append("Double click: another name.")
@@ -171,11 +173,14 @@ class _CardPainter(QStyledItemDelegate):
 
 
 def _facts(card: UnitCard) -> list[tuple[str, bool]]:
-    """Symmetry and stability in a word each, and whether that is a warning."""
+    """Symmetry, and how often it was found again, in a word each; whether that is a warning."""
     symmetry = {"no symmetry": "asymmetric", "cannot tell": ""}.get(card.symmetry, card.symmetry)
     facts = [(symmetry, False)] if symmetry else []
-    if math.isfinite(card.stability):
-        facts.append((f"stable {100 * card.stability:.0f} %", card.stability < _SHAKY))
+    found, total = card.starts
+    if total:
+        facts.append((f"in {found or 'none'} of {total} starts", card.is_doubtful))
+    elif math.isfinite(card.stability):
+        facts.append((f"stable {100 * card.stability:.0f} %", card.is_doubtful))
     return facts
 
 

@@ -25,9 +25,10 @@ from napari_rvae.analysis.stands import (
     typical_sites,
     unsure_sites,
 )
+from napari_rvae.analysis.starts import NO_STARTS, Starts, count_starts
 from napari_rvae.analysis.unit_pictures import NO_MEAN, UnitPictures
 from napari_rvae.analysis.units.wall_names import are_walls
-from napari_rvae.analysis.wording import describe_card, describe_walls
+from napari_rvae.analysis.wording import Host, describe_card, describe_walls
 from napari_rvae.blas import one_blas_thread
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ __all__ = ["UnitCard", "unit_cards"]
 
 #: Orders of the symmetry deviations.
 _ORDERS = (2, 3, 4, 6)
+#: A unit that agrees less with other starts is doubtful, where nobody has counted them.
+_SHAKY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,11 @@ class UnitCard:
     count, share
         Sites of it, and their share of the sites that have a unit, 0 to 1.
     stability
-        How well it was found again from other random starts, 0 to 1; NaN where nobody has looked.
+        How well it was found again from other random starts, 0 to 1: sites in both over sites in
+        either, the mean over the starts; NaN where nobody has looked.
+    starts
+        In how many of these starts it was found again, ``found`` of ``total``: half of the sites of
+        either are in both. 0 of 0 where nobody has looked.
     probability
         Median of its sites' ``unit_probability``; NaN where unknown.
     symmetry
@@ -102,6 +109,7 @@ class UnitCard:
     count: int
     share: float
     stability: float = math.nan
+    starts: Starts = NO_STARTS
     probability: float = math.nan
     symmetry: str = ""
     deviations: Mapping[int, float] = field(default_factory=dict)
@@ -119,6 +127,11 @@ class UnitCard:
     typical_crops: Picture = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     unsure_crops: Picture = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     caption: str = ""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether fewer than half of the other starts found it again."""
+        return self.starts.are_few if self.starts.total else self.stability < _SHAKY
 
     def __repr__(self) -> str:
         """Return what it is in one line."""
@@ -194,18 +207,24 @@ def unit_cards(
         beside=stands_beside(sites, units.names),
         open_side=open_sides(sites),
         rings=site_rings(sites),
+        starts=count_starts(units),
         crops=crops,
     )
-    hosts = facts.pictures.hosts(summary)
+    levels = facts.pictures.hosts(summary)
     rows = [row for _, row in summary.iterrows()]
-    cards = [_card(row, facts, n_examples) for row in rows]
-    host = next((place for place, row in enumerate(rows) if row.get("is_host", True)), 0)
+    cards = [
+        dataclasses.replace(card, motif=facts.pictures.motif(card.unit, levels, elements))
+        for card in (_card(row, facts, n_examples) for row in rows)
+    ]
+    is_host = [bool(row.get("is_host", place == 0)) for place, row in enumerate(rows)]
+    first = is_host.index(True) if any(is_host) else 0
     described, walls = [], are_walls(sites)
     for card, row in zip(cards, rows, strict=True):
-        motif = facts.pictures.motif(card.unit, hosts, elements)
-        drawn = dataclasses.replace(card, motif=motif)
-        what = describe_walls(sites[sites["unit"] == card.unit]) if walls else ""
-        described.append(describe_card(drawn, row, cards[host], rows[host], what=what))
+        here = sites[sites["unit"] == card.unit]
+        host = Host(cards[first], rows[first], is_alone=sum(is_host) < 2)
+        what = describe_walls(here) if walls else ""
+        is_vacancy = bool((here["kind"] == "vacancy").mean() > 0.5)
+        described.append(describe_card(card, row, host, what=what, is_vacancy=is_vacancy))
     return described
 
 
@@ -218,6 +237,7 @@ class _Facts(NamedTuple):
     beside: pd.DataFrame
     open_side: pd.Series[float]
     rings: pd.DataFrame
+    starts: dict[int, Starts]
     crops: Crops | None
 
 
@@ -236,6 +256,7 @@ def _card(row: pd.Series[Any], facts: _Facts, n_examples: int) -> UnitCard:
         count=int(row["count"]),
         share=_number(row, "share", len(here) / max(int((sites["unit"] >= 0).sum()), 1)),
         stability=_number(row, "stability"),
+        starts=facts.starts.get(unit, NO_STARTS),
         probability=_median(here["unit_probability"]),
         symmetry=str(row.get("symmetry", "")),
         deviations={order: _number(row, f"deviation_{order}") for order in known},

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["Motif", "bonded_pairs", "brightness_class", "locate_atoms", "parse_elements"]
+__all__ = [
+    "Motif",
+    "bonded_pairs",
+    "brightness_class",
+    "central_height",
+    "locate_atoms",
+    "parse_elements",
+]
 
 #: Atoms of a picture are at least so far apart, in neighbour distances.
 _APART = 0.45
@@ -90,11 +97,15 @@ class Motif:
         """What it is in words: "A+ with three A"."""
         if not len(self):
             return "no atoms"
+        middle = self.label[0] if self.has_centre else "empty site"
+        return f"{middle} with {self.around}" if self.around else f"{middle} alone"
+
+    @property
+    def around(self) -> str:
+        """What the neighbours are in words: "two A and one A+"; "" for none."""
         around = [self.label[number] for number in self.neighbours]
         kinds = sorted(set(around), key=lambda kind: (-around.count(kind), kind))
-        counts = [f"{_in_words(around.count(kind))} {kind}" for kind in kinds]
-        middle = self.label[0] if self.has_centre else "empty site"
-        return f"{middle} with {' and '.join(counts)}" if counts else f"{middle} alone"
+        return " and ".join(f"{_in_words(around.count(kind))} {kind}" for kind in kinds)
 
 
 def _in_words(number: int) -> str:
@@ -257,6 +268,56 @@ def locate_atoms(
     >>> locate_atoms(picture, 9.0, hosts=[1.0]).text
     'A+ with two A'
     """
+    offset, heights = _atoms_of(picture, spacing, sigma=sigma, is_dark=is_dark)
+    distance = np.hypot(*offset.T)
+    order = np.argsort(distance, kind="stable")
+    offset, heights, distance = offset[order], heights[order], distance[order]
+    levels = [abs(level) for level in hosts if level] or [float(heights[0]) if len(heights) else 1]
+    levels = levels if min(levels) > 0 else [1.0]
+    real = heights >= _FAINTEST * min(levels)
+    offset, heights, distance = offset[real], heights[real], distance[real]
+    names = dict(elements or {})
+    # beyond, neighbours lie outside the picture
+    reach = (len(np.asarray(picture)) - 1) / 2 / spacing - _LONGER
+    classes = [brightness_class(height, levels) for height in heights]
+    return Motif(
+        offset=offset,
+        amplitude=heights / levels[0],
+        label=tuple(names.get(name, name) for name in classes),
+        bonds=bonded_pairs(offset, whole=distance <= max(reach, _CENTRAL)),
+        has_centre=bool(len(distance) and distance[0] < _CENTRAL),
+    )
+
+
+def central_height(picture: ArrayLike, spacing: float, *, is_dark: bool = False) -> float:
+    """Height of the atom in the middle of a picture, however faint; NaN where there is none.
+
+    Parameters
+    ----------
+    picture, spacing, is_dark
+        As those of :func:`locate_atoms`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_rvae.analysis.motif import central_height
+    >>> from napari_rvae.render import render_gaussians
+    >>> y, x = np.array([16.0, 16.0, 7.0]), np.array([16.0, 25.0, 16.0])
+    >>> picture = render_gaussians(y, x, np.array([0.2, 1.0, 1.0]), 2.0, (33, 33))
+    >>> round(central_height(picture, 9.0), 2)
+    0.2
+    """
+    offset, heights = _atoms_of(picture, spacing, is_dark=is_dark)
+    distance = np.hypot(*offset.T)
+    if distance.min(initial=math.inf) >= _CENTRAL:
+        return math.nan
+    return float(heights[distance.argmin()])
+
+
+def _atoms_of(
+    picture: ArrayLike, spacing: float, *, sigma: float = math.nan, is_dark: bool = False
+) -> tuple[Array, Array]:
+    """Offsets (A, 2) from the middle, in neighbour distances, and heights (A,) of the atoms."""
     values = np.array(picture, float)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InputError(f"A picture of shape {values.shape}: give one channel (S, S).")
@@ -266,24 +327,7 @@ def locate_atoms(
     line = np.arange(len(values)) - middle
     values[np.hypot(line[:, None], line) > middle] = np.nan
     places, heights = _fitted(-values if is_dark else values, spacing, sigma)
-    offset = (places - middle) / spacing
-    distance = np.hypot(*offset.T)
-    order = np.argsort(distance, kind="stable")
-    offset, heights, distance = offset[order], heights[order], distance[order]
-    levels = [abs(level) for level in hosts if level] or [float(heights[0]) if len(heights) else 1]
-    levels = levels if min(levels) > 0 else [1.0]
-    real = heights >= _FAINTEST * min(levels)
-    offset, heights, distance = offset[real], heights[real], distance[real]
-    names = dict(elements or {})
-    reach = middle / spacing - _LONGER  # beyond, neighbours lie outside the picture
-    classes = [brightness_class(height, levels) for height in heights]
-    return Motif(
-        offset=offset,
-        amplitude=heights / levels[0],
-        label=tuple(names.get(name, name) for name in classes),
-        bonds=bonded_pairs(offset, whole=distance <= max(reach, _CENTRAL)),
-        has_centre=bool(len(distance) and distance[0] < _CENTRAL),
-    )
+    return (places - middle) / spacing, heights
 
 
 def _fitted(values: Array, spacing: float, sigma: float) -> tuple[Array, Array]:

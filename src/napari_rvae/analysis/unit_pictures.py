@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from napari_rvae import tables
+from napari_rvae.analysis.appearance import HOST_RATIO
 from napari_rvae.analysis.explain import neighbour_direction
-from napari_rvae.analysis.motif import Motif, locate_atoms
+from napari_rvae.analysis.motif import Motif, central_height, locate_atoms
 from napari_rvae.analysis.poses import align_crops, find_turns
 from napari_rvae.errors import InputError
 
@@ -29,6 +30,8 @@ __all__ = ["NO_MEAN", "MeanCrop", "UnitPictures"]
 
 #: Crops that a mean picture is made of: more make it no clearer, only slower.
 _MOST_CROPS = 300
+#: Logarithms of the heights of hosts of two brightnesses are further apart than that.
+_APART = math.log(HOST_RATIO)
 
 
 class MeanCrop(NamedTuple):
@@ -121,16 +124,27 @@ class UnitPictures(NamedTuple):
         return made
 
     def hosts(self, summary: pd.DataFrame) -> list[float]:
-        """Heights of the hosts' atoms in the pictures, the first unit's first."""
+        """Heights of the hosts' atoms in the pictures, the first unit's first.
+
+        Hosts of one brightness, as their names go by it too, count once.
+        """
         first = next(iter(summary["unit"]), -1)
         is_host = summary["is_host"] if "is_host" in summary else summary["unit"] == first
         named = is_host | summary["name"].astype(str).str.endswith("host")
-        levels = []
+        levels: list[list[float]] = []
         for unit in summary.loc[named, "unit"]:
-            motif = self.motif(int(unit), [1.0])
-            if motif is not None and motif.has_centre:
-                levels.append(float(motif.amplitude[0]))
-        return levels
+            picture = self.of(int(unit))
+            if picture is None or not self.spacing > 0:
+                continue
+            height = central_height(picture, self.spacing, is_dark=self.is_dark)
+            if not height > 0:
+                continue
+            near = [one for one in levels if abs(math.log(height / one[0])) <= _APART]
+            if near:
+                near[0].append(height)
+            else:
+                levels.append([height])
+        return [float(np.exp(np.mean(np.log(one)))) for one in levels]
 
 
 def _spacing(model: Model | None, crops: Crops | None) -> float:

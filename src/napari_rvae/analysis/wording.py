@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_rvae.analysis.cards import UnitCard
 
-__all__ = ["describe_card", "describe_walls"]
+__all__ = ["Host", "describe_card", "describe_walls"]
 
 #: Open to one side by so much (radians), a site is at an edge: across a single missing atom the
 #: next ones are seen.
@@ -29,13 +29,29 @@ _NAMED_SHARE = 0.1
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
+class Host(NamedTuple):
+    """What a unit is compared with.
+
+    Attributes
+    ----------
+    card, row
+        Card, and row of the summary, of the (largest) host.
+    is_alone
+        Whether there is no other host: then its name need not be said.
+    """
+
+    card: UnitCard
+    row: pd.Series[Any]
+    is_alone: bool = True
+
+    @property
+    def name(self) -> str:
+        """What it is called in a sentence."""
+        return "the host" if self.is_alone else repr(str(self.row["name"]))
+
+
 def describe_card(
-    card: UnitCard,
-    row: pd.Series[Any],
-    host_card: UnitCard,
-    host: pd.Series[Any],
-    *,
-    what: str = "",
+    card: UnitCard, row: pd.Series[Any], host: Host, *, what: str = "", is_vacancy: bool = False
 ) -> UnitCard:
     """Return the card with its caption, made of what is known.
 
@@ -45,13 +61,15 @@ def describe_card(
         A card without one.
     row
         The unit's row of the summary.
-    host_card, host
-        Those of the host.
+    host
+        What it is compared with.
     what
         What stands there, of sites that are no atoms; else the atoms' surroundings are told.
+    is_vacancy
+        Whether its sites are empty.
     """
-    rings = _rings(card.rings) if card.rings != host_card.rings else ""
-    seen = what or _what(card, row, host, rings)
+    rings = _rings(card.rings) if card.rings != host.card.rings else ""
+    seen = what or _what(card, row, host, rings, is_vacancy=is_vacancy)
     parts = [seen, _how_often(card, row), _beside(card), _symmetry(card), _sure(card)]
     sentences = [part[0].upper() + part[1:] for part in parts if part]
     return dataclasses.replace(card, caption=" ".join(f"{sentence}." for sentence in sentences))
@@ -66,16 +84,11 @@ def describe_walls(sites: pd.DataFrame) -> str:
     return f"median {' and '.join(parts)}" if parts else "sites along walls"
 
 
-def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str) -> str:
+def _what(card: UnitCard, row: pd.Series[Any], host: Host, rings: str, *, is_vacancy: bool) -> str:
     """What stands in the middle and around it."""
-    parts = []
-    if card.motif is not None and len(card.motif):
-        parts.append(card.motif.text)
-    elif _known(row, "coordination"):
-        count = round(float(row["coordination"]))
-        parts.append(f"{count} neighbour{'' if count == 1 else 's'}")
+    parts = [_seen(card, row, host, is_vacancy=is_vacancy)]
     is_edge = card.open_side > _EDGE
-    at_gap = not is_edge and _fewer(row, host) and not str(row["name"]).startswith("vacancy")
+    at_gap = not is_edge and not is_vacancy and _fewer(card, row, host)
     # a gap is a large ring: it need not be said twice
     if rings and not ((is_edge or at_gap) and LARGER in card.rings):
         parts.append(rings)
@@ -83,22 +96,48 @@ def _what(card: UnitCard, row: pd.Series[Any], host: pd.Series[Any], rings: str)
         parts.append(f"at an edge (open by {math.degrees(card.open_side):.0f} degrees)")
     elif at_gap:
         parts.append("beside a gap")
-    return ", ".join([*parts, *_against_host(row, host)])
+    return ", ".join(filter(None, [*parts, *_against_host(row, host)]))
 
 
-def _against_host(row: pd.Series[Any], host: pd.Series[Any]) -> list[str]:
+def _seen(card: UnitCard, row: pd.Series[Any], host: Host, *, is_vacancy: bool) -> str:
+    """Atoms of the picture, and the number of neighbours of the sites where that is another.
+
+    The one is read from the unit's picture, the other is the median over its sites, where a
+    neighbour that is a little too far away is none: each is called what it is.
+    """
+    known = _known(row, "coordination")
+    count = float(row["coordination"]) if known else math.nan
+    if card.motif is None or not len(card.motif):
+        number = round(count) if known else 0
+        return f"{number} neighbour{'' if number == 1 else 's'}" if known else ""
+    text = card.motif.text
+    differs = known and round(count) != len(card.motif.neighbours)
+    if is_vacancy and card.motif.has_centre:
+        return f"empty site, {text} in its picture"
+    if not is_vacancy and not card.motif.has_centre:
+        text = f"no atom in the middle of its picture, {card.motif.around or 'none'} around"
+    elif differs:
+        text += " in its picture"
+    if differs:
+        text += f", {count:.1f} neighbours by distance"
+        if card.unit != host.card.unit and _known(host.row, "coordination"):
+            text += f" ({host.name} has {float(host.row['coordination']):.1f})"
+    return text
+
+
+def _against_host(row: pd.Series[Any], host: Host) -> list[str]:
     """How brightness and bonds differ from the host's."""
     parts = []
     if _known(row, "relative_amplitude"):
         ratio = float(row["relative_amplitude"])
         if ratio > _RATIO:
-            parts.append(f"{ratio:.1f} times as bright as the host")
+            parts.append(f"{ratio:.1f} times as bright as {host.name}")
         elif 0 < ratio < 1 / _RATIO:
-            parts.append(f"only {_percent(ratio)} as bright as the host")
-    if _known(row, "bond_length") and _known(host, "bond_length"):
-        longer = float(row["bond_length"]) / float(host["bond_length"])
+            parts.append(f"only {_percent(ratio)} as bright as {host.name}")
+    if _known(row, "bond_length") and _known(host.row, "bond_length"):
+        longer = float(row["bond_length"]) / float(host.row["bond_length"])
         if abs(longer - 1) > _LONGER:
-            parts.append(f"bonds {longer:.2f} times as long as the host's")
+            parts.append(f"bonds {longer:.2f} times as long as those of {host.name}")
     return parts
 
 
@@ -142,12 +181,16 @@ def _symmetry(card: UnitCard) -> str:
 
 
 def _sure(card: UnitCard) -> str:
+    """Whether other starts found it, and how sure its sites are of it."""
     parts = []
+    if card.starts.total:
+        parts.append(card.starts.text)
+    elif math.isfinite(card.stability):
+        parts.append(f"{_percent(card.stability)} agreement with other starts")
     if math.isfinite(card.probability):
         parts.append(f"median probability {card.probability:.2f}")
-    if math.isfinite(card.stability):
-        parts.append(f"{_percent(card.stability)} found again from other starts")
-    return ", ".join(parts)
+    said = ", ".join(parts)
+    return f"doubtful: {said}" if card.is_doubtful else said
 
 
 def _rings(sizes: tuple[int, ...]) -> str:
@@ -159,11 +202,15 @@ def _rings(sizes: tuple[int, ...]) -> str:
     return f"5-7 pair ({text})" if {5, 7} <= set(sizes) else text
 
 
-def _fewer(row: pd.Series[Any], host: pd.Series[Any]) -> bool:
-    """Whether a unit has fewer neighbours than the host."""
-    if not (_known(row, "coordination") and _known(host, "coordination")):
+def _fewer(card: UnitCard, row: pd.Series[Any], host: Host) -> bool:
+    """Whether a unit has fewer neighbours than the host, by its sites and in its picture."""
+    if not (_known(row, "coordination") and _known(host.row, "coordination")):
         return False
-    return round(float(row["coordination"])) < round(float(host["coordination"]))
+    by_sites = round(float(row["coordination"])) < round(float(host.row["coordination"]))
+    motifs = [one for one in (card.motif, host.card.motif) if one is not None and one.has_centre]
+    if len(motifs) < 2:
+        return by_sites
+    return by_sites and len(motifs[0].neighbours) < len(motifs[1].neighbours)
 
 
 def _known(row: pd.Series[Any], name: str) -> bool:

@@ -1,17 +1,19 @@
 """Cards of units whose pictures, neighbours and shares are known."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from napari_rvae import Crops, InputError, Units, simulate_graphene, unit_cards
+from napari_rvae import Crops, InputError, Units, find_units, simulate_graphene, unit_cards
 from napari_rvae.analysis.baselines import CropPCA
 from napari_rvae.analysis.order import order_parameters
 from napari_rvae.analysis.poses import align_crops, find_turns, place_pictures
 from napari_rvae.analysis.shares import count_units
 from napari_rvae.analysis.stands import site_rings
+from napari_rvae.analysis.starts import Starts
 from napari_rvae.render import render_gaussians
 from napari_rvae.tables import make_sites
 
@@ -259,3 +261,78 @@ def test_a_pair_of_a_five_and_a_seven_ring_is_called_one():
     assert defect.rings == (5, 6, 7)
     assert defect.caption.startswith("5-7 pair (rings 5, 6, 7)")
     assert "ring" not in host.caption
+
+
+def _captions(material, *, names=("host", "bright", "two"), sites_kind=None, **columns):
+    """Words of the three cards, whose summary says more than names."""
+    units, sites, crops = material
+    summary = units.summary.assign(name=list(names), is_host=[True, False, False])
+    kind = sites["kind"] if sites_kind is None else sites_kind
+    told = Units(units.table, summary.assign(**columns))
+    cards = unit_cards(told, sites.assign(kind=kind), model=StandIn(), crops=crops)
+    return [card.caption.partition(". ")[0] for card in cards]
+
+
+def test_words_say_what_is_read_from_the_picture_and_what_from_the_sites(material):
+    same = _captions(material, coordination=[3.2, 2.8, 2.1])
+    assert same == ["A with three A", "A+ with three A", "A with two A, beside a gap"]
+    told = _captions(material, coordination=[2.4, 3.0, 3.7])
+    assert told[0] == "A with three A in its picture, 2.4 neighbours by distance"
+    assert told[1] == "A+ with three A"
+    assert told[2] == ("A with two A in its picture, 3.7 neighbours by distance (the host has 2.4)")
+    # fewer by distance only: the picture shows no gap
+    assert "gap" not in _captions(material, coordination=[3.0, 2.0, 3.0])[1]
+
+
+def test_the_host_that_others_are_compared_with_is_named_where_there_are_several(material):
+    bright = {"relative_amplitude": [1.0, 3.0, 1.0]}
+    assert _captions(material, **bright)[1].endswith("3.0 times as bright as the host")
+    two = {**bright, "is_host": [True, True, False]}
+    told = _captions(material, names=("dim host", "bright host", "two"), **two)
+    # each host is a class of brightness of its own, however faint beside the other
+    assert told[0] == "B with three B"
+    assert told[1] == "A with three B, 3.0 times as bright as 'dim host'"
+
+
+def test_an_atom_is_no_empty_site_though_its_picture_shows_none(material):
+    units, sites, crops = material
+    gone = sites.assign(z0=np.where(units.table["unit"] == 2, 3.0, sites["z0"]))
+
+    class WithGap(StandIn):
+        def inverse_transform(self, z, *, angle=0.0, shift=(0.0, 0.0)):
+            number = np.rint(np.atleast_2d(z)[:, 0]).astype(int)
+            gap = place_pictures(_picture(THREE, [0, 1, 1, 1])[None, None], TURN)
+            return place_pictures(np.concatenate([PICTURES, gap])[number], angle, shift)
+
+    atom = unit_cards(units, gone, model=WithGap(), crops=crops)[2]
+    assert atom.caption.startswith("No atom in the middle of its picture, three A around.")
+    empty = gone.assign(kind=np.where(units.table["unit"] == 2, "vacancy", "atom"))
+    card = unit_cards(units, empty, model=WithGap(), crops=crops)[2]
+    assert card.caption.startswith("Empty site with three A, ring 8")
+    blurred = sites.assign(kind=empty["kind"])
+    card = unit_cards(units, blurred, model=StandIn(), crops=crops)[2]
+    assert card.caption.startswith("Empty site, A with two A in its picture, ring 8")
+
+
+def test_in_how_many_starts_a_unit_was_found_is_said_in_words(material):
+    units, sites, _ = material
+    found = find_units(sites[["site_id", "source", "frame", "y", "x", "kind", "z0"]])
+    n = len(found.environments)
+    groups = np.zeros((n, 5, 2))
+    groups[:, :, 0] = 100.0  # all are one group in every start
+    told = dataclasses.replace(found, model=dataclasses.replace(found.model, starts=groups))
+    cards = unit_cards(told, sites)
+    assert n > 1
+    assert {card.starts for card in cards} <= {(0, 5), (5, 5)}
+    few = next(card for card in cards if card.starts.found == 0)
+    assert few.is_doubtful
+    assert "Doubtful: found again in none of 5 other starts" in few.caption
+    assert Starts(3, 10).text == "found again in 3 of 10 other starts"
+    assert Starts(3, 10).are_few
+    assert Starts(4, 4).text == "found again in all 4 other starts"
+    assert not Starts(2, 4).are_few
+    assert Starts(0, 1).text == "not in the other start"
+    plain = Units(units.table, units.summary.assign(stability=[0.9, 0.3, 0.6]))
+    old = unit_cards(plain, sites)
+    assert [card.is_doubtful for card in old] == [False, True, False]
+    assert "30\N{NO-BREAK SPACE}% agreement with other starts" in old[1].caption
