@@ -292,14 +292,34 @@ def test_a_card_selects_its_sites_and_an_example_is_flown_to(qtbot, viewer, open
     assert card.caption in widget.examples.caption.text()
     examples = widget.examples.typical
     assert examples.sites == card.typical.tolist()
-    at = examples.place(len(examples.sites) - 1).center().toPoint()
+    assert len(examples.shown) >= 4
+    at = examples.place(len(examples.shown) - 1).center().toPoint()
     qtbot.mouseDClick(examples, Qt.MouseButton.LeftButton, pos=at)
-    row = int(np.flatnonzero(sites.features["site_id"] == examples.sites[-1])[0])
+    row = int(np.flatnonzero(sites.features["site_id"] == examples.shown[-1])[0])
     assert sites.selected_data == {row}
     assert viewer.dims.current_step[0] == sites.features["frame"][row]
     assert np.allclose(viewer.scene.camera.center[-2:], sites.data_to_world(sites.data[row])[-2:])
     widget.go_to_site(999_999)
     assert "not there any more" in _said(widget).text
+
+
+@no_window
+def test_a_card_its_examples_and_all_its_words_are_in_view_on_a_laptop(qtbot, opened, sites):
+    widget = opened
+    widget.resize(330, 682)  # what napari leaves of 768 lines
+    QApplication.processEvents()
+    before = widget.cards.geometry()
+    for card in widget.cards.cards:
+        widget.cards.choose([card.unit])
+        QApplication.processEvents()
+        assert widget.cards.geometry() == before  # a double click hits the same card twice
+        words = widget.examples.caption
+        assert words.height() >= words.heightForWidth(words.width())
+        at = words.mapTo(widget, words.rect().bottomLeft())
+        assert at.y() < widget.height()
+    widget.cards.choose([])
+    QApplication.processEvents()
+    assert widget.cards.geometry() == before
 
 
 @no_window

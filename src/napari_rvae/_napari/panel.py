@@ -78,6 +78,8 @@ class StatusLine(QLabel):
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.MinimumExpanding)
+        # as tall as its lines are at its width; Qt would keep room for those of a narrow one
+        self.setMinimumHeight(1)
 
     def show_text(self, text: str, level: str = "info") -> None:
         """Show a line; `level` is info, done, warning or error."""

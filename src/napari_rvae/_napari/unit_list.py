@@ -252,6 +252,10 @@ class UnitList(QListView):
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.selectionModel().selectionChanged.connect(lambda *_: self.chosen.emit())
 
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Two cards; more where there is room."""
+        return QSize(240, self.minimumHeight())
+
     @property
     def cards(self) -> tuple[UnitCard, ...]:
         """The cards that are shown."""

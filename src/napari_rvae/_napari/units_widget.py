@@ -34,6 +34,10 @@ FIXED = "These units come without their tree: find them again to merge or split 
 #: Selecting more points than this makes the viewer slow: then those of the frame are selected.
 _MOST_SELECTED = 20_000
 
+#: Between the rows, in pixels of the screen: less than elsewhere, so that a laptop shows a card
+#: with all its words.
+_SPACING = 6
+
 #: Least width of the buttons that stand four in a row, in pixels of the screen.
 _NARROW = 48
 
@@ -57,6 +61,7 @@ class UnitsWidget(SitesStep):
         self._selected: frozenset[int] = frozenset()  # points that are known to be selected
         self._by_card = False  # whether a card has selected them
         self._opened: Any = None  # features whose cards were asked for
+        self.body.setSpacing(_SPACING)
         self._add_elements()
         self._add_buttons()
         self._add_cards()
@@ -109,27 +114,25 @@ class UnitsWidget(SitesStep):
         self.slider.sliderMoved.connect(self._show_number)
         self.number = QLabel()
         self.number.setMinimumWidth(56)
-        self.add_row(self.number, self.slider)
-        self.merge = button("Merge", TWO, self.merge_chosen)
-        self.split = button("Split", ONE, self.split_chosen)
         self.undo = button("Undo", "", self.undo_edit)
         self.redo = button("Redo", "", self.redo_edit)
-        for made in (self.merge, self.split, self.undo, self.redo):
+        self.merge = button("Merge", TWO, self.merge_chosen)
+        self.split = button("Split", ONE, self.split_chosen)
+        self.colour = button("Colour", "Colour the sites by their unit", self.colour_by_unit)
+        self.export = button(
+            "Export…", "Write cards, shares and tree as figures, and the tables", self._ask_export
+        )
+        rows = (self.undo, self.redo), (self.merge, self.split, self.colour, self.export)
+        for made in (*rows[0], *rows[1]):
             made.setMinimumWidth(_NARROW)  # or four of them would widen the dock
-        self.add_row(self.merge, self.split, self.undo, self.redo)
+        self.add_row(self.number, self.slider, *rows[0])
+        self.add_row(*rows[1])
 
     def _add_cards(self) -> None:
         self.cards = UnitList()
         self.body.addWidget(self.cards, 1)
         self.examples = UnitExamples()
         self.body.addWidget(self.examples)
-        self.colour = button(
-            "Colour by unit", "Colour the sites by their unit", self.colour_by_unit
-        )
-        self.export = button(
-            "Export…", "Write cards, shares and tree as figures, and the tables", self._ask_export
-        )
-        self.add_row(self.colour, self.export)
 
     def _connect(self) -> None:
         self.follow_choices()
@@ -348,6 +351,7 @@ class UnitsWidget(SitesStep):
             self._select(self.cards.units())  # an edit may have given it other sites
         chosen = self.cards.chosen_cards()
         self.examples.setVisible(state is not None)
+        self.examples.make_room(self.cards.cards)
         self.examples.show_card(chosen[0] if len(chosen) == 1 else None)
         self.verdicts.show_lines(record_of(layer).get("halves", ()))
         self._show_slider(state)

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from napari_rvae import tables
 from napari_rvae.analysis.descriptors import neighbour_distances
+from napari_rvae.analysis.said_of import said_of
 from napari_rvae.analysis.scores import spatial_blocks
 from napari_rvae.analysis.units import Units, apply_units, find_units
 from napari_rvae.config import RVAEConfig, UnitConfig
@@ -58,6 +59,9 @@ _ANGLES_AGREE, _ANGLES_DIFFER = 0.35, 0.75
 
 #: Crops have something in common if their mean has so many times the power of that of noise.
 _IN_COMMON = 4.0
+
+#: What the halves are called in the log.
+_HALVES = ("First half of the data", "Second half of the data")
 
 #: Draws of the bootstrap, over blocks so many neighbour distances wide.
 _DRAWS, _BLOCK_ND = 200, 6.0
@@ -223,6 +227,8 @@ def split_half(
     round; they agree if half of the directions have 0.8 or more, and do not if none has 0.5. In
     between one cannot tell.
 
+    The log names the half that a line of it is about.
+
     Frames of a movie show the same atoms: halves by frames tell whether noise was taken for
     structure, not whether another specimen would show the same.
 
@@ -247,17 +253,20 @@ def split_half(
     for number, half in enumerate((parts.first, parts.second)):
         own = dataclasses.replace(options, seed=options.seed + number)
         model = RVAE(own, device=device)
-        model.fit(crops.select(half), callback=steps.epoch)
+        with said_of(_HALVES[number]):
+            model.fit(crops.select(half), callback=steps.epoch)
         model.release()
         steps.finish((number + 1) * options.epochs + 2 * number)
         models.append(model)
         if find is None:
             own_crops = crops.select(half)
             own_table = tables.join_latents(table, model.transform(own_crops))
-            found = find_units(own_table, unit_config, features=model.invariants(own_crops))
+            with said_of(_HALVES[number]):
+                found = find_units(own_table, unit_config, features=model.invariants(own_crops))
             others = crops.select(parts.common)
             shared = tables.join_latents(table, model.transform(others))
-            units.append(apply_units(found, shared, features=model.invariants(others)))
+            with said_of(""):  # sites like none of these units are left out of the comparison
+                units.append(apply_units(found, shared, features=model.invariants(others)))
         else:
             both = np.union1d(half, parts.common)
             units.append(find(table, model.invariants(crops.select(both))))

@@ -1,3 +1,6 @@
+import logging
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +16,7 @@ from napari_rvae import (
     simulate_graphene,
     split_half,
 )
+from napari_rvae.analysis.said_of import said_of
 from napari_rvae.figures import report_figure
 from napari_rvae.tables import make_sites
 
@@ -35,6 +39,30 @@ def crops(movie, sites):
 @pytest.fixture(scope="module")
 def halves(crops, sites):
     return split_half(crops, sites, epochs=12, device="cpu")
+
+
+def test_the_log_names_the_half(crops, sites, caplog):
+    with caplog.at_level("INFO"):
+        split_half(crops, sites, epochs=1, device="cpu")
+    own = [one.getMessage() for one in caplog.records if one.name.startswith("napari_rvae")]
+    assert len([line for line in own if line.startswith("First half of the data: ")]) >= 1
+    assert all(line.startswith(("First half", "Second half")) for line in own)
+    assert not any("find the units of this movie anew" in line for line in own)
+
+
+def test_lines_of_other_threads_and_later_ones_are_left_alone(caplog):
+    logger = logging.getLogger("napari_rvae.vae.splits")
+    with caplog.at_level("INFO"), said_of("First half of the data"):
+        logger.info("%d crops", 5)
+        other = threading.Thread(target=logger.info, args=("another training",))
+        other.start()
+        other.join()
+        with said_of(""):
+            logger.info("not told")
+    with caplog.at_level("INFO"):
+        logger.info("later")
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["First half of the data: 5 crops", "another training", "later"]
 
 
 def _verdicts(found):
