@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from napari_rvae import tables
+from napari_rvae.analysis.walls.pieces import WallSites, crossings, spacing_of
 from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames
 
@@ -20,39 +20,28 @@ if TYPE_CHECKING:
 
 __all__ = ["wall_motion"]
 
-#: Sites of the next frame that are looked at for each site.
-_NEAREST = 48
-
 #: Cosine of the angle between the normals of a wall and of itself a frame later, at least.
 _ALIGNED = 0.3
 
-#: A site of the next frame stands for the wall up to so many spacings of the sites beside it.
-_REACH = 1.5
-
-
-class _Wall(NamedTuple):
-    """Sites of one kind of wall in one frame."""
-
-    rows: NDArray[np.int64]  # of the table
-    point: Array  # (N, 2)
-    normal: Array  # (N, 2): dy, dx
-    bend: Array  # (N,): 1/px, positive towards the normal
-    polar: bool
+#: A line crosses its own wall so near to its site, in spacings.
+_OWN = 0.01
 
 
 def wall_motion(sites: pd.DataFrame, frames: Any = None, *, max_step: float = 20.0) -> pd.DataFrame:
     """Signed displacement of walls from each frame to the next, along their normal.
 
-    From each site a line is drawn along the normal; where the wall of the same kind in the next
-    frame, continued between its sites with its curvature, crosses this line nearest to the site,
-    the site's piece of wall is taken to be. A wall whose polar normal points the other way is
-    another wall.
+    From each site a line is drawn along the normal; where a wall of the same kind in the next
+    frame, a smooth curve through its sites, crosses this line nearest to the site, the site's
+    piece of wall is taken to be. A wall whose polar normal points the other way is another wall.
+    No piece of wall passes another one: where one lies on the way, in this frame or in the next,
+    as where walls merge, the site's piece is gone.
 
     Parameters
     ----------
     sites
         Sites along walls, with ``normal_angle`` and, where they have it, ``normal_period``,
-        ``curvature`` and ``wall_type``. Drift of the specimen counts as motion: take it off first
+        ``curvature``, ``wall_type`` and ``wall_id``, which says what sites hang together. Drift of
+        the specimen counts as motion: take it off first
         (:func:`~napari_rvae.register_scans`).
     frames
         Frames that tell the times, for the speed. Of one source.
@@ -64,7 +53,8 @@ def wall_motion(sites: pd.DataFrame, frames: Any = None, *, max_step: float = 20
     DataFrame
         One row for each site, in order: ``site_id``; ``displacement`` in px, positive where the
         wall moves the way its normal points, so that the + domain shrinks; ``speed`` in px per
-        second, NaN without times. NaN in the last frame and where no wall is within reach.
+        second, NaN without times. NaN in the last frame, where no wall is within reach, and where
+        it is not certain which one it is.
 
     Raises
     ------
@@ -123,47 +113,43 @@ def _times(frames: Any, table: pd.DataFrame) -> dict[int, float]:
     return dict(enumerate(time))
 
 
-def _wall(table: pd.DataFrame, rows: NDArray[np.int64]) -> _Wall:
+def _wall(table: pd.DataFrame, rows: NDArray[np.int64]) -> WallSites:
     part = table.iloc[rows]
     angle = part["normal_angle"].to_numpy(float)
     good = np.isfinite(part[["y", "x", "normal_angle"]].to_numpy(float)).all(1)
     bend = part["curvature"].to_numpy(float) if "curvature" in part else np.zeros(rows.size)
     period = part["normal_period"] if "normal_period" in part else pd.Series([2 * math.pi])
-    return _Wall(
-        rows[good],
-        part[["y", "x"]].to_numpy(float)[good],
-        np.stack([-np.sin(angle), np.cos(angle)], 1)[good],
-        np.nan_to_num(bend[good]),
-        not (period < 1.5 * math.pi).any(),
+    wall = part["wall_id"].to_numpy() if "wall_id" in part else np.zeros(rows.size)
+    return WallSites(
+        rows=rows[good],
+        point=part[["y", "x"]].to_numpy(float)[good],
+        normal=np.stack([-np.sin(angle), np.cos(angle)], 1)[good],
+        bend=np.nan_to_num(bend[good]),
+        wall=np.nan_to_num(np.asarray(wall, float)[good], nan=-1.0).astype(np.int64),
+        polar=not (period < 1.5 * math.pi).any(),
     )
 
 
-def _steps(wall: _Wall, later: _Wall, most: float) -> Array:
+def _steps(wall: WallSites, later: WallSites, most: float) -> Array:
     """Displacement (N,) of the sites of a wall; NaN where it is not found again."""
-    if len(later.point) < 2 or not len(wall.point):
-        return np.full(len(wall.point), np.nan)
-    tree = cKDTree(later.point)
-    spacing = float(np.median(np.asarray(tree.query(later.point, 2)[0])[:, 1]))
-    count = min(_NEAREST, len(later.point))
-    near = np.reshape(tree.query(wall.point, count)[1], (len(wall.point), count))
-    normal = later.normal[near]  # (N, K, 2)
-    aligned = (normal * wall.normal[:, None]).sum(2)
-    usable = (aligned if wall.polar else np.abs(aligned)) > _ALIGNED
-    aligned = np.where(np.abs(aligned) < _ALIGNED, 1.0, aligned)
-    offset = later.point[near] - wall.point[:, None]
-    step = (offset * normal).sum(2) / aligned
-    for _ in range(2):  # the wall bends between its sites and the line
-        aside = step[..., None] * wall.normal[:, None] - offset
-        along = aside[..., 0] * -normal[..., 1] + aside[..., 1] * normal[..., 0]
-        sag = later.bend[near] * np.clip(along, -2 * spacing, 2 * spacing) ** 2 / 2
-        step = ((offset * normal).sum(2) + sag) / aligned
-    usable &= (np.abs(along) <= _REACH * spacing) & (np.abs(step) <= most)
-    size = np.where(usable, np.abs(step), np.inf)
-    best = size.argmin(1)
-    first = np.take_along_axis(step, best[:, None], 1)
-    # all sites of the wall that is nearest, those beside the line the most
-    weight = np.exp(-0.5 * (along / (0.5 * spacing)) ** 2) + 1e-6
-    weight = np.where(usable & (np.abs(step - first) < 2 * spacing), weight, 0.0)
-    total = weight.sum(1)
-    mean = (weight * np.where(weight > 0, step, 0.0)).sum(1) / np.maximum(total, 1e-12)
-    return np.where(np.isfinite(size.min(1)) & (total > 0), mean, np.nan)
+    count = len(wall.point)
+    step = np.full(count, np.nan)
+    if len(later.point) < 2 or not count:
+        return step
+    then = crossings(wall, later, most)
+    aligned = then.aligned if wall.polar else np.abs(then.aligned)
+    same = np.flatnonzero(aligned > _ALIGNED)
+    same = same[np.argsort(-np.abs(then.place[same]), kind="stable")]
+    step[then.line[same]] = then.place[same]  # the nearest is written last
+    step[_passes(step, then.line, then.place)] = np.nan
+    if count > 1:
+        now = crossings(wall, wall, most)
+        other = np.abs(now.place) > _OWN * spacing_of(wall)
+        step[_passes(step, now.line[other], now.place[other])] = np.nan
+    return step
+
+
+def _passes(step: Array, line: NDArray[np.int64], place: Array) -> NDArray[np.int64]:
+    """Sites whose steps go further than a place at which their line crosses a wall."""
+    way = step[line]
+    return line[(place * way > 0) & (np.abs(place) < np.abs(way) * (1 - 1e-9))]
