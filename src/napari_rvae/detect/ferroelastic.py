@@ -45,8 +45,8 @@ _PIECE = 31
 #: Its ends of so many px are left off where it was traced, and it goes on straight for up to so
 #: many; places nearer than this are one wall.
 _ENDS, _GO_ON, _SAME = 6, 40, 4.0
-#: A line needs so many px at least.
-_SHORTEST = 8
+#: A line needs so many px at least, and so many where it was traced are kept to go on from.
+_SHORTEST, _KEPT = 8, 13
 #: No wall begins so near to the edge of what is known, in px.
 _EDGE = 6
 #: A kink is looked for up to so many px beside a curve, which is moved by up to so many at a time.
@@ -226,7 +226,7 @@ def _grown(curve: Array, measure: LevelSteps | _Kinks, least: float, scan: Scan)
 
     It goes on straight as long as the step is there.
     """
-    cut = min(_ENDS, len(curve) // 4)
+    cut = min(_ENDS, max(len(curve) - _KEPT, 0) // 2)
     smooth = _placed(curve_points(smooth_curve(curve[cut : len(curve) - cut]), 1.0), measure)
     if len(smooth) < _SHORTEST:
         return smooth
