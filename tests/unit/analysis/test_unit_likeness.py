@@ -26,10 +26,12 @@ def merged(
     bright=1.0,
     distorted=0.5,
     min_places=4,
+    turn=None,
 ):
     """Cost of merging two of: a host, and the two halves of a row of distorted atoms in it.
 
-    So large a share of the smaller half has a neighbour in the other.
+    So large a share of the smaller half has a neighbour in the other; so far is the row turned
+    against the host.
     """
     rng = np.random.default_rng(0)
     environment = np.repeat([0, 1, 2], [N_HOST, N_DEFECT, N_DEFECT + 4])
@@ -58,6 +60,7 @@ def merged(
         unstable=np.arange(3) == (-1 if unstable is None else unstable),
         loose=np.array([False, loose, False]),
         bonds=np.stack([first, first + N_DEFECT], axis=1),
+        turn=None if turn is None else np.where(environment > 0, turn, 0.0),
     )
     return likeness(*pair)
 
@@ -97,3 +100,10 @@ def test_slices_of_the_flank_of_a_defect_that_other_starts_cut_otherwise_are_the
 )
 def test_other_distorted_atoms_are_apart_from_the_host(otherwise):
     assert merged(([0], [1]), **({"distorted": A_LITTLE} | otherwise)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("turn", "apart"), [(None, False), (0.0, False), (0.07, False), (0.1, True), (np.nan, False)]
+)
+def test_atoms_that_are_turned_against_their_neighbours_are_no_host(turn, apart):
+    assert (merged(([0], [1]), distorted=0.0, turn=turn) >= 1) == apart

@@ -33,10 +33,6 @@ _ROUNDS = 2
 #: How far a host's atom looks from its host is told by all but its brightness and that of its
 #: neighbours: these say which element it is.
 _SHAPE = slice(0, -2)
-#: Atoms look alike if their bonds are turned against their neighbours' within so many radians of
-#: one another: 5 degrees, beyond which lattices are of two grains by the custom of electron
-#: backscatter diffraction, or a little less.
-_TURNED = 0.08
 #: Squared distance from a host's atoms beyond which an atom is plainly distorted: nearly that of
 #: one whose looks and turn are both just not alike any more. 1.6 to 2.5 serve as well; with 1,
 #: a boundary takes in more of the host's atoms than of its own.
@@ -138,7 +134,7 @@ def _off_host(seen: Array, stay: Ids, count: Ids, own: Mask) -> Array:
     middle = appearance.median_of_known(mean[stay[own]])
     spread = appearance.median_of_known(np.abs(seen[own] - middle))
     noise = np.nan_to_num(1.4826 * spread) / np.sqrt(count)[:, None]
-    least = appearance.SURELY_ALIKE * np.append(appearance.TOLERANCE[_SHAPE], _TURNED)
+    least = appearance.SURELY_ALIKE * np.append(appearance.TOLERANCE[_SHAPE], appearance.TURNED)
     tolerance = np.maximum(least, appearance.ALIKE_SPREADS * noise)
     off = np.nan_to_num(np.abs(mean - middle) / tolerance)
     squared: Array = off[:, :-1].max(axis=1) ** 2 + off[:, -1] ** 2

@@ -152,13 +152,15 @@ def find_units(
     bonds = bonds_of(ordered, step.tick)
     if not _tells_apart(ordered, evidence):
         values = np.where(np.isfinite(values), 0.0, np.nan)
-    here = evidence.of(known), rings, _among(bonds, known, len(table))
+    turn = np.full(len(table), np.nan)
+    if config.geometry:
+        turn = turns_of(ordered, evidence, bonds)
+    here = evidence.of(known), rings, _among(bonds, known, len(table)), turn[known]
     found = search(values[known], columns, *here, config=config, step=step)
     membership = np.full((len(table), found.model.n_environments), np.nan)
     membership[known] = found.membership
     groups = groups_at(found.tree, found.model.n_environments, found.n_units)
     if found.model.bonded:
-        turn = turns_of(ordered, evidence, bonds)
         membership = with_contacts(membership, groups, found.model, evidence, bonds, turn)
     step.tick()
     back = np.argsort(order)

@@ -44,6 +44,8 @@ _LEAST_WIDTH = 0.5
 _BY_RINGS, _BY_LOOKS, _BY_CHANCE, _BY_VALLEY, _BY_CONTACT, _LATE = 0.1, 0.2, 0.25, 0.3, 0.98, 0.99
 #: Parts of one defect touch: this share of the smaller one's sightings is bonded to the larger.
 _TOUCHING = 0.5
+#: Misorientation of atoms that are just not alike any more.
+_TURNED = np.array([appearance.TURNED])
 #: What a host holds but for one site in a thousand.
 _INSIDE = 0.999
 #: Added where atoms look different from the host's: such mergers come last.
@@ -118,6 +120,9 @@ class Likeness:
         are one unit with them.
     bonds
         Pairs of sightings (M, 2) that are bonded; without them nothing is joined so.
+    turn
+        Misorientation (N,) of each sighting in radians, NaN where it is not known: atoms that are
+        turned against their neighbours are no host's, however alike their neighbours lie.
     """
 
     def __init__(
@@ -132,6 +137,7 @@ class Likeness:
         unstable: Mask | None = None,
         loose: Mask | None = None,
         bonds: Ids | None = None,
+        turn: Array | None = None,
     ) -> None:
         weight = np.minimum(stays.count, MOST_SIGHTINGS).astype(float)
         own = environment[stays.label]
@@ -153,12 +159,16 @@ class Likeness:
         self._beside = np.zeros((len(own), len(rows)), bool)
         if bonds is not None and self._loose.any():
             self._beside = _beside(bonds, own, len(rows))
+        turned = (np.full(len(own), np.nan) if turn is None else turn)[:, None]
+        self._turn = [appearance.median_of_known(turned[mine]) for mine in rows]
         self._bodies = dict(zip(self._hosts, hosts.bodies, strict=False))
-        self._tolerance = {}
+        self._tolerance, self._turn_tolerance = {}, {}
         for number, host in enumerate(self._hosts):
             core = hosts.core(number)[stays.label]
             self._typical[host] = appearance.median_of_known(central[core])
-            self._tolerance[host] = _tolerance(central, stays, core)
+            self._tolerance[host] = _tolerance(central, stays, core, appearance.TOLERANCE)
+            self._turn[host] = appearance.median_of_known(turned[core])
+            self._turn_tolerance[host] = _tolerance(turned, stays, core, _TURNED)
         self._clouds: dict[tuple[int, ...], _Cloud] = {}
 
     def __call__(self, one: list[int], other: list[int]) -> float:
@@ -202,12 +212,7 @@ class Likeness:
         by_valley = _valley_cost(separated, _VALLEY)
         if any(self._kind[number] != self._kind[host] for number in group):
             return _LAST + by_valley
-        apart = [
-            appearance.difference(
-                self._typical[number], self._typical[host], self._tolerance_of(number, host)
-            )
-            for number in group
-        ]
+        apart = [self._apart(number, host) for number in group]
         if all(difference < 1 for difference in apart):
             return _BY_LOOKS * max(apart)
         if math.isinf(max(apart)):  # nobody knows what the atoms look like
@@ -219,18 +224,25 @@ class Likeness:
             return max(by_valley, 1.0)
         return _LAST + by_valley
 
-    def _tolerance_of(self, number: int, host: int) -> Array:
-        """How far a descriptor (10,) of an environment may be from its host's.
+    def _apart(self, number: int, host: int) -> float:
+        """How much the atoms of an environment differ from a host's, and in how they are turned."""
+        tolerance = self._tolerance_of(number, self._tolerance[host], appearance.TOLERANCE)
+        looks = appearance.difference(self._typical[number], self._typical[host], tolerance)
+        most = self._tolerance_of(number, self._turn_tolerance[host], _TURNED)
+        turned = np.abs(self._turn[number] - self._turn[host]) / most
+        return float(np.fmax(looks, turned)[0])  # without bonds it is not known
+
+    def _tolerance_of(self, number: int, surely: Array, wide: Array) -> Array:
+        """How far an environment may be from its host: surely alike, or alike at all.
 
         The flanks of a defect fade into the host, and where a slice of them ends is a matter of the
         start. So a slice that other starts cut otherwise is the host's if it looks like it at all;
         what does not recur is irregular, not a slice.
         """
-        surely = self._tolerance[host]
         if self._unstable[number]:
             return surely / appearance.SURELY_ALIKE
         is_slice = self._loose[number] and not self._once[number]
-        return np.maximum(surely, appearance.TOLERANCE) if is_slice else surely
+        return np.maximum(surely, wide) if is_slice else surely
 
     def _within_host(self, number: int, host: int) -> float:
         """How far out an environment lies in the distribution of a host; below 1 it is part of it.
@@ -305,14 +317,14 @@ class Likeness:
         return self._clouds[key]
 
 
-def _tolerance(central: Array, stays: Stays, rows: NDArray[np.bool_]) -> Array:
-    """How far a descriptor (10,) may be from a host's: a matter of the host's own spread, too."""
+def _tolerance(central: Array, stays: Stays, rows: NDArray[np.bool_], wide: Array) -> Array:
+    """How far something may be from a host's: a matter of the host's own spread, too."""
     middle = appearance.median_of_known(central[rows])
     spread = appearance.median_of_known(np.abs(central[rows] - middle))
     seen = math.sqrt(max(float(np.median(stays.count[stays.label[rows]])), 1.0))
     noise = np.nan_to_num(1.4826 * spread) / seen
     tolerance: Array = np.maximum(
-        appearance.SURELY_ALIKE * appearance.TOLERANCE, appearance.ALIKE_SPREADS * noise
+        appearance.SURELY_ALIKE * wide, appearance.ALIKE_SPREADS * noise
     )
     return tolerance
 

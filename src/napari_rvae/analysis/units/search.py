@@ -79,6 +79,7 @@ def search(
     sites: Evidence,
     rings: RingGroups | None,
     bonds: Ids,
+    turn: Array,
     *,
     config: UnitConfig,
     step: Steps,
@@ -97,6 +98,8 @@ def search(
         Group of unusual rings that each site is at; None where they are not to be looked at.
     bonds
         Pairs of rows (M, 2) that are bonded; looked at where the rings are.
+    turn
+        Misorientation (N,) of the sites in radians, NaN where it is not known.
     config
         Options.
     step
@@ -124,23 +127,25 @@ def search(
     hosts = fit_hosts(stays.mean, stays.first(host))
     model = replace(model, host=hosts.middles(found, model.ring == USUAL))
     step.done()
-    tree = _tree(stays, found, hosts, sites, model.ring, step=step, min_places=config.min_places)
+    options = {"min_places": config.min_places, "turn": turn}
+    tree = _tree(stays, found, hosts, sites, model.ring, step=step, **options)
     n_units = _number_of_units(tree, model.n_environments)
     step.done()
     starts = []
     for start in range(config.n_starts if len(stays.count) else 0):
         other = np.random.default_rng([config.seed, start + 1])
-        starts.append(_repeated(stays, hosts, sites, ring, config, other, step=step))
+        starts.append(_repeated(stays, hosts, sites, ring, turn, config, other, step=step))
         step.done()
     model = replace(model, starts=_counted(found[stays.label], starts, model.n_environments))
     whole = Found(model, membership, tree, n_units)
     own_bonds = None if rings is None else bonds
-    return _agreed(whole, own_bonds, stays, hosts, sites, config, step=step)
+    return _agreed(whole, own_bonds, turn, stays, hosts, sites, config, step=step)
 
 
 def _agreed(
     found: Found,
     bonds: Ids | None,
+    turn: Array,
     stays: Stays,
     hosts: Hosts,
     sites: Evidence,
@@ -155,6 +160,7 @@ def _agreed(
         unstable=_agreed_less(model, groups, _LEAST_AGREEMENT),
         loose=_agreed_less(model, groups, _SURE_AGREEMENT),
         bonds=bonds,
+        turn=turn,
     )
     if unsure.unstable.any() or unsure.loose.any():
         options = {"min_places": config.min_places, **vars(unsure)}
@@ -172,10 +178,11 @@ class _Unsure:
     unstable: NDArray[np.bool_]  # (E,)
     loose: NDArray[np.bool_]  # (E,)
     bonds: Ids | None  # (M, 2)
+    turn: Array  # (N,)
 
     def of(self, kept: NDArray[np.bool_]) -> _Unsure:
         """The same of some environments (E,)."""
-        return _Unsure(self.unstable[kept], self.loose[kept], self.bonds)
+        return _Unsure(self.unstable[kept], self.loose[kept], self.bonds, self.turn)
 
 
 def _without_scraps(
@@ -413,6 +420,7 @@ def _repeated(
     hosts: Hosts,
     sites: Evidence,
     ring: Ids,
+    turn: Array,
     config: UnitConfig,
     rng: np.random.Generator,
     *,
@@ -436,7 +444,7 @@ def _repeated(
     nearest = np.where(strange, np.inf, distance).argmin(axis=1)
     used, environment = np.unique(nearest, return_inverse=True)
     environment = environment.astype(np.int64)
-    options = {"min_places": config.min_places}
+    options = {"min_places": config.min_places, "turn": turn}
     tree = _tree(stays, environment, hosts, sites, own_ring[used], step=step, **options)
     n_environments = int(environment.max()) + 1
     unit = np.zeros(n_environments, np.int64)
