@@ -86,9 +86,9 @@ CYCLIC_COLOURS = (
 #: Two central atoms look alike within these tolerances: 0.4 neighbours, order parameters within
 #: 0.18, bonds within 4 %, amplitudes (their own and their neighbours') within a factor of 1.35.
 TOLERANCE = np.array([0.4, *[0.18] * 6, 0.04, 0.3, 0.3])
-#: They are not alike if the bonds of the one are turned against their neighbours' by so many radians
-#: more than those of the other: 5 degrees, beyond which lattices are of two grains by the custom of
-#: electron backscatter diffraction, or a little less.
+#: They are not alike if the bonds of the one are turned against their neighbours' by so many
+#: radians more than those of the other: 5 degrees, beyond which lattices are of two grains by the
+#: custom of electron backscatter diffraction, or a little less.
 TURNED = 0.08
 #: Atoms are one unit's only if they look alike within so much of the tolerances, or within so many
 #: spreads of the host's own atoms, whichever is more.

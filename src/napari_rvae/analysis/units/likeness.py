@@ -323,9 +323,7 @@ def _tolerance(central: Array, stays: Stays, rows: NDArray[np.bool_], wide: Arra
     spread = appearance.median_of_known(np.abs(central[rows] - middle))
     seen = math.sqrt(max(float(np.median(stays.count[stays.label[rows]])), 1.0))
     noise = np.nan_to_num(1.4826 * spread) / seen
-    tolerance: Array = np.maximum(
-        appearance.SURELY_ALIKE * wide, appearance.ALIKE_SPREADS * noise
-    )
+    tolerance: Array = np.maximum(appearance.SURELY_ALIKE * wide, appearance.ALIKE_SPREADS * noise)
     return tolerance
 
 

@@ -134,23 +134,23 @@ def search(
     starts = []
     for start in range(config.n_starts if len(stays.count) else 0):
         other = np.random.default_rng([config.seed, start + 1])
-        starts.append(_repeated(stays, hosts, sites, ring, turn, config, other, step=step))
+        starts.append(_repeated(stays, hosts, sites, ring, config, other, turn=turn, step=step))
         step.done()
     model = replace(model, starts=_counted(found[stays.label], starts, model.n_environments))
     whole = Found(model, membership, tree, n_units)
     own_bonds = None if rings is None else bonds
-    return _agreed(whole, own_bonds, turn, stays, hosts, sites, config, step=step)
+    return _agreed(whole, own_bonds, stays, hosts, sites, config, turn=turn, step=step)
 
 
 def _agreed(
     found: Found,
     bonds: Ids | None,
-    turn: Array,
     stays: Stays,
     hosts: Hosts,
     sites: Evidence,
     config: UnitConfig,
     *,
+    turn: Array,
     step: Steps,
 ) -> Found:
     """Merge once more, knowing what other starts found; from stays (S, E) to sites (N, E)."""
@@ -420,10 +420,10 @@ def _repeated(
     hosts: Hosts,
     sites: Evidence,
     ring: Ids,
-    turn: Array,
     config: UnitConfig,
     rng: np.random.Generator,
     *,
+    turn: Array,
     step: Steps,
 ) -> Ids:
     """Unit (N,) of each site by a search that saw a part of the places."""
