@@ -151,7 +151,7 @@ def test_version(capsys):
         (["run", "a.npy", "--rvae.epochs", "none"], "no whole number"),
         (["demo", "--seed", "x"], "--seed"),
         (["view"], "RUN"),
-        (["view", "run", "movie.tif", "other.tif"], "other.tif"),
+        (["run", "movie.tif", "other.tif"], "other.tif"),
         (["view", "run", "--view"], "--view"),
         (["check", "run"], "MOVIE"),
     ],

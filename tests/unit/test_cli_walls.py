@@ -41,6 +41,26 @@ def test_windows_around_walls_are_trained_on(scan, tmp_path, capsys):
     assert "unit 0" in capsys.readouterr().out
 
 
+def test_a_run_of_walls_is_told_and_checked_with_its_scans(scan, tmp_path, capsys):
+    first, second = tmp_path / "first.npy", tmp_path / "second.npy"
+    for path, frame in zip((first, second), np.load(scan), strict=True):
+        np.save(path, frame[None])
+    out, scans = tmp_path / "walls", [str(first), str(second)]
+    flags = ["--channels", "0,1", "--window", "20", "--rvae.epochs", "1", "--device", "cpu"]
+    assert main(["walls", *scans, *flags, "--out", str(out)]) == 0
+    again = [str(out), *scans, "--channel", "0,1"]
+    assert main(["units", *again, "--out", str(tmp_path / "cards")]) == 0
+    assert "cutting crops" in capsys.readouterr().out
+    assert (tmp_path / "cards" / "units.png").is_file()
+    assert main(["check", *again, "--device", "cpu"]) == 0
+    assert "self-checks" in capsys.readouterr().out
+    assert main(["check", str(out), str(first), "--channel", "0,1"]) == 1
+    assert "of the run" in capsys.readouterr().err
+    assert main(["walls", *scans, "--channels", "0,1", "--out", str(tmp_path / "plain")]) == 0
+    assert main(["units", str(tmp_path / "plain")]) == 1
+    assert "walls --window" in capsys.readouterr().err
+
+
 def test_walls_of_a_vector(tmp_path, capsys):
     movie = simulate_walls(n_frames=1, size=112, seed=1, in_plane="neel").frames
     path, out = tmp_path / "scan.npy", tmp_path / "walls"

@@ -222,7 +222,7 @@ def unit_cards(
     for card, row in zip(cards, rows, strict=True):
         here = sites[sites["unit"] == card.unit]
         host = Host(cards[first], rows[first], is_alone=sum(is_host) < 2)
-        what = describe_walls(here) if walls else ""
+        what = describe_walls(here, sites) if walls else ""
         is_vacancy = bool((here["kind"] == "vacancy").mean() > 0.5)
         described.append(describe_card(card, row, host, what=what, is_vacancy=is_vacancy))
     return described

@@ -24,6 +24,8 @@ _EDGE = math.radians(140.0)
 _RATIO = 1.25
 #: Bonds longer or shorter than the host's by this share are said.
 _LONGER = 0.06
+#: A wall with a larger radius of curvature, in pixels, is straight for all that a scan shows.
+_STRAIGHT = 1000.0
 #: Neighbours of a unit with less than this share are not named.
 _NAMED_SHARE = 0.1
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -75,13 +77,23 @@ def describe_card(
     return dataclasses.replace(card, caption=" ".join(f"{sentence}." for sentence in sentences))
 
 
-def describe_walls(sites: pd.DataFrame) -> str:
-    """Say how strong the walls of some sites are, and how they bend."""
+def describe_walls(sites: pd.DataFrame, everywhere: pd.DataFrame) -> str:
+    """Say how strong the walls of a unit's sites are, beside all of them, and how they bend.
+
+    A strength is in the unit of the scan's amplitude, which may be any: what tells is the ratio.
+    """
     parts = []
-    for column, unit in (("strength", ""), ("curvature", " 1/px")):
-        if column in sites and sites[column].notna().any():
-            parts.append(f"{column} {float(sites[column].median()):.2g}{unit}")
-    return f"median {' and '.join(parts)}" if parts else "sites along walls"
+    if "curvature" in sites and sites["curvature"].notna().any():
+        bend = float(sites["curvature"].abs().median())
+        straight = bend * _STRAIGHT < 1
+        parts.append("straight" if straight else f"radius of curvature {1 / bend:.0f} px")
+    if "strength" in sites and sites["strength"].notna().any():
+        usual = float(everywhere["strength"].median())
+        if usual > 0 and len(sites) < len(everywhere):
+            ratio = f"{float(sites['strength'].median()) / usual:.2g}"
+            times = "of" if ratio == "1" else f"{ratio} times"
+            parts.append(f"{times} the median strength of all sites")
+    return ", ".join(parts) or "sites along walls"
 
 
 def _what(card: UnitCard, row: pd.Series[Any], host: Host, rings: str, *, is_vacancy: bool) -> str:

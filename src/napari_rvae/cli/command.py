@@ -22,12 +22,12 @@ from napari_rvae.cli.options import (
 )
 from napari_rvae.cli.progress import Progress, say, warn
 from napari_rvae.cli.units import add_units_command, tell_units
-from napari_rvae.cli.walls import add_walls_command, find_walls
+from napari_rvae.cli.walls import add_walls_command, find_walls, read_response
 from napari_rvae.config import WallConfig
 from napari_rvae.errors import InputError, NapariRvaeError, NapariRvaeWarning
 
 if TYPE_CHECKING:
-    from napari_rvae import Frames
+    from napari_rvae import Frames, Run
     from napari_rvae.cli.pipeline import Result
     from napari_rvae.cli.viewer import Scene
 
@@ -317,7 +317,7 @@ def _add_demo(commands: Any, *, advanced: bool) -> None:
 
 def _add_units(commands: Any) -> None:
     units = add_units_command(commands, _EXIT_CODES)
-    _add_channel(units)
+    _add_movie(units)
     _add_debug(units)
     units.set_defaults(command=_units, name="units")
 
@@ -338,15 +338,14 @@ def _add_view(commands: Any) -> None:
     view = commands.add_parser(
         "view",
         help="show an earlier result in napari",
-        usage="napari-rvae view RUN [MOVIE] [options]",
+        usage="napari-rvae view RUN [MOVIE ...] [options]",
         description=_VIEW,
         epilog=_VIEW_EXAMPLES + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     view.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
-    view.add_argument("movie", metavar="MOVIE", nargs="?", help="file or folder")
-    _add_channel(view)
+    _add_movie(view)
     _add_debug(view)
     view.set_defaults(command=_view, name="view")
 
@@ -355,19 +354,18 @@ def _add_check(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="check the model of an earlier result",
-        usage="napari-rvae check RUN MOVIE [--other RUN] [options]",
+        usage="napari-rvae check RUN MOVIE [MOVIE ...] [--other RUN] [options]",
         description=_CHECK,
         epilog=_CHECK_EXAMPLES + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     check.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
-    check.add_argument("movie", metavar="MOVIE", help="file or folder")
+    _add_movie(check, needed=True)
     check.add_argument(
         "--other", metavar="RUN", type=Path, help="run of another seed: do both models agree?"
     )
     _add_split_half(check)
-    _add_channel(check)
     _add_device(check)
     _add_debug(check)
     check.set_defaults(command=_check, name="check")
@@ -377,7 +375,7 @@ def _add_pathways(commands: Any, *, advanced: bool) -> None:
     pathways = commands.add_parser(
         "pathways",
         help="events and rates of an earlier result",
-        usage="napari-rvae pathways RUN [MOVIE] [options]",
+        usage="napari-rvae pathways RUN [MOVIE ...] [options]",
         description=_PATHWAYS,
         epilog=_PATHWAYS_EXAMPLES + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -386,12 +384,22 @@ def _add_pathways(commands: Any, *, advanced: bool) -> None:
     pathways.add_argument(
         "run", metavar="RUN", type=Path, help="folder of the run, or its run.json"
     )
-    pathways.add_argument("movie", metavar="MOVIE", nargs="?", help="file or folder")
-    _add_channel(pathways)
+    _add_movie(pathways)
     _add_debug(pathways)
     pathways.add_argument("--help-all", action="help", help="show the rarely needed options too")
     add_option_flags(pathways, advanced=advanced, only=("pathways",))
     pathways.set_defaults(command=_pathways, name="pathways", config=None)
+
+
+def _add_movie(parser: argparse.ArgumentParser, *, needed: bool = False) -> None:
+    """Add the movie of an earlier result, and its channel."""
+    parser.add_argument(
+        "movie",
+        metavar="MOVIE",
+        nargs="+" if needed else "*",
+        help="file or folder that the run was made from; the scans, in their order, of walls",
+    )
+    _add_channel(parser)
 
 
 def _add_channel(parser: argparse.ArgumentParser) -> None:
@@ -477,6 +485,18 @@ def _read_movie(arguments: argparse.Namespace) -> Frames:
     return frames
 
 
+def _frames_of(run: Run, arguments: argparse.Namespace) -> Frames | None:
+    """Read again what a run was made from, None where it is not given."""
+    if not arguments.movie:
+        return None
+    config = run.configs.get("WallConfig")
+    if isinstance(config, WallConfig):
+        return read_response(arguments.movie, config, arguments.channel)
+    if len(arguments.movie) == 1:
+        (arguments.movie,) = arguments.movie
+    return _read_movie(arguments)
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     start = perf_counter()
     options = _options(arguments)
@@ -513,8 +533,7 @@ def _view(arguments: argparse.Namespace) -> None:
 
     run = load_run(arguments.run)
     check_viewer()
-    frames = None if arguments.movie is None else _read_movie(arguments)
-    arguments.scene = Scene.of(run, frames)
+    arguments.scene = Scene.of(run, _frames_of(run, arguments))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -523,7 +542,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
     run = load_run(arguments.run)
     other = None if arguments.other is None else load_run(arguments.other)
-    frames = _read_movie(arguments)
+    frames = _frames_of(run, arguments)
+    assert frames is not None  # noqa: S101 - the parser asks for a movie
     progress = Progress()
     print_checks(check_run(run, frames, other, progress, device=arguments.device))
     if arguments.split_half:
@@ -531,8 +551,10 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _units(arguments: argparse.Namespace) -> None:
-    frames = None if arguments.movie is None else _read_movie(arguments)
-    tell_units(arguments, frames)
+    from napari_rvae import load_run
+
+    run = load_run(arguments.run)
+    tell_units(run, arguments, _frames_of(run, arguments))
 
 
 def _pathways(arguments: argparse.Namespace) -> None:
@@ -541,8 +563,7 @@ def _pathways(arguments: argparse.Namespace) -> None:
 
     options = _options(arguments).pathways
     run = load_run(arguments.run)
-    frames = None if arguments.movie is None else _read_movie(arguments)
-    found = renew_pathways(run, frames, options, Progress())
+    found = renew_pathways(run, _frames_of(run, arguments), options, Progress())
     print_pathways(found, whole=True)
 
 

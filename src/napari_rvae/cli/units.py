@@ -40,14 +40,13 @@ def add_units_command(commands: Any, epilog: str) -> argparse.ArgumentParser:
     units: argparse.ArgumentParser = commands.add_parser(
         "units",
         help="tell what the units of an earlier result are",
-        usage="napari-rvae units RUN [MOVIE] [--out DIR] [options]",
+        usage="napari-rvae units RUN [MOVIE ...] [--out DIR] [options]",
         description=_UNITS,
         epilog=_EXAMPLES + epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     units.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
-    units.add_argument("movie", metavar="MOVIE", nargs="?", help="file or folder")
     units.add_argument("--cut", metavar="N", type=int, help="go along the tree to so many units")
     units.add_argument(
         "--split", metavar="N", type=int, action="append", default=[], help="split a unit in two"
@@ -70,7 +69,7 @@ def add_units_command(commands: Any, epilog: str) -> argparse.ArgumentParser:
     return units
 
 
-def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
+def tell_units(run: Run, arguments: argparse.Namespace, frames: Frames | None) -> None:
     """Print the units of a run and, if asked to, change them and write their cards.
 
     Raises
@@ -83,10 +82,10 @@ def tell_units(arguments: argparse.Namespace, frames: Frames | None) -> None:
     from napari_rvae.analysis.recut import cut_as_trained
     from napari_rvae.figures import export_units
 
-    run = nr.load_run(arguments.run)
     units = run.units
     if run.sites is None or units is None:
-        raise InputError(f"{run.folder} holds no units: find them with napari-rvae run.")
+        how = "walls --window PX" if "WallConfig" in run.configs else "run"
+        raise InputError(f"{run.folder} holds no units: find them with napari-rvae {how}.")
     units = _edited(units, arguments)
     progress = Progress()
     model = run.load_model("cpu") if run.has_model else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_rvae import RVAE, Frames, Units, WallConfig
     from napari_rvae.cli.options import Options
 
-__all__ = ["add_walls_command", "find_walls"]
+__all__ = ["add_walls_command", "find_walls", "read_response"]
 
 _WALLS = """\
 Find the domain walls in scans of a piezoresponse force microscope and, with --window, train on
@@ -78,12 +78,8 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
     progress = Progress()
     channels = _channels(arguments.channels)
     frames = _read(arguments.scans)
-    signals = 4 if config.modality == "vector" else 2
-    pair = None if channels is None else channels[:signals]
     with progress.step("signed response"):
-        response = nr.signed_response(
-            frames, channels=pair, modality=config.modality, phase_unit=config.phase_unit
-        )
+        response = _response(frames, config, channels)
     with progress.step("finding walls") as tick:
         sites = nr.detect_walls(frames, config, channels=channels, progress=tick)
     junctions = nr.find_junctions(sites)
@@ -110,6 +106,34 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
     nr.export_table(sites, arguments.out / "walls.csv", frames=response)
     write_output(arguments.out / "junctions.csv", junctions.to_csv(index=False).encode())
     say(f"written to {arguments.out}")
+
+
+def read_response(paths: list[str], config: WallConfig, channels: str | None) -> Frames:
+    """Read the scans that a run of this command was made from, as the run knows them.
+
+    Parameters
+    ----------
+    paths
+        Files of the scans, in the order that they had then.
+    config
+        How the walls were found.
+    channels
+        What ``--channels`` was, None for nothing.
+    """
+    frames = _read(paths)
+    with Progress().step("signed response"):
+        return _response(frames, config, _channels(channels))
+
+
+def _response(frames: Frames, config: WallConfig, channels: list[str | int] | None) -> Frames:
+    """Return the signed response, which crops are cut from."""
+    import napari_rvae as nr
+
+    signals = 4 if config.modality == "vector" else 2
+    pair = None if channels is None else channels[:signals]
+    return nr.signed_response(
+        frames, channels=pair, modality=config.modality, phase_unit=config.phase_unit
+    )
 
 
 def _channels(text: str | None) -> list[str | int] | None:

@@ -79,8 +79,12 @@ def test_atoms_and_walls_of_unknown_type_keep_their_names(sites):
 
 def test_cards_of_walls_speak_of_walls_and_not_of_atoms(sites):
     units = _units(sites, sites["wall_id"])
-    cards = unit_cards(units, sites.assign(strength=2.5))
-    assert cards[1].caption.startswith("Median strength 2.5 and curvature 0.05 1/px. ")
+    strong = sites["wall_id"] == 1
+    cards = unit_cards(units, sites.assign(strength=np.where(strong, 5e-10, 2e-10)))
+    assert cards[1].caption.startswith(
+        "Radius of curvature 20 px, 2.5 times the median strength of all sites. "
+    )
+    assert cards[0].caption.startswith("Straight, of the median strength of all")
     assert not any("neighbour" in card.caption or "edge" in card.caption for card in cards)
 
 
