@@ -53,6 +53,10 @@ _SUMMARY = {
 }
 
 
+#: So many names of fragments are told in one line.
+_LISTED = 6
+
+
 @dataclass(frozen=True, eq=False)
 class Fragments:
     """Fragments of a sites table.
@@ -82,6 +86,13 @@ class Fragments:
     def __len__(self) -> int:
         """Return the number of fragments, counted in each frame."""
         return len(self.summary)
+
+    def __repr__(self) -> str:
+        """Return the commonest fragments in one line."""
+        names = self.summary["name"].value_counts()
+        listed = [f"{count:,} x {name}" for name, count in names.head(_LISTED).items()]
+        listed += [f"{len(names) - _LISTED} more names"] if len(names) > _LISTED else []
+        return f"Fragments({len(self):,} in all frames: {'; '.join(listed)})"
 
     @property
     def counts(self) -> pd.DataFrame:

@@ -130,6 +130,11 @@ class SplitHalf:
     common: Ids
     matched: pd.DataFrame
 
+    def __repr__(self) -> str:
+        """Return the answers in one line."""
+        each = ", ".join(f"{verdict.result} {verdict.answer!r}" for verdict in self.verdicts)
+        return f"SplitHalf({self.answer!r}: {each}; {self.halves})"
+
     @property
     def answer(self) -> Answer:
         """One answer for all: the worst that is known."""

@@ -149,6 +149,14 @@ class Crops:
         """Return the number of crops."""
         return int(self.images.shape[0])
 
+    def __repr__(self) -> str:
+        """Return their number, layers and window in one line; no pixels are read."""
+        layers = ", ".join(self.channels)
+        return (
+            f"Crops({len(self):,} of {self.pixels} x {self.pixels} px, layers {layers}, windows of "
+            f"{self.window_px:.4g} frame px)"
+        )
+
     @property
     def pixels(self) -> int:
         """Side of a crop on the canonical grid, S."""

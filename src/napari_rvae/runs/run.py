@@ -55,6 +55,12 @@ class Run:
     manifest: Mapping[str, Any]
     pathways: Pathways | None = None
 
+    def __repr__(self) -> str:
+        """Return where it is and what it holds in one line."""
+        found = [name for name in ("sites", "units", "pathways") if getattr(self, name) is not None]
+        held = [*found, "model"] if self.has_model else found
+        return f"Run({str(self.folder)!r}: {', '.join(held) or 'empty'})"
+
     @property
     def has_model(self) -> bool:
         """Whether there is a model to load."""

@@ -81,6 +81,11 @@ class Simulation:
     events: pd.DataFrame | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return what there is in one line."""
+        fields = ", ".join(self.fields)
+        return f"Simulation({self.frames!r}, {len(self.sites):,} true sites, fields {fields})"
+
 
 def true_sites(parts: Sequence[Mapping[str, NDArray[Any]]]) -> pd.DataFrame:
     """Put the sites of every frame into one table.

@@ -78,6 +78,12 @@ def test_a_simulated_movie_agrees(halves, crops):
     assert halves.models[0].config.seed != halves.models[1].config.seed
 
 
+def test_halves_and_crops_are_told_in_one_line(halves, crops):
+    assert repr(halves).startswith("SplitHalf('agrees': units ")
+    assert "\n" not in repr(halves) + repr(crops)
+    assert repr(crops).startswith(f"Crops({len(crops):,} of 32 x 32 px")
+
+
 def test_matched_units_share_their_crops(halves):
     matched = halves.matched
     assert matched["f1"].between(0, 1).all()

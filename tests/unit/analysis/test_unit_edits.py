@@ -81,6 +81,13 @@ def test_units_have_two_levels_and_a_tree(units):
     assert (tree[["first", "second"]].to_numpy() < tree[["node"]].to_numpy()).all()
 
 
+def test_units_are_told_in_one_line(units):
+    line = repr(units)
+    assert "\n" not in line
+    assert line.startswith(f"Units({N_KINDS} in ")
+    assert all(repr(name) in line for name in units.names.values())
+
+
 def test_kinds_that_are_found_again_from_every_start_are_stable(units):
     assert len(units) == N_KINDS
     assert (units.summary["stability"] > 0.9).all()

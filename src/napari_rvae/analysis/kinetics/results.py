@@ -159,6 +159,11 @@ class Pathways:
             ordered = given.reindex(columns=list(types)).astype(types).reset_index(drop=True)
             object.__setattr__(self, name, ordered)
 
+    def __repr__(self) -> str:
+        """Return how much of each there is in one line."""
+        told = ("states", "events", "rates", "passages", "notes")
+        return f"Pathways({', '.join(f'{len(getattr(self, name)):,} {name}' for name in told)})"
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by their names."""
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}

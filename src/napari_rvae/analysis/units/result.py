@@ -118,6 +118,13 @@ class Units:
         """Return the number of units."""
         return len(self.summary)
 
+    def __repr__(self) -> str:
+        """Return the units and their counts in one line."""
+        known = int((self.table["unit"] >= 0).sum())
+        counts = zip(self.summary["name"], self.summary["count"], strict=True)
+        listed = ", ".join(f"{name!r} {count:,}" for name, count in counts)
+        return f"Units({len(self)} in {known:,} of {len(self.table):,} sites: {listed})"
+
     @property
     def names(self) -> dict[int, str]:
         """Name of each unit by its number."""
