@@ -95,7 +95,7 @@ class UnitsWidget(SitesStep):
         self.real = button(
             "Is it real?",
             "Train on two halves of the data apart: do both find the same units, angles and "
-            "latents? Takes twice as long as the training",
+            "latents? Takes two to three times as long as the training",
             self.ask_if_real,
         )
         self.add_row(self.find_button, self.real)
