@@ -1,5 +1,7 @@
 """The Units widget in a real viewer: find, name, merge, split, undo, examples, files, troubles."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -450,6 +452,24 @@ def test_is_it_real_is_answered_by_two_halves(qtbot, sites, widget, image):
     other = UnitsWidget(widget.viewer)  # what was found stays with the layer
     qtbot.addWidget(other)
     assert len(other.verdicts.lines) == 3
+
+
+def test_it_is_said_where_the_halves_found_another_number_of_units():
+    def units(*counts):
+        numbers = range(len(counts))
+        table = pd.DataFrame({"site_id": [0], "unit": [0], "unit_probability": [1.0]})
+        names = [f"unit {number}" for number in numbers]
+        return Units(table, pd.DataFrame({"unit": numbers, "name": names, "count": counts}))
+
+    def told(first, second, shown):
+        halves = SimpleNamespace(units=(first, second))
+        return unit_work._found_otherwise(halves, shown)
+
+    two, three = units(9, 4), units(9, 4, 3)
+    assert told(two, two, two) == ""
+    assert told(two, two, three) == " (the halves found 2 each; here are 3)"
+    assert told(two, three, three) == " (the halves found 2 and 3; here are 3)"
+    assert told(units(9, 0, 4), two, two) == ""  # without sites it was not found
 
 
 @no_window

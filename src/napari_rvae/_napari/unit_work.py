@@ -471,7 +471,9 @@ def start_halves(workspace: Workspace, layer: Any, image: Any, config: UnitConfi
     def then(found: SplitHalf, _outcome: Outcome) -> None:
         record_of(layer)["halves"] = [[one.level, one.text, one.advice] for one in found.checks]
         level = _LEVELS[found.answer]
-        workspace.say("units", f"Is it real? {_answers(found)}; why, see below.", level)
+        state = state_of(layer)
+        other = "" if state is None else _found_otherwise(found, state.now.units)
+        workspace.say("units", f"Is it real? {_answers(found)}{other}; why, see below.", level)
 
     return workspace.start("units", "Is it real?", work, then)
 
@@ -485,6 +487,18 @@ def _answers(found: SplitHalf) -> str:
             parts.append(f"{listed(results)} {words}")
     said = ", ".join(parts)
     return said[0].upper() + said[1:]
+
+
+def _found_otherwise(found: SplitHalf, shown: Units) -> str:
+    """How many units the halves found, where these are not as many as there are cards.
+
+    That halves agree says nothing of units that neither of them found.
+    """
+    own, here = [count_present(one) for one in found.units], count_present(shown)
+    if own == [here, here]:
+        return ""
+    both = f"{own[0]} each" if own[0] == own[1] else f"{own[0]} and {own[1]}"
+    return f" (the halves found {both}; here are {here})"
 
 
 # ---------------------------------------------------------------------- export
