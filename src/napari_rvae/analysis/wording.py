@@ -189,7 +189,10 @@ def _beside(card: UnitCard) -> str:
 
 
 def _symmetry(card: UnitCard) -> str:
-    return {"": "", "cannot tell": "its symmetry cannot be told"}.get(card.symmetry, card.symmetry)
+    """Symmetry of the decoded picture: "3-fold symmetry"."""
+    if card.symmetry == "cannot tell":
+        return "its symmetry cannot be told"
+    return f"{card.symmetry} symmetry" if card.symmetry.endswith("-fold") else card.symmetry
 
 
 def _sure(card: UnitCard) -> str:
