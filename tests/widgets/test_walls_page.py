@@ -224,3 +224,23 @@ def test_a_second_channel_is_cut_and_found_again_for_the_image_of_every_place(fo
     qtbot.waitUntil(lambda: latents.workspace.job("latents") is None, timeout=LONG)
     assert "cancelled" in latents.status.plain_text
     assert sum(layer.name.startswith("angle image") for layer in viewer.layers) == 1
+
+
+def test_of_the_channels_of_a_scan_the_one_that_is_seen_is_taken():
+    from napari.components import ViewerModel
+
+    from napari_rvae import add_layers, image_layer, points_layer, signed_response
+    from napari_rvae._napari.training import image_of
+    from napari_rvae.tables import make_sites
+
+    response = signed_response(simulate_walls(n_frames=1, size=96, seed=1).frames)
+    points = points_layer(make_sites(frame=0, y=[40.0], x=[40.0], kind="wall"), response)
+    both = [image_layer(response, channel=channel) for channel in response.channels]
+    viewer = ViewerModel()
+    first, second, sites = add_layers(viewer, *both, points)
+    second.visible = False
+    assert image_of(sites, viewer.layers) is first
+    first.visible = False
+    assert image_of(sites, viewer.layers) in (first, second)
+    second.visible = True
+    assert image_of(sites, viewer.layers) is second

@@ -204,10 +204,15 @@ def take_inputs(image: Any, points: Any, *, second: Any = None, earlier: int = 0
 
 
 def image_of(points: Any, layers: Any) -> Any:
-    """Image that a layer of sites was made from, None if it is not there or nobody knows."""
+    """Image that a layer of sites was made from, None if it is not there or nobody knows.
+
+    Of several, such as the channels of a scan, one that is seen: the others are hidden because they
+    are not what the sites lie on.
+    """
     images = [layer for layer in layers if is_frames(layer)]
     made = [image for image in images if made_from(points, image)]
-    return made[-1] if made else None
+    seen = [image for image in made if image.visible]
+    return (seen or made or [None])[-1]
 
 
 def where_from(points: Any, image: Any) -> str:
