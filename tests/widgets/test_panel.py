@@ -69,6 +69,15 @@ def test_a_layer_that_comes_is_chosen_and_told(qtbot, viewer, choice):
     assert _names(choice) == ["first", "second"]
 
 
+def test_a_layer_that_comes_hidden_is_not_chosen_beside_one_that_is_seen(viewer, choice):
+    alone = viewer.add_image(PICTURE, name="alone", visible=False)
+    assert choice.layer() is alone
+    seen = viewer.add_image(PICTURE, name="amplitude")
+    viewer.add_image(PICTURE, name="phase", visible=False)
+    assert choice.layer() is seen
+    assert _names(choice) == ["alone", "amplitude", "phase"]
+
+
 def test_layers_of_another_kind_do_not_disturb(qtbot, viewer, choice):
     image = viewer.add_image(PICTURE)
     with qtbot.assertNotEmitted(choice.chosen):

@@ -150,9 +150,11 @@ class LayerChoice(QComboBox):
             self.addItem(layer.name)
         self._shown = found
         keep = before if any(layer is before for layer in found) else None
-        # a layer that has just come is what the user wants to see, unless none is a choice
+        # a layer that has just come is what the user wants to see, unless none is a choice, or it
+        # has come hidden, as the further channels of a scan do
         if new and not self._empty:
-            keep = new[-1]
+            seen = [layer for layer in new if layer.visible]
+            keep = seen[-1] if seen else keep or new[-1]
         self._select(keep)
         self.blockSignals(False)  # noqa: FBT003
         if self.layer() is not before or event is None:
