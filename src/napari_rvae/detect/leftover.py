@@ -158,8 +158,7 @@ def common_width(
     )
     looks = [(wide + narrow) / 2, (wide - narrow) / 0.02, _tails(fit, sigma, shape)]
     looks = [_without_smooth(part, smooth)[inner] for part in looks]
-    matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
-    right = np.array([(weight * a * picture).sum() for a in looks])
+    matrix, right = _equations(looks, picture, weight)
     if not weight.any() or not np.linalg.cond(matrix) < 1e8:
         return sigma, math.inf
     plain, tailed = np.linalg.solve(matrix[:2, :2], right[:2]), np.linalg.solve(matrix, right)
@@ -173,6 +172,15 @@ def common_width(
     # fitted positions lean towards the noise, so that the atoms seem narrower about them
     lean = 0.5 * float(np.average(fit.y_sd**2 + fit.x_sd**2, weights=fit.amplitude**2))
     return math.hypot(width, math.sqrt(lean)), math.hypot(error, lean / (2 * width))
+
+
+def _equations(
+    looks: list[NDArray[np.float64]], picture: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Normal matrix (F, F) and right side (F,) of a picture as a sum of others (Y, X)."""
+    weighted = [weight * look for look in looks]
+    products = [[np.vdot(w, part) for part in (*looks, picture)] for w in weighted]
+    return np.array(products)[:, :-1], np.array(products)[:, -1]
 
 
 def _width(sigma: float) -> int:
@@ -236,8 +244,7 @@ def _heights(
     image, variance, atoms, tails = (middle(part, side) for part in (image, variance, atoms, tails))
     weight = pixel_weights(image, variance)
     looks = [_without_smooth(part, width) for part in (atoms, tails)]
-    matrix = np.array([[(weight * a * b).sum() for a in looks] for b in looks])
-    right = np.array([(weight * a * rest).sum() for a in looks])
+    matrix, right = _equations(looks, rest, weight)
     if not np.linalg.cond(matrix) < 1e8:
         return 0.0, 0.0, 0.0
     inverse = np.linalg.inv(matrix)

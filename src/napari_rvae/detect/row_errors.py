@@ -315,23 +315,24 @@ def _views(scene: _Scene, some: Ints) -> _Views:
         (part >= inner.start) & (part < inner.stop)
         for part, inner in zip((lines, places), scene.inner, strict=True)
     ]
-    pixel = (
-        np.clip(lines, 0, shape[0] - 1)[:, :, None],
-        np.clip(places, 0, shape[1] - 1)[:, None, :],
-    )
+    pixel = np.clip(lines, 0, shape[0] - 1)[:, :, None] * shape[1]
+    pixel = pixel + np.clip(places, 0, shape[1] - 1)[:, None, :]
     dy, dx = (lines - y[:, None])[:, :, None], (places - x[:, None])[:, None, :]
     (yy, yx), (_, xx) = scene.form
     square = (yy * dy**2 + 2 * yx * dy * dx + xx * dx**2) / scene.sigma**2
     seen = inside[0][:, :, None] & inside[1][:, None, :] & (square <= _RADIUS**2)
-    weight = seen * pixel_weights(scene.image[pixel], scene.variance[pixel])
-    rest, unit = scene.rest[pixel], np.exp(-0.5 * square)
+    image, variance, rest, atoms = (
+        part.take(pixel) for part in (scene.image, scene.variance, scene.rest, scene.atoms)
+    )
+    weight = seen * pixel_weights(image, variance)
+    unit = np.exp(-0.5 * square)
     model = height[:, None, None] * unit
     slope_y, slope_x = (
         model / scene.sigma**2 * part for part in (yy * dy + yx * dx, xx * dx + yx * dy)
     )
     weighted = weight * slope_x
     # of a pixel that several atoms light up, each tells its share
-    weight *= np.clip(model / np.maximum(scene.atoms[pixel], 1e-300), 0.0, 1.0)
+    weight *= np.clip(model / np.maximum(atoms, 1e-300), 0.0, 1.0)
     hidden, pull, answer = _hidden(weight, unit, slope_y, rest)
     return _Views(
         lines[:, 0],

@@ -45,7 +45,7 @@ def _autocorrelation(image: NDArray[np.float64], reach: int) -> NDArray[np.float
     """Mean product of pixels at lags 0..reach (rows) and -reach..reach (columns)."""
     rows, columns = image.shape
     shape = [fft.next_fast_len(n + reach, real=True) for n in (rows, columns)]
-    power = np.abs(fft.rfft2(image, shape)) ** 2
+    power = np.abs(fft.rfft2(image.astype(np.float32), shape)) ** 2
     product = fft.irfft2(power, shape)[: reach + 1]
     product = np.concatenate([product[:, -reach:], product[:, : reach + 1]], axis=1)
     lag_y, lag_x = np.arange(reach + 1)[:, None], np.abs(np.arange(-reach, reach + 1))

@@ -21,8 +21,8 @@ __all__ = [
     "some_rows",
 ]
 
-#: Medians are those of about so many pixels at most: a standard deviation is then known to 0.3 %.
-_ENOUGH = 2**18
+#: Medians are those of about so many pixels at most: a standard deviation is then known to 0.4 %.
+_ENOUGH = 2**17
 
 #: sd of a normal distribution divided by its median absolute deviation
 _MAD = 1.4826
@@ -98,7 +98,7 @@ def pixel_weights(image: NDArray[np.float64], variance: NDArray[np.float64]) -> 
 
 
 def some_rows(rows: NDArray[Any], *, per_row: int | None = None) -> NDArray[Any]:
-    """Some of the rows of a large picture, spread evenly, of about 2^18 pixels; else all.
+    """Some of the rows of a large picture, spread evenly, of about 2^17 pixels; else all.
 
     Parameters
     ----------
