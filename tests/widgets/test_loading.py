@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari_rvae._napari.loading import Loader, collection_paused
+from napari_rvae._napari.loading import Loader, collection_paused, load_all
 
 
 @pytest.fixture
@@ -26,6 +26,8 @@ def modules(tmp_path, monkeypatch):
 
 
 def test_modules_are_loaded_in_order_while_the_collector_rests(qtbot, modules, caplog):
+    # the thread that a widget of another test has left behind pauses the collector, too
+    qtbot.waitUntil(lambda: not load_all().busy, timeout=60_000)
     loader = Loader(modules)
     assert not loader.has("rvae_first")
     loader.start()
