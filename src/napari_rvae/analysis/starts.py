@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_rvae.analysis.units.result import agreement_of_starts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -85,7 +87,5 @@ def _count(starts: NDArray[np.float64], members: NDArray[np.int64]) -> Starts:
     """Count the starts whose best group shares enough sites with some environments."""
     if not starts.size:
         return NO_STARTS
-    both = starts[members].sum(axis=0)  # (S, K)
-    either = both.sum(axis=1, keepdims=True) + starts.sum(axis=0) - both
-    best = (both / np.maximum(either, 1.0)).max(axis=1)
+    best = agreement_of_starts(starts, members)
     return Starts(int((best >= _SAME).sum()), len(best))

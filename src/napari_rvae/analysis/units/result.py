@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Ids = NDArray[np.int64]
 
-__all__ = ["Identity", "Units", "agreement", "assemble", "environment_medians", "identities"]
+__all__ = [
+    "Identity",
+    "Units",
+    "agreement",
+    "agreement_of_starts",
+    "assemble",
+    "environment_medians",
+    "identities",
+]
 
 _ENVIRONMENTS = {"environment": "int64", "unit": "int64", "name": "str", "count": "int64"}
 _ENVIRONMENTS |= {"share": "float64", "n_places": "int64", "stability": "float64"}
@@ -365,7 +373,12 @@ def _list_environments(
 
 
 def agreement(starts: Array, members: Ids) -> float:
-    """Mean over the starts of the best Jaccard index of a group with one of theirs; NaN for none.
+    """Mean of :func:`agreement_of_starts`; NaN without starts."""
+    return float(agreement_of_starts(starts, members).mean()) if starts.size else float("nan")
+
+
+def agreement_of_starts(starts: Array, members: Ids) -> Array:
+    """Best Jaccard index (S,) of a group of environments with a group of each start.
 
     Parameters
     ----------
@@ -374,9 +387,7 @@ def agreement(starts: Array, members: Ids) -> float:
     members
         Environments of the group.
     """
-    if not starts.size:
-        return float("nan")
     inside = starts[members].sum(axis=0)  # (S, K)
     either = inside.sum(axis=1, keepdims=True) + starts.sum(axis=0) - inside
-    index = inside / np.maximum(either, 1.0)
-    return float(index.max(axis=1).mean())
+    index: Array = inside / np.maximum(either, 1.0)
+    return index.max(axis=1)
