@@ -389,5 +389,5 @@ def agreement_of_starts(starts: Array, members: Ids) -> Array:
     """
     inside = starts[members].sum(axis=0)  # (S, K)
     either = inside.sum(axis=1, keepdims=True) + starts.sum(axis=0) - inside
-    index: Array = inside / np.maximum(either, 1.0)
-    return index.max(axis=1)
+    best: Array = (inside / np.maximum(either, 1.0)).max(axis=1)
+    return best
