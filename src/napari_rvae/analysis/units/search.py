@@ -47,6 +47,8 @@ _RESEEN = 0.7
 _LEAST_AGREEMENT = 0.6
 #: A unit that agrees less than this is cut otherwise by other starts.
 _SURE_AGREEMENT = 0.9
+#: What is merged anew may be cut otherwise by other starts, too: looked at so many times at most.
+_ROUNDS = 4
 #: The spread of an environment of few stays is taken for that of all, as if of so many stays.
 _PRIOR_STAYS = 10.0
 
@@ -155,16 +157,15 @@ def _agreed(
 ) -> Found:
     """Merge once more, knowing what other starts found; from stays (S, E) to sites (N, E)."""
     model, tree, n_units = found.model, found.tree, found.n_units
-    groups = groups_at(tree, model.n_environments, n_units)
-    unsure = _Unsure(
-        unstable=_agreed_less(model, groups, _LEAST_AGREEMENT),
-        loose=_agreed_less(model, groups, _SURE_AGREEMENT),
-        bonds=bonds,
-        turn=turn,
-    )
-    if unsure.unstable.any() or unsure.loose.any():
-        options = {"min_places": config.min_places, **vars(unsure)}
+    unsure = _Unsure.none(model.n_environments, bonds, turn)
+    for _ in range(_ROUNDS):
+        groups = groups_at(tree, model.n_environments, n_units)
+        more = unsure.and_what_agrees_less(model, groups)
+        if more.is_like(unsure):
+            break
+        unsure = more
         own = found.membership.argmax(axis=1)
+        options = {"min_places": config.min_places, **vars(unsure)}
         tree = _tree(stays, own, hosts, sites, model.ring, step=step, **options)
         n_units = _number_of_units(tree, model.n_environments)
     whole = Found(model, found.membership[stays.label], tree, n_units)
@@ -179,6 +180,24 @@ class _Unsure:
     loose: NDArray[np.bool_]  # (E,)
     bonds: Ids | None  # (M, 2)
     turn: Array  # (N,)
+
+    @classmethod
+    def none(cls, n_environments: int, bonds: Ids | None, turn: Array) -> _Unsure:
+        """Nothing is unsure."""
+        nothing = np.zeros(n_environments, bool)
+        return cls(nothing, nothing, bonds, turn)
+
+    def and_what_agrees_less(self, model: UnitModel, groups: list[Ids]) -> _Unsure:
+        """The same, and the environments of units that other starts found otherwise."""
+        return replace(
+            self,
+            unstable=self.unstable | _agreed_less(model, groups, _LEAST_AGREEMENT),
+            loose=self.loose | _agreed_less(model, groups, _SURE_AGREEMENT),
+        )
+
+    def is_like(self, other: _Unsure) -> bool:
+        """Whether the same environments are unsure."""
+        return np.array_equal([self.unstable, self.loose], [other.unstable, other.loose])
 
     def of(self, kept: NDArray[np.bool_]) -> _Unsure:
         """The same of some environments (E,)."""
