@@ -45,8 +45,9 @@ def _autocorrelation(image: NDArray[np.float64], reach: int) -> NDArray[np.float
     """Mean product of pixels at lags 0..reach (rows) and -reach..reach (columns)."""
     rows, columns = image.shape
     shape = [fft.next_fast_len(n + reach, real=True) for n in (rows, columns)]
-    power = np.abs(fft.rfft2(image.astype(np.float32), shape)) ** 2
-    product = fft.irfft2(power, shape)[: reach + 1]
+    unit = float(np.abs(image).max()) or 1.0  # squares of 1e30 have no place in single precision
+    power = np.abs(fft.rfft2((image / unit).astype(np.float32), shape)) ** 2
+    product = unit**2 * fft.irfft2(power, shape)[: reach + 1].astype(float)
     product = np.concatenate([product[:, -reach:], product[:, : reach + 1]], axis=1)
     lag_y, lag_x = np.arange(reach + 1)[:, None], np.abs(np.arange(-reach, reach + 1))
     return np.asarray(product / ((rows - lag_y) * (columns - lag_x)))

@@ -33,7 +33,7 @@ def test_a_dense_lattice_looks_a_little_narrow(sigma, rng):
 def test_the_width_is_in_pixels_whatever_the_unit_of_the_frame(rng):
     noisy = blobs(3.0, order="lattice", rng=rng) + rng.normal(0, 0.3, (256, 256))
     plain = blob_scale(noisy)
-    for unit, offset in ((1e6, 0), (1e-9, 0), (1.0, 500.0)):
+    for unit, offset in ((1e6, 0), (1e-9, 0), (1e30, 0), (1e-30, 0), (1.0, 500.0)):
         assert blob_scale(unit * noisy + offset) == pytest.approx(plain, rel=1e-3)
 
 
