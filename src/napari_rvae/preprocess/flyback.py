@@ -18,6 +18,9 @@ _USUAL = 0.25
 #: What is farther outside the usual range, in units of that range, is spoilt.
 _BEYOND = 0.5
 
+#: And so many standard errors: the range of few columns of noise is narrow by chance now and then.
+_SURE = 4.0
+
 _LEAST_SIDE = 32
 
 
@@ -27,7 +30,8 @@ def flyback_columns(image: NDArray[np.float64]) -> int:
     While the probe still settles, rows begin too bright or too dark, smeared along the row, or
     shaken. So the columns' means, the spread along them, and their differences from the next
     column are compared with those of the rest of the frame, whose whole range they must leave by
-    half of it: a lattice, a ramp or an edge of the specimen are no fly-back.
+    half of it, and by four standard errors: a lattice, a ramp or an edge of the specimen are no
+    fly-back.
 
     Parameters
     ----------
@@ -62,8 +66,14 @@ def flyback_columns(image: NDArray[np.float64]) -> int:
     if not np.isfinite(usual).any(1).all():
         return 0
     low, high = np.nanmin(usual, 1, keepdims=True), np.nanmax(usual, 1, keepdims=True)
-    margin = _BEYOND * (high - low)
+    margin = np.maximum(_BEYOND * (high - low), _SURE * _standard_errors(usual, len(image)))
     spoilt = ~((features >= low - margin) & (features <= high + margin)).all(0)
     where = np.flatnonzero(spoilt[: int(_USUAL * spoilt.size)])
     count = int(where[-1]) + 1 if where.size else 0
     return count if count <= _LONGEST * image.shape[1] else 0
+
+
+def _standard_errors(features: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
+    """Standard errors (3, 1) of a column's mean, spread and step, as of independent pixels."""
+    _, spread, step = np.nanmedian(features, axis=1)
+    return np.array([[spread], [spread / np.sqrt(2)], [step / np.sqrt(2)]]) / np.sqrt(n_rows)

@@ -60,8 +60,8 @@ def test_ramps_and_the_other_side_are_none(frame):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(8, 64), (64, 8), (32, 32), (96, 200)]))
 @settings(max_examples=40)
-def test_noise_has_hardly_any(seed, shape):
-    assert flyback_columns(np.random.default_rng(seed).normal(size=shape)) <= 1
+def test_noise_has_none(seed, shape):
+    assert flyback_columns(np.random.default_rng(seed).normal(size=shape)) == 0
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 1e30])
