@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -75,5 +76,6 @@ def flyback_columns(image: NDArray[np.float64]) -> int:
 
 def _standard_errors(features: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
     """Standard errors (3, 1) of a column's mean, spread and step, as of independent pixels."""
-    _, spread, step = np.nanmedian(features, axis=1)
-    return np.array([[spread], [spread / np.sqrt(2)], [step / np.sqrt(2)]]) / np.sqrt(n_rows)
+    _, spread, step = np.nanmedian(features, axis=1).tolist()
+    alone = np.array([[spread], [spread / math.sqrt(2)], [step / math.sqrt(2)]])
+    return np.asarray(alone / math.sqrt(n_rows))
