@@ -14,6 +14,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import napari_rvae
+from napari_rvae.cli.movies import (
+    add_channel,
+    add_movie,
+    read_again,
+    read_if_given,
+    read_movie,
+)
 from napari_rvae.cli.options import (
     add_option_flags,
     explain_leftovers,
@@ -22,12 +29,11 @@ from napari_rvae.cli.options import (
 )
 from napari_rvae.cli.progress import Progress, say, warn
 from napari_rvae.cli.units import add_units_command, tell_units
-from napari_rvae.cli.walls import add_walls_command, find_walls, read_response
+from napari_rvae.cli.walls import add_walls_command, find_walls
 from napari_rvae.config import WallConfig
 from napari_rvae.errors import InputError, NapariRvaeError, NapariRvaeWarning
 
 if TYPE_CHECKING:
-    from napari_rvae import Frames, Run
     from napari_rvae.cli.pipeline import Result
     from napari_rvae.cli.viewer import Scene
 
@@ -289,7 +295,7 @@ def _add_run(commands: Any, *, advanced: bool) -> None:
         type=float,
         help="known distance of nearest neighbours in nm (graphene: 0.142): sets the scale",
     )
-    _add_channel(run)
+    add_channel(run)
     run.set_defaults(command=_run, name="run")
     _add_common(run, advanced=advanced)
 
@@ -317,7 +323,7 @@ def _add_demo(commands: Any, *, advanced: bool) -> None:
 
 def _add_units(commands: Any) -> None:
     units = add_units_command(commands, _EXIT_CODES)
-    _add_movie(units)
+    add_movie(units)
     _add_debug(units)
     units.set_defaults(command=_units, name="units")
 
@@ -345,7 +351,7 @@ def _add_view(commands: Any) -> None:
         allow_abbrev=False,
     )
     view.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
-    _add_movie(view)
+    add_movie(view)
     _add_debug(view)
     view.set_defaults(command=_view, name="view")
 
@@ -361,7 +367,7 @@ def _add_check(commands: Any) -> None:
         allow_abbrev=False,
     )
     check.add_argument("run", metavar="RUN", type=Path, help="folder of the run, or its run.json")
-    _add_movie(check, needed=True)
+    add_movie(check, needed=True)
     check.add_argument(
         "--other", metavar="RUN", type=Path, help="run of another seed: do both models agree?"
     )
@@ -384,26 +390,11 @@ def _add_pathways(commands: Any, *, advanced: bool) -> None:
     pathways.add_argument(
         "run", metavar="RUN", type=Path, help="folder of the run, or its run.json"
     )
-    _add_movie(pathways)
+    add_movie(pathways)
     _add_debug(pathways)
     pathways.add_argument("--help-all", action="help", help="show the rarely needed options too")
     add_option_flags(pathways, advanced=advanced, only=("pathways",))
     pathways.set_defaults(command=_pathways, name="pathways", config=None)
-
-
-def _add_movie(parser: argparse.ArgumentParser, *, needed: bool = False) -> None:
-    """Add the movie of an earlier result, and its channel."""
-    parser.add_argument(
-        "movie",
-        metavar="MOVIE",
-        nargs="+" if needed else "*",
-        help="file or folder that the run was made from; the scans, in their order, of walls",
-    )
-    _add_channel(parser)
-
-
-def _add_channel(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--channel", metavar="C", help="name or number of the channel to take")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -450,7 +441,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _check_target(arguments)
     from napari_rvae.cli.pipeline import analyse_movie, halve_result, print_result, write_result
 
-    frames = _read_movie(arguments)
+    frames = read_movie(arguments.movie, arguments.channel)
     progress = Progress()
     result = analyse_movie(
         frames,
@@ -468,33 +459,6 @@ def _run(arguments: argparse.Namespace) -> None:
         say("nothing was written; --out DIR writes the tables, the model and a report")
     if arguments.view:
         arguments.scene = _scene_of(result, arguments.out)
-
-
-def _read_movie(arguments: argparse.Namespace) -> Frames:
-    """Read the movie, of one channel."""
-    from napari_rvae import read_frames
-
-    channel = arguments.channel
-    if channel is not None and channel.lstrip("-").isdigit():
-        channel = int(channel)
-    frames = read_frames(arguments.movie, channel=channel)
-    if frames.n_channels > 1:
-        names = ", ".join(frames.channels)
-        say(f"taking the channel {frames.channels[0]!r} of {names}; --channel takes another")
-        frames = frames.select_channel(0)
-    return frames
-
-
-def _frames_of(run: Run, arguments: argparse.Namespace) -> Frames | None:
-    """Read again what a run was made from, None where it is not given."""
-    if not arguments.movie:
-        return None
-    config = run.configs.get("WallConfig")
-    if isinstance(config, WallConfig):
-        return read_response(arguments.movie, config, arguments.channel)
-    if len(arguments.movie) == 1:
-        (arguments.movie,) = arguments.movie
-    return _read_movie(arguments)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -533,7 +497,7 @@ def _view(arguments: argparse.Namespace) -> None:
 
     run = load_run(arguments.run)
     check_viewer()
-    arguments.scene = Scene.of(run, _frames_of(run, arguments))
+    arguments.scene = Scene.of(run, read_if_given(run, arguments.movie, arguments.channel))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -542,8 +506,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
     run = load_run(arguments.run)
     other = None if arguments.other is None else load_run(arguments.other)
-    frames = _frames_of(run, arguments)
-    assert frames is not None  # noqa: S101 - the parser asks for a movie
+    frames = read_again(run, arguments.movie, arguments.channel)
     progress = Progress()
     print_checks(check_run(run, frames, other, progress, device=arguments.device))
     if arguments.split_half:
@@ -554,7 +517,7 @@ def _units(arguments: argparse.Namespace) -> None:
     from napari_rvae import load_run
 
     run = load_run(arguments.run)
-    tell_units(run, arguments, _frames_of(run, arguments))
+    tell_units(run, arguments, read_if_given(run, arguments.movie, arguments.channel))
 
 
 def _pathways(arguments: argparse.Namespace) -> None:
@@ -563,7 +526,9 @@ def _pathways(arguments: argparse.Namespace) -> None:
 
     options = _options(arguments).pathways
     run = load_run(arguments.run)
-    found = renew_pathways(run, _frames_of(run, arguments), options, Progress())
+    found = renew_pathways(
+        run, read_if_given(run, arguments.movie, arguments.channel), options, Progress()
+    )
     print_pathways(found, whole=True)
 
 
