@@ -61,7 +61,7 @@ def posterior_scores(
     model: RVAE, order: int, rng: np.random.Generator, *, draws: int, bins: int = 20
 ) -> dict[str, float]:
     """Coverage of the intervals and uniformity of the ranks, by simulation."""
-    count = model.config.n_latents
+    count = model.n_latents_
     z = rng.normal(size=(draws, count))
     angle = rng.uniform(-math.pi, math.pi, draws)
     clean = model.inverse_transform(z, angle=angle)
@@ -102,7 +102,7 @@ def invariance(
     for name, counts in (("spread", math.inf), ("noisy_spread", peak)):
         crops = draw_scene(kind, repeated, angle, rng=rng, peak_counts=counts).crops
         table = model.transform(crops)
-        names = [f"z{i}" for i in range(model.config.n_latents)]
+        names = [f"z{i}" for i in range(model.n_latents_)]
         z = table[names].to_numpy().reshape(objects, N_ANGLES, -1)
         within = z.var(axis=1).sum(1)
         means = z.mean(axis=1)

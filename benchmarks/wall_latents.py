@@ -198,7 +198,8 @@ def held_out(seed: int, *, suggested: bool = False) -> dict[str, float]:
         tried = suggest_n_latents(crops, config, device="cpu")
         number = int(tried.loc[tried["suggested"], "n_latents"].iloc[0])
         config = dataclasses.replace(config, n_latents=number)
-    table = encoded(RVAE(config, device="cpu").fit(crops), table, crops)
+    model = RVAE(config, device="cpu").fit(crops)
+    table = encoded(model, table, crops)
     movie = table["source"].to_numpy()
     parts = [table[movie == name].reset_index(drop=True) for name in pd.unique(movie)]
     known = [truth(*pair) for pair in zip(simulations, parts, strict=True)]
@@ -213,7 +214,7 @@ def held_out(seed: int, *, suggested: bool = False) -> dict[str, float]:
         ]
     )
     worst = {f"worst_{name}": each[name].min() for name in ("curvature_spearman", "junction_auc")}
-    found_with = {"sites": float(len(table)), "latents": float(config.n_latents)}
+    found_with = {"sites": float(len(table)), "latents": float(model.n_latents_)}
     return {**scores(guess, chance, bend, junction), **worst, **found_with}
 
 

@@ -195,6 +195,7 @@ class StandIn:
     calls = None
     device_ = "cpu"
     history_ = ()
+    n_latents_ = 4
 
     def __init__(self, options, *, device):
         self.config, self.device = options, device
@@ -206,7 +207,7 @@ class StandIn:
 
     def transform(self, crops):
         table = pd.DataFrame({"site_id": crops.site_id, "angle": 0.1})
-        return table.assign(**{f"z{k}": 0.5 for k in range(self.config.n_latents)})
+        return table.assign(**{f"z{k}": 0.5 for k in range(self.n_latents_)})
 
     def manifold(self, n, *, dims):
         return np.zeros((n, n, 1, 8, 8))

@@ -67,7 +67,7 @@ class StandIn:
     """What the report asks of a trained model."""
 
     device_ = "cpu"
-    config = SimpleNamespace(n_latents=2)
+    n_latents_ = 2
     history_ = [  # noqa: RUF012
         SimpleNamespace(epoch=k, loss=9.0 - k, held_out_loss=math.nan) for k in range(1, 6)
     ]

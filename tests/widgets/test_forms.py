@@ -98,6 +98,15 @@ def test_an_optional_number_can_be_given_and_taken_back(forms):
     assert field.get() is None
 
 
+def test_a_whole_number_may_be_automatic(forms):
+    field = forms[RVAEConfig][0].fields["n_latents"]
+    assert (field.get(), field.widget.native.text()) == (None, "automatic")
+    field.widget.native.setValue(1)
+    assert field.get() == 1
+    field.set(None)
+    assert field.widget.native.text() == "automatic"
+
+
 def test_units_and_help_are_shown(forms):
     plain = forms[DetectConfig][0]
     assert "neighbour" in plain.fields["neighbour_distance"].widget.native.toolTip()

@@ -53,7 +53,7 @@ class _Field:
     def __init__(self, item: dataclasses.Field[Any], hint: Any, tip: str) -> None:
         self.name = item.name
         kinds = get_args(hint) or (hint,)
-        self._optional = types.NoneType in kinds
+        self._optional, self._whole = types.NoneType in kinds, int in kinds
         self.widget = _make_widget(item, kinds, optional=self._optional)
         self.widget.native.setMinimumWidth(FIELD_WIDTH)
         self.widget.native.setToolTip(tip)
@@ -64,7 +64,9 @@ class _Field:
         shown = self.widget.value
         if shown == self._shown:
             return self._exact
-        return None if self._optional and shown <= self.widget.min else shown
+        if self._optional and shown <= self.widget.min:
+            return None
+        return int(shown) if self._optional and self._whole else shown
 
     def set(self, value: Any) -> None:
         """Show a value."""
@@ -89,27 +91,32 @@ def _make_widget(item: dataclasses.Field[Any], kinds: tuple[Any, ...], *, option
         return ComboBox(choices=list(words), value=words[0])
     if str in kinds:
         return LineEdit()
-    if int in kinds:
+    if int in kinds and not optional:
         high = _LARGEST if meta["high"] is None else meta["high"]
         low = -_LARGEST if meta["low"] is None else meta["low"]
         widget: Any = SpinBox(min=low, max=high, value=low)
     else:
-        widget = _float_box(item, optional=optional)
+        widget = _float_box(item, whole=int in kinds, optional=optional)
     leave_wheel(widget.native)
     return widget
 
 
-def _float_box(item: dataclasses.Field[Any], *, optional: bool) -> FloatSpinBox:
-    """Box for a number; its step, and so its digits, follow from the default value."""
+def _float_box(
+    item: dataclasses.Field[Any], *, whole: bool = False, optional: bool
+) -> FloatSpinBox:
+    """Box for a number; its step, and so its digits, follow from the default value.
+
+    Whole numbers that may be automatic have one, too: boxes of whole numbers cannot show words.
+    """
     meta = item.metadata
     default: Any = item.default
     typical = abs(float(default or 1.0))
     step = 1.0
-    while step > typical / 5:
+    while step > typical / 5 and not whole:
         step /= 10
     high = 1e9 if meta["high"] is None else meta["high"]
     low = -1e9 if meta["low"] is None else meta["low"]
-    digits = max(2, len(f"{step:.9f}".rstrip("0").partition(".")[2]))
+    digits = 0 if whole else max(2, len(f"{step:.9f}".rstrip("0").partition(".")[2]))
     box = FloatSpinBox(min=low, max=high, step=step, value=low)
     box.native.setDecimals(digits)
     box.native.setRange(low - step if optional else low, high)

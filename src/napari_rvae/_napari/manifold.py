@@ -116,7 +116,7 @@ def start_manifold(workspace: Workspace, sites: Any, dims: tuple[int, int]) -> J
 
 def _decode(rvae: RVAE, dims: tuple[int, int]) -> Manifold:
     """Pictures of a model, which may have fewer latents than were asked for."""
-    last = rvae.config.n_latents - 1
+    last = rvae.n_latents_ - 1
     dims = (min(dims[0], last), min(dims[1], last))
     pictures = rvae.manifold(_PICTURES, dims=dims)
     return Manifold(pictures, dims, training.grey_values(pictures))
@@ -189,7 +189,7 @@ class ManifoldPanel(QWidget):
 
     def show_model(self, model: Model | None, *, can_decode: bool) -> None:
         """Show the latents of a model and the pictures of it that there are."""
-        count = 0 if model is None else model.rvae.config.n_latents
+        count = 0 if model is None else model.rvae.n_latents_
         if count != self.across.count():
             for number, box in enumerate((self.across, self.up)):
                 box.clear()

@@ -455,7 +455,7 @@ class PlotWidget(SitesStep):
             from napari_rvae.tables import latent_names
 
             made = None
-            if len(latent_names(layer.features)) == model.rvae.config.n_latents:
+            if len(latent_names(layer.features)) == model.rvae.n_latents_:
                 made = self.attempt(lambda: latent_plane(model.rvae, layer.features, dims))
             self._plane = (key, made)
         return self._plane[1]

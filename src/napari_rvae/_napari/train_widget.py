@@ -421,7 +421,7 @@ class TrainWidget(StepWidget):
             rvae = model.rvae
             (losses, held_out), picture = training.curves(rvae), model.picture
             checks = model.checks
-            latents = count(rvae.config.n_latents, "latent")
+            latents = count(rvae.n_latents_, "latent")
             about = f"Model {model.name!r}: {latents}, on {rvae.device_}"
         self.about.setText(about)
         self.plot.show_losses(losses, held_out)

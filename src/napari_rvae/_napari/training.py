@@ -419,7 +419,7 @@ def decoded_picture(rvae: RVAE) -> NDArray[np.uint8]:
     """Grey values of decoded pictures; z0 grows to the right, z1 upwards."""
     from napari_rvae.device import small_steps
 
-    dims = (0, min(1, rvae.config.n_latents - 1))
+    dims = (0, min(1, rvae.n_latents_ - 1))
     with small_steps():
         return grey_values(rvae.manifold(_PICTURES, dims=dims))
 
@@ -492,7 +492,7 @@ def show_result(workspace: Workspace, inputs: Inputs, result: Result, outcome: O
     workspace.use_model(result.model)
     gone = all(layer is not inputs.layer for layer in workspace.viewer.layers)
     shown = _show_latents(workspace.viewer, inputs, result)
-    n_latents = result.model.rvae.config.n_latents
+    n_latents = result.model.rvae.n_latents_
     parts = [f"{count(n_latents, 'latent')} of {count(shown, 'site')}, {result.text}"]
     if no_window := len(inputs.sites) - result.n_windows:
         have = "has" if no_window == 1 else "have"
@@ -514,7 +514,7 @@ def show_loaded(workspace: Workspace, model: Model, _outcome: Outcome) -> None:
     rvae = model.rvae
     workspace.say(
         "train",
-        f"Loaded {model.name!r}: {count(rvae.config.n_latents, 'latent')}, "
+        f"Loaded {model.name!r}: {count(rvae.n_latents_, 'latent')}, "
         f"{count(len(rvae.history_), 'epoch')}, "
         f"window of {model.crops.window_nd:.3g} neighbour distances, on {rvae.device_}. "
         "Apply it to the sites of an image.",

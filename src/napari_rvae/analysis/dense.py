@@ -183,7 +183,7 @@ class _Encoder:
 
     def columns(self) -> list[str]:
         """Names of the columns that there are."""
-        names = [f"z{i}{end}" for i in range(self.model.config.n_latents) for end in ("", "_sd")]
+        names = [f"z{i}{end}" for i in range(self.model.n_latents_) for end in ("", "_sd")]
         return [*names, *tables.LATENT_COLUMNS]
 
     def draw(self, frame: int, column: str) -> NDArray[np.float32]:

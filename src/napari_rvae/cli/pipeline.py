@@ -451,7 +451,7 @@ def print_result(result: Result) -> None:
         "noise": f"{noise:.3g} standard deviation, atoms {blur:.2f} px wide",
         "sites": f"{len(result.sites):,}{among}, nearest neighbours {distance:.2f} px apart",
         "crops": f"{len(crops):,}, each {crops.window_px:.1f} px wide",
-        "model": f"{result.model.config.n_latents} latents, trained on {result.model.device_}",
+        "model": f"{result.model.n_latents_} latents, trained on {result.model.device_}",
         "units": f"{len(result.units.summary)} in {int(known.sum()):,} sites",
     }
     say("")

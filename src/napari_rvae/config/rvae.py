@@ -21,8 +21,12 @@ class RVAEConfig(Config):
     'steerable'
     """
 
-    n_latents: int = option(
-        4, "Number of latent variables.", low=1, high=8, label="Latent variables"
+    n_latents: int | None = option(
+        None,
+        "Number of latent variables; automatic: 4 for atoms, 6 along walls and on grids.",
+        low=1,
+        high=8,
+        label="Latent variables",
     )
     decoder: str = option(
         "steerable",

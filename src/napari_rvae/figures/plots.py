@@ -136,7 +136,7 @@ def _share_panel(axes: Axes, page: Page) -> None:
 
 def unit_pictures(page: Page, model: RVAE) -> NDArray[np.float64]:
     """Decode each unit at the median of its latents: pictures (U, S, S), first channel."""
-    names = [f"z{k}" for k in range(model.config.n_latents)]
+    names = [f"z{k}" for k in range(model.n_latents_)]
     medians = page.table.groupby("unit")[names].median()
     z = medians.loc[page.units["unit"].head(MAX_UNITS)].to_numpy(float)
     decoded = np.asarray(model.inverse_transform(np.nan_to_num(z)), float)  # (U, C, S, S)

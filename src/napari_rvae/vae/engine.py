@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from napari_rvae.config import CropConfig, RVAEConfig
 from napari_rvae.crops import Crops
@@ -93,7 +92,7 @@ class Trained(Protocol):
     window_px: float
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Network:
         """The network."""
 
     @property

@@ -21,6 +21,7 @@ from napari_rvae.vae.engine import Trained, Training
 from napari_rvae.vae.engines import ENGINES, check_same_training, restore_model
 from napari_rvae.vae.epochs import EpochRecord, FitProgress
 from napari_rvae.vae.latents import features_table, latents_table
+from napari_rvae.vae.start import number_of_latents
 
 __all__ = ["RVAE"]
 
@@ -47,7 +48,7 @@ class RVAE:
     Attributes
     ----------
     config
-        The options.
+        The options; a training puts the number of latents in where it was automatic.
     history_
         List of :class:`EpochRecord`, one for each epoch.
     device_
@@ -84,7 +85,8 @@ class RVAE:
     def __repr__(self) -> str:
         """Return class, number of latents and state in one line."""
         state = f"{len(self.history_)} epochs" if self.is_fitted else "not fitted"
-        return f"RVAE(n_latents={self.config.n_latents}, {state})"
+        number = self.n_latents_ if self.is_fitted else self.config.n_latents or "automatic"
+        return f"RVAE(n_latents={number}, {state})"
 
     @property
     def is_fitted(self) -> bool:
@@ -182,7 +184,7 @@ class RVAE:
             trainer = self._left_training(config)
         else:
             trainer = yield from self._start(crops, config)
-        self.config = trainer.config = config
+        self.config = trainer.config
         steps = trainer.run()
         while self._trainer is trainer:  # neither released nor begun anew
             # the limit ends before the yield: the caller has all threads
@@ -211,12 +213,17 @@ class RVAE:
         """Return the training to go on with, if it can with these options."""
         if self._trainer is None:
             raise InputError("There is no training to resume: call fit or iter_fit first.")
-        check_same_training(self._trainer.config, config)
+        begun = self._trainer.config
+        if config.n_latents is None:
+            config = dataclasses.replace(config, n_latents=begun.n_latents)
+        check_same_training(begun, config)
+        self._trainer.config = config
         return self._trainer
 
     def _start(self, crops: Crops, config: RVAEConfig) -> Generator[FitProgress, None, Training]:
         """Begin a training; what was there before stays until all is ready."""
         device = choose_device(self.device)
+        config = dataclasses.replace(config, n_latents=number_of_latents(config, crops))
         start = yield from ENGINES[config.decoder].start(crops, config, device)
         self._trainer, self._trained = start.trainer, start.trained
         self.left_out_ = start.left_out
@@ -271,6 +278,17 @@ class RVAE:
         >>> latents = model.transform(extract_crops(movie, sites, model.crop_config))
         """
         return self._fitted.crop_config
+
+    @property
+    def n_latents_(self) -> int:
+        """Number of latents of the trained model.
+
+        Raises
+        ------
+        NotFittedError
+            Before the training.
+        """
+        return self._fitted.model.n_latents
 
     @property
     def channels_(self) -> tuple[str, ...]:
@@ -373,7 +391,7 @@ class RVAE:
         """
         trained = self._finish()
         trained.check(crops)
-        return latents_table(crops, trained, self.config.n_latents)
+        return latents_table(crops, trained, self.n_latents_)
 
     def angle_posterior(self, crops: Crops, *, parts: int = 180) -> NDArray[np.float64]:
         """How sure the angle of every crop is: its whole posterior, not the one best value.
@@ -481,9 +499,9 @@ class RVAE:
         """
         trained = self._finish()
         values = np.atleast_2d(np.asarray(z, np.float32))
-        if values.shape[1] != self.config.n_latents:
+        if values.shape[1] != self.n_latents_:
             raise InputError(
-                f"z has {values.shape[1]} columns: the model has {self.config.n_latents} latents."
+                f"z has {values.shape[1]} columns: the model has {self.n_latents_} latents."
             )
         count = len(values)
         angles = np.broadcast_to(np.asarray(angle, np.float32), (count,))
@@ -506,7 +524,7 @@ class RVAE:
             If the crops do not fit the model.
         """
         table = self.transform(crops)
-        names = [f"z{i}" for i in range(self.config.n_latents)]
+        names = [f"z{i}" for i in range(self.n_latents_)]
         good = table["z0"].notna().to_numpy()
         out = np.full(crops.images.shape, np.nan, np.float32)
         grid = crops.pixels / crops.window_px

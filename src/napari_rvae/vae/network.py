@@ -13,12 +13,15 @@ class Network(nn.Module):
 
     Attributes
     ----------
+    n_latents
+        Number of latents.
     s2
         Variance of a datum (a coefficient, a pixel) about what is decoded.
     rotation
         False for a plain model: every crop has the angle 0.
     """
 
+    n_latents: int
     s2: float
     rotation: bool
 

@@ -27,7 +27,7 @@ from napari_rvae.vae.splits import split_crops
 from napari_rvae.vae.trained import CHUNK, TrainedModel
 from napari_rvae.vae.training import Trainer
 
-__all__ = ["Prepared", "prepare", "start_training", "waiting"]
+__all__ = ["Prepared", "number_of_latents", "prepare", "start_training", "waiting"]
 
 #: The basis is taken from so many crops.
 _BASIS_CROPS = 4000
@@ -43,6 +43,11 @@ _LEAST_NOISE = 0.01
 #: measured: it counts as if its noise were as large as itself. Its lines lie everywhere, and would
 #: take all latents otherwise.
 _DRAWN_NOISE = 1.0
+
+#: Latents when nobody chooses: around atoms, and around sites without neighbours (walls, grids),
+#: where the curvature of a wall and the place of another one in the window are more numbers than
+#: four (see "The method and its limits").
+_LATENTS, _WALL_LATENTS = 4, 6
 
 #: Window in neighbour distances to assume where crops do not know theirs.
 _USUAL_WINDOW = 3.5
@@ -67,6 +72,15 @@ class Prepared(NamedTuple):
     n_training: int
     basis: SteerableBasis
     left_out: int
+
+
+def number_of_latents(config: RVAEConfig, crops: Crops) -> int:
+    """Number of latents of a training on crops, whether it was chosen or is automatic."""
+    if config.n_latents is not None:
+        return config.n_latents
+    cut_from_frames = bool(np.isfinite(crops.y).any())
+    has_neighbours = math.isfinite(crops.window_nd)
+    return _LATENTS if has_neighbours or not cut_from_frames else _WALL_LATENTS
 
 
 def waiting(config: RVAEConfig) -> FitProgress:
@@ -107,7 +121,7 @@ def start_training(
         yield waiting(config)
     model = SteerableVAE(
         basis.mask.cpu(),
-        config.n_latents,
+        number_of_latents(config, crops),
         config.hidden,
         torch.Generator().manual_seed(config.seed),
         rotation=config.rotation,

@@ -147,7 +147,7 @@ class TrainedModel(TrainedOnCrops):
         basis = parts["basis"]
         model = SteerableVAE(
             basis.mask.cpu(),
-            config.n_latents,
+            int(header["config"]["n_latents"]),
             config.hidden,
             torch.Generator().manual_seed(0),
             rotation=config.rotation,

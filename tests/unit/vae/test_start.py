@@ -24,6 +24,29 @@ def pieces(monkeypatch):
     monkeypatch.setattr("napari_rvae.vae.training._PROJECTED_CROPS", 12)
 
 
+@pytest.mark.parametrize(
+    ("place", "window_nd", "expected"),
+    [(5.0, 3.5, 4), (5.0, np.nan, 6), (np.nan, np.nan, 4)],
+    ids=["atoms", "walls", "pictures of one's own"],
+)
+def test_the_number_of_latents_is_automatic(few, place, window_nd, expected):
+    where = np.full(len(few), place)
+    crops = dataclasses.replace(few, y=where, x=where, window_nd=window_nd)
+    model = RVAE(hidden=16, epochs=2, device="cpu")
+    assert "automatic" in repr(model)
+    next(progress for progress in model.iter_fit(crops) if progress.record is not None)
+    assert (model.n_latents_, model.config.n_latents) == (expected, expected)
+    for _ in model.iter_fit(crops, resume=True):
+        pass
+    assert len(model.history_) == 2
+    assert f"z{expected - 1}" in model.transform(crops)
+
+
+def test_a_chosen_number_of_latents_is_kept(few):
+    model = small(epochs=1).fit(dataclasses.replace(few, y=np.ones(len(few))))
+    assert model.n_latents_ == 2
+
+
 @pytest.mark.parametrize("shifts", [False, True])
 def test_many_crops_are_prepared_in_pieces(few, pieces, shifts):
     model = small(epochs=2, shifts=shifts)

@@ -134,16 +134,17 @@ class PixelTrained(TrainedOnCrops):
     ) -> PixelTrained:
         """Put a model together from its files; ValueError where they do not fit."""
         parts = cls.saved_parts(header, tensors, device)
-        model = network(config, parts["channels"], parts["basis"].pixels)
+        n_latents = int(header["config"]["n_latents"])
+        model = network(config, n_latents, parts["channels"], parts["basis"].pixels)
         return cls(model=restored(model, header, tensors, device), **parts)
 
 
-def network(config: RVAEConfig, channels: Sequence[str], pixels: int) -> PixelVAE:
+def network(config: RVAEConfig, n_latents: int, channels: Sequence[str], pixels: int) -> PixelVAE:
     """Return the network with its first weights, for layers of these names."""
     return PixelVAE(
         len(channels),
         pixels,
-        config.n_latents,
+        n_latents,
         config.hidden,
         torch.Generator().manual_seed(config.seed),
         rotation=config.rotation,

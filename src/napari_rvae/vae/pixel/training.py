@@ -18,7 +18,7 @@ from napari_rvae.vae.engine import Started
 from napari_rvae.vae.epochs import Epochs, FitProgress
 from napari_rvae.vae.pixel.model import LossTerms, PixelVAE
 from napari_rvae.vae.pixel.trained import PixelTrained, network
-from napari_rvae.vae.start import prepare, waiting
+from napari_rvae.vae.start import number_of_latents, prepare, waiting
 from napari_rvae.vae.trained import CHUNK
 
 __all__ = ["PixelTrainer", "start_pixel_training"]
@@ -249,7 +249,8 @@ def start_pixel_training(
         if pieces:
             yield waiting(config)
         pieces.append(piece)
-    model = network(config, crops.channels, basis.pixels).to(device)
+    n_latents = number_of_latents(config, crops)
+    model = network(config, n_latents, crops.channels, basis.pixels).to(device)
     trained = PixelTrained.of(crops, basis=basis, scale=pictures.scale, model=model)
     noise = torch.Generator(device).manual_seed(config.seed + 1)
     trainer = PixelTrainer(model, torch.cat(pieces), n_training, config, basis.noise2, noise)
