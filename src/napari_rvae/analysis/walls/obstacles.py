@@ -1,0 +1,216 @@
+"""Places that hold walls, as obstacles of one shape fitted to the share of force that is taken.
+
+An obstacle at a place takes the force s exp(-r^2 / 2 w^2), and never more than there is: a wall
+that it stops tells only that it takes all. So walls need not have gone round an obstacle to show
+it: where they were stopped, and where they went on freely, says where it must lie ahead of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import ndimage, signal
+
+from napari_rvae.analysis.walls.friction import SLOPE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_rvae.analysis.walls.friction import Passage
+
+    Array = NDArray[np.float64]
+
+__all__ = ["Obstacle", "find_obstacles"]
+
+#: Strengths that are tried, in units of the mean drive.
+_STRENGTHS = np.geomspace(0.35, 5.6, 13)
+
+#: Reach of an obstacle in its width (standard deviation): all but an eighth of it lies within.
+_REACH = 1.6
+
+#: Directions of lines that are tried instead of an obstacle.
+_DIRECTIONS = 12
+
+#: The share of the force is told no better than this: the law of motion is not exact.
+_LEAST_NOISE = 0.1
+
+#: Walls that were faster than expected by more than this were so for other reasons (they merged).
+_FASTEST = -0.3
+
+#: A pocket switched later than all around it by so much, at least, in frames of mean drive.
+_POCKET = 2.0
+
+#: An obstacle explains what is seen better than a line or a slow wall does by so much, at least.
+_LEAST_LEAD = 3.0
+
+
+class Obstacle(NamedTuple):
+    """A place that holds walls."""
+
+    y: float
+    x: float
+    error: float  # standard deviation of the place in px
+    strength: float  # in units of the mean drive
+    factor: float  # standard deviation of the strength, as a factor
+    evidence: float  # log-likelihood ratio
+
+
+class _Around(NamedTuple):
+    """What walls tell around a place."""
+
+    y: Array  # (N,): px from the place
+    x: Array
+    held: Array  # (N,): the share taken, beyond what is usual around there
+    force: Array  # (N,)
+    told: Array  # (N,): weights
+
+
+def find_obstacles(
+    passage: Passage, *, radius: float, smooth: float, least_evidence: float
+) -> list[Obstacle]:
+    """Obstacles that walls met, the one with most evidence first.
+
+    Parameters
+    ----------
+    passage
+        Walls under a drive of one sign.
+    radius
+        Reach of an obstacle in px.
+    smooth
+        Standard deviation in px at which the response was smoothed.
+    least_evidence
+        Logarithm of the likelihood ratio against no obstacle, at least.
+    """
+    from skimage.feature import peak_local_max
+
+    width = radius / _REACH
+    # neighbours share their noise: so many pixels count as one
+    area = 4 * np.pi * (smooth**2 + SLOPE**2)
+    weight = 1 / (2 * max(passage.noise, _LEAST_NOISE) ** 2 * area)
+    gain = weight * _gain(passage, width)
+    places = peak_local_max(
+        gain,
+        min_distance=max(int(radius) // 2, 1),
+        threshold_abs=least_evidence / 2,
+        exclude_border=False,
+    )
+    found = [_fitted(passage, place, radius, weight) for place in places]
+    clear = [one for one in found if one is not None and one.evidence >= least_evidence]
+    kept: list[Obstacle] = []
+    for one in sorted(clear, key=lambda one: -one.evidence):
+        if all(np.hypot(one.y - k.y, one.x - k.x) > 1.5 * radius for k in kept):
+            kept.append(one)
+    return kept
+
+
+def _gain(passage: Passage, width: float) -> Array:
+    """How much less is unexplained, in squares, with the best obstacle at each place."""
+    reach = int(np.ceil(3 * width))
+    squared = np.square(np.mgrid[-reach : reach + 1, -reach : reach + 1]).sum(0)
+    told = np.pad(passage.weight, reach)
+    held = np.pad(np.clip(passage.held, _FASTEST, 1.0), reach) * told
+    best = np.zeros(passage.held.shape)
+    inside = (slice(reach, -reach),) * 2
+    for strength in _STRENGTHS:
+        shape = np.minimum(strength * np.exp(-squared / (2 * width**2)), 1.0)
+        gain = 2 * signal.fftconvolve(held, shape, "same")
+        gain -= signal.fftconvolve(told, shape**2, "same")
+        best = np.maximum(best, gain[inside])
+    return best
+
+
+def _fitted(
+    passage: Passage, place: NDArray[np.int64], radius: float, weight: float
+) -> Obstacle | None:
+    """The obstacle near a place; None where something else explains better what is seen there."""
+    around = _around(passage, place, radius)
+    if around is None:
+        return None
+    steps = np.arange(-np.ceil(radius), np.ceil(radius) + 1)
+    dy, dx = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
+    squared = (around.y - dy[:, None]) ** 2 + (around.x - dx[:, None]) ** 2
+    width = radius / _REACH
+    gain = weight * _gains(squared, around, width)  # (S, C)
+    other = weight * max(_line_gain(around, steps, width), _level_gain(around))
+    most = float(gain.max())
+    if most - max(other, 0.0) < _LEAST_LEAD:
+        return None
+    chance = np.exp(gain - most)
+    chance /= chance.sum()
+    here = chance.sum(0)
+    y, x = float(here @ dy), float(here @ dx)
+    error = float(np.sqrt(here @ ((dy - y) ** 2 + (dx - x) ** 2) / 2))
+    size, logs = chance.sum(1), np.log(_STRENGTHS)
+    middle = float(size @ logs)
+    spread = float(np.sqrt(size @ (logs - middle) ** 2))
+    y, x = place[0] + y, place[1] + x
+    pocket = _pocket(passage, y, x, radius)
+    if pocket is not None:
+        y, x = (y + pocket[0]) / 2, (x + pocket[1]) / 2
+    return Obstacle(y, x, error, float(np.exp(middle)), float(np.exp(spread)), most)
+
+
+def _pocket(passage: Passage, y: float, x: float, radius: float) -> tuple[float, float] | None:
+    """What walls left behind when they had gone round a place: where it switched last, if at all.
+
+    It closes about the obstacle; both tell its place about as well, by different errors.
+    """
+    reach = int(np.ceil(2 * radius)) + 2
+    top, left = max(int(y) - reach, 0), max(int(x) - reach, 0)
+    part = passage.needed[top : int(y) + reach + 1, left : int(x) + reach + 1]
+    late = ndimage.gaussian_filter(part, SLOPE, mode="nearest")
+    rows, columns = np.indices(late.shape)
+    near = np.hypot(rows + top - y, columns + left - x) <= radius
+    number = np.where(near, late, -np.inf).argmax()
+    distance = np.hypot(rows - rows.flat[number], columns - columns.flat[number])
+    ring = (distance > radius) & (distance <= radius + 1.5)
+    whole = min(rows.flat[number], columns.flat[number]) > radius
+    whole &= bool(late.shape[0] - 1 - rows.flat[number] > radius)
+    whole &= bool(late.shape[1] - 1 - columns.flat[number] > radius)
+    if not whole or late.flat[number] < late[ring].max() + _POCKET:
+        return None
+    return float(rows.flat[number] + top), float(columns.flat[number] + left)
+
+
+def _around(passage: Passage, place: NDArray[np.int64], radius: float) -> _Around | None:
+    """What is known around a place, relative to how walls are further out."""
+    reach = int(np.ceil(2.5 * radius))
+    low = np.maximum(place - reach, 0)
+    window = tuple(slice(a, b + reach + 1) for a, b in zip(low, place, strict=True))
+    y, x = np.nonzero(passage.weight[window])
+    held, force, told = (
+        field[window][y, x] for field in (passage.held, passage.force, passage.weight)
+    )
+    y, x = y + low[0] - float(place[0]), x + low[1] - float(place[1])
+    far = np.hypot(y, x) > 1.5 * radius
+    if far.sum() < np.pi * radius**2 / 4 or not (np.hypot(y, x) <= radius).any():
+        return None  # nothing to see, or to compare with
+    usual = max(float(np.median(held[far])), 0.0)
+    if usual > 1 - _LEAST_NOISE:
+        return None  # walls stand still all around
+    return _Around(y, x, np.clip((held - usual) / (1 - usual), _FASTEST, 1.0), force, told)
+
+
+def _gains(squared: Array, around: _Around, width: float) -> Array:
+    """Gain (S, C) of obstacles of each strength at squared distances (C, N)."""
+    shape = np.exp(-squared / (2 * width**2)) / around.force
+    found = []
+    for strength in _STRENGTHS:
+        taken = np.minimum(strength * shape, 1.0)
+        found.append((taken * (2 * around.held - taken)) @ around.told)
+    return np.stack(found)
+
+
+def _line_gain(around: _Around, steps: Array, width: float) -> float:
+    """Best gain of a straight line that holds walls, in any direction."""
+    angle = np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+    across = np.cos(angle)[:, None] * around.y + np.sin(angle)[:, None] * around.x
+    squared = (across[:, None] - steps[:, None]) ** 2
+    return float(_gains(squared.reshape(-1, around.y.size), around, width).max())
+
+
+def _level_gain(around: _Around) -> float:
+    """Best gain of walls that are slower by one share everywhere."""
+    level = float(np.clip(np.average(around.held, weights=around.told), 0.0, 1.0))
+    return float((level * (2 * around.held - level)) @ around.told)
