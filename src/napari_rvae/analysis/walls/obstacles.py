@@ -7,6 +7,7 @@ it: where they were stopped, and where they went on freely, says where it must l
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,6 +29,9 @@ _STRENGTHS = np.geomspace(0.35, 5.6, 13)
 
 #: Reach of an obstacle in its width (standard deviation): all but an eighth of it lies within.
 _REACH = 1.6
+
+#: Widths that are tried, as shares of what the radius says.
+_WIDTHS = np.array([0.67, 1.0, 1.5])
 
 #: Directions of lines that are tried instead of an obstacle.
 _DIRECTIONS = 12
@@ -106,14 +110,14 @@ def find_obstacles(
 
 def _gain(passage: Passage, width: float) -> Array:
     """How much less is unexplained, in squares, with the best obstacle at each place."""
-    reach = int(np.ceil(3 * width))
+    reach = int(np.ceil(3 * width * _WIDTHS.max()))
     squared = np.square(np.mgrid[-reach : reach + 1, -reach : reach + 1]).sum(0)
     told = np.pad(passage.weight, reach)
     held = np.pad(np.clip(passage.held, _FASTEST, 1.0), reach) * told
     best = np.zeros(passage.held.shape)
     inside = (slice(reach, -reach),) * 2
-    for strength in _STRENGTHS:
-        shape = np.minimum(strength * np.exp(-squared / (2 * width**2)), 1.0)
+    for share, strength in itertools.product(_WIDTHS, _STRENGTHS):
+        shape = np.minimum(strength * np.exp(-squared / (2 * (share * width) ** 2)), 1.0)
         gain = 2 * signal.fftconvolve(held, shape, "same")
         gain -= signal.fftconvolve(told, shape**2, "same")
         best = np.maximum(best, gain[inside])
@@ -131,7 +135,7 @@ def _fitted(
     dy, dx = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
     squared = (around.y - dy[:, None]) ** 2 + (around.x - dx[:, None]) ** 2
     width = radius / _REACH
-    gain = weight * _gains(squared, around, width)  # (S, C)
+    gain = weight * _gains(squared, around, width)  # (W S, C)
     other = weight * max(_line_gain(around, steps, width), _level_gain(around))
     most = float(gain.max())
     if most - max(other, 0.0) < _LEAST_LEAD:
@@ -141,7 +145,7 @@ def _fitted(
     here = chance.sum(0)
     y, x = float(here @ dy), float(here @ dx)
     error = float(np.sqrt(here @ ((dy - y) ** 2 + (dx - x) ** 2) / 2))
-    size, logs = chance.sum(1), np.log(_STRENGTHS)
+    size, logs = chance.sum(1), np.log(np.tile(_STRENGTHS, _WIDTHS.size))
     middle = float(size @ logs)
     spread = float(np.sqrt(size @ (logs - middle) ** 2))
     y, x = place[0] + y, place[1] + x
@@ -184,7 +188,7 @@ def _around(passage: Passage, place: NDArray[np.int64], radius: float) -> _Aroun
     )
     y, x = y + low[0] - float(place[0]), x + low[1] - float(place[1])
     far = np.hypot(y, x) > 1.5 * radius
-    if far.sum() < np.pi * radius**2 / 4 or not (np.hypot(y, x) <= radius).any():
+    if far.sum() < np.pi * radius**2 / 4 or far.all():
         return None  # nothing to see, or to compare with
     usual = max(float(np.median(held[far])), 0.0)
     if usual > 1 - _LEAST_NOISE:
@@ -193,12 +197,13 @@ def _around(passage: Passage, place: NDArray[np.int64], radius: float) -> _Aroun
 
 
 def _gains(squared: Array, around: _Around, width: float) -> Array:
-    """Gain (S, C) of obstacles of each strength at squared distances (C, N)."""
-    shape = np.exp(-squared / (2 * width**2)) / around.force
+    """Gain (W S, C) of obstacles of each width and strength at squared distances (C, N)."""
     found = []
-    for strength in _STRENGTHS:
-        taken = np.minimum(strength * shape, 1.0)
-        found.append((taken * (2 * around.held - taken)) @ around.told)
+    for share in _WIDTHS:
+        shape = np.exp(-squared / (2 * (share * width) ** 2)) / around.force
+        for strength in _STRENGTHS:
+            taken = np.minimum(strength * shape, 1.0)
+            found.append((taken * (2 * around.held - taken)) @ around.told)
     return np.stack(found)
 
 

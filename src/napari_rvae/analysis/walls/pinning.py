@@ -159,7 +159,9 @@ def _row(one: Obstacle, passage: Passage, radius: float) -> dict[str, float]:
     needed: Array = np.clip(passage.needed, 0.0, total)
     y, x = np.indices(needed.shape)
     distance = np.hypot(y - one.y, x - one.x)
-    near = (distance <= radius) & (passage.weight > 0)
+    known = passage.weight > 0
+    # a wall that stopped before it came so near tells what its nearest places do
+    near = known & (distance <= max(radius, distance[known].min() + 1))
     around = distance <= 2.5 * radius
     middle = float(needed.flat[int(distance.argmin())])
     held = np.where(near, passage.held, -np.inf)
