@@ -11,7 +11,7 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import ndimage, signal
+from scipy import signal
 
 from napari_rvae.analysis.walls.friction import SLOPE
 
@@ -41,9 +41,6 @@ _LEAST_NOISE = 0.1
 
 #: Walls that were faster than expected by more than this were so for other reasons (they merged).
 _FASTEST = -0.3
-
-#: A pocket switched later than all around it by so much, at least, in frames of mean drive.
-_POCKET = 2.0
 
 #: An obstacle explains what is seen better than a line or a slow wall does by so much, at least.
 _LEAST_LEAD = 3.0
@@ -99,7 +96,8 @@ def find_obstacles(
         threshold_abs=least_evidence / 2,
         exclude_border=False,
     )
-    found = [_fitted(passage, place, radius, weight) for place in places]
+    late = _latest(passage, radius)
+    found = [_fitted(passage, late, place, radius, weight) for place in places]
     clear = [one for one in found if one is not None and one.evidence >= least_evidence]
     kept: list[Obstacle] = []
     for one in sorted(clear, key=lambda one: -one.evidence):
@@ -125,7 +123,7 @@ def _gain(passage: Passage, width: float) -> Array:
 
 
 def _fitted(
-    passage: Passage, place: NDArray[np.int64], radius: float, weight: float
+    passage: Passage, late: Array, place: NDArray[np.int64], radius: float, weight: float
 ) -> Obstacle | None:
     """The obstacle near a place; None where something else explains better what is seen there."""
     around = _around(passage, place, radius)
@@ -149,32 +147,24 @@ def _fitted(
     middle = float(size @ logs)
     spread = float(np.sqrt(size @ (logs - middle) ** 2))
     y, x = place[0] + y, place[1] + x
-    pocket = _pocket(passage, y, x, radius)
-    if pocket is not None:
-        y, x = (y + pocket[0]) / 2, (x + pocket[1]) / 2
+    rows, columns = np.indices(late.shape)
+    near = np.hypot(rows - y, columns - x) <= radius
+    last = int(np.where(near, late, -np.inf).argmax())
+    # both tell the place about as well, by different errors
+    y, x = (y + rows.flat[last]) / 2, (x + columns.flat[last]) / 2
     return Obstacle(y, x, error, float(np.exp(middle)), float(np.exp(spread)), most)
 
 
-def _pocket(passage: Passage, y: float, x: float, radius: float) -> tuple[float, float] | None:
-    """What walls left behind when they had gone round a place: where it switched last, if at all.
+def _latest(passage: Passage, radius: float) -> Array:
+    """How late each place (Y, X) switched against all sides of it: the lesser bend of the drive."""
+    from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 
-    It closes about the obstacle; both tell its place about as well, by different errors.
-    """
-    reach = int(np.ceil(2 * radius)) + 2
-    top, left = max(int(y) - reach, 0), max(int(x) - reach, 0)
-    part = passage.needed[top : int(y) + reach + 1, left : int(x) + reach + 1]
-    late = ndimage.gaussian_filter(part, SLOPE, mode="nearest")
-    rows, columns = np.indices(late.shape)
-    near = np.hypot(rows + top - y, columns + left - x) <= radius
-    number = np.where(near, late, -np.inf).argmax()
-    distance = np.hypot(rows - rows.flat[number], columns - columns.flat[number])
-    ring = (distance > radius) & (distance <= radius + 1.5)
-    whole = min(rows.flat[number], columns.flat[number]) > radius
-    whole &= bool(late.shape[0] - 1 - rows.flat[number] > radius)
-    whole &= bool(late.shape[1] - 1 - columns.flat[number] > radius)
-    if not whole or late.flat[number] < late[ring].max() + _POCKET:
-        return None
-    return float(rows.flat[number] + top), float(columns.flat[number] + left)
+    sigma = radius / 2
+    wide = int(np.ceil(5 * sigma))
+    padded = np.pad(passage.needed, wide, mode="reflect", reflect_type="odd")
+    bends = hessian_matrix(padded, sigma=sigma, use_gaussian_derivatives=True)
+    found = -hessian_matrix_eigvals(bends)[0]
+    return np.asarray(found[wide:-wide, wide:-wide])
 
 
 def _around(passage: Passage, place: NDArray[np.int64], radius: float) -> _Around | None:
