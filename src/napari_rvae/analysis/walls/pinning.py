@@ -84,7 +84,7 @@ def pinning_centres(
     response: Any,
     *,
     radius: float = 4.0,
-    least_evidence: float = 10.0,
+    least_evidence: float = 7.0,
     smooth: float = 1.0,
 ) -> pd.DataFrame:
     """Places that hold walls back.
@@ -103,7 +103,8 @@ def pinning_centres(
     radius
         Reach of a centre in px: its force falls to an eighth there or before.
     least_evidence
-        Logarithm of the likelihood of what is seen with a centre over that without, at least.
+        Logarithm of the likelihood of what is seen with a centre over that without, at least. With
+        7, chance is as likely as a centre at one in a thousand places; a movie has some hundreds.
     smooth
         Standard deviation of a Gaussian in px against noise.
 
