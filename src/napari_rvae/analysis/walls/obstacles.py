@@ -11,7 +11,7 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import signal
+from scipy import ndimage, signal
 
 from napari_rvae.analysis.walls.friction import SLOPE
 
@@ -96,6 +96,9 @@ def find_obstacles(
         threshold_abs=least_evidence / 2,
         exclude_border=False,
     )
+    # an obstacle that seems far ahead of all walls is looked for from where these are
+    away, nearest = ndimage.distance_transform_edt(passage.weight == 0, return_indices=True)
+    places = [nearest[:, y, x] if away[y, x] > radius else np.array([y, x]) for y, x in places]
     late = _latest(passage, radius)
     found = [_fitted(passage, late, place, radius, weight) for place in places]
     clear = [one for one in found if one is not None and one.evidence >= least_evidence]
