@@ -8,7 +8,8 @@ from napari_rvae.detect.atoms import (
 )
 from napari_rvae.detect.classify import classify_atoms
 from napari_rvae.detect.grid import sample_grid
-from napari_rvae.detect.walls import detect_walls, find_junctions
+from napari_rvae.detect.junctions import find_junctions
+from napari_rvae.detect.walls import detect_walls
 
 __all__ = [
     "classify_atoms",

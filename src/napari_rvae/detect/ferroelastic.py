@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["trace_kinks", "trace_steps"]
+__all__ = ["Line", "Steps", "lacks", "seek_steps", "trace_kinks", "trace_steps"]
 
 #: The height is smoothed by so many px.
 _HEIGHT = 3.0
@@ -51,15 +51,34 @@ _SHORTEST, _KEPT = 8, 13
 _EDGE = 6
 #: A kink is looked for up to so many px beside a curve, which is moved by up to so many at a time.
 _SNAP, _MOVE = 7.0, 4.0
+#: A line is the same in another scan within so many px.
+_STAYS = 6.0
+#: Where its place is known with this weight, of 1 on the average, it is hidden.
+_HIDDEN = 0.1
 #: A kink has the direction of its wall within this angle.
 _AGREES = math.radians(30)
 #: A kink stands so many usual bends of the surface above them, over a length of so many px.
 _KINK, _KINK_LENGTH = 5.0, 24.0
 
 
-def trace_steps(
-    scan: Scan, curves: list[Array], walls: list[Wall], config: WallConfig
-) -> list[Wall]:
+class Line(NamedTuple):
+    """A ferroelastic wall of one scan."""
+
+    curve: Array  # (N, 2): at steps of about one px
+    step: float  # along the normals of the curve
+    wall: Wall
+
+
+class Steps(NamedTuple):
+    """Ferroelastic walls of one scan, and by what they were found."""
+
+    lines: list[Line]
+    curves: list[Array]  # its 180-degree walls
+    walls: list[Wall]  # the same at equal steps
+    least: float  # step of a wall
+
+
+def trace_steps(scan: Scan, curves: list[Array], walls: list[Wall], config: WallConfig) -> Steps:
     """Follow the steps of the level: where its slope is largest along its own direction.
 
     Parameters
@@ -73,19 +92,84 @@ def trace_steps(
 
     Returns
     -------
-    list of Wall
-        Strength is the step; normals are axes, in (-pi/2, pi/2].
+    Steps
+        Strength of the walls is the step; normals are axes, in (-pi/2, pi/2].
     """
-    level, profile = level_of_response(scan, curves, walls)
-    steps = LevelSteps(scan, level, curves, profile)
-    noise = scan.noise * scan.sigma / LEVEL
+    steps, noise = _level_steps(scan, curves, walls)
     ridge = steps.ridge()
     # where domains are uneven, a wall stands out from what is usual there
     usual = [np.abs(steps.strength(curve)) for curve in zero_curves(ridge, mask=scan.known)]
     sizes = np.concatenate([np.zeros(1), *usual])
     texture = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
     least = max(config.min_step * scan.size, 4 * noise, _STANDS_OUT * texture)
-    return _traced(ridge, scan, steps, least, noise, config)
+    lines = _traced(ridge, scan, steps, least, noise, config)
+    return Steps(lines, curves, walls, least)
+
+
+def seek_steps(scan: Scan, steps: Steps, known: list[Line], config: WallConfig) -> Steps:
+    """Look where lines of the scan before or after are, which this one lacks.
+
+    Ferroelastic walls stay in their place while 180-degree walls move and hide them. A line that
+    is looked for at one place needs less evidence than one that may be anywhere, and half the step.
+
+    Parameters
+    ----------
+    scan
+        The measured scan.
+    steps
+        What was found in it.
+    known
+        The lines of the other scan.
+    config
+        The options.
+    """
+    measure, noise = _level_steps(scan, steps.curves, steps.walls)
+    lines = list(steps.lines)
+    for line in known:
+        curve = _again(line, measure, _HYSTERESIS * steps.least, scan)
+        if len(curve) < max(config.min_length, _SHORTEST):
+            continue
+        same = [float(_apart(other.curve, curve).mean()) < 0.5 for other in lines]
+        rest = [other for other, yes in zip(lines, same, strict=True) if not yes]
+        had = sum(len(other.curve) for other, yes in zip(lines, same, strict=True) if yes)
+        more = len(curve) - had >= _SHORTEST
+        if more and measure.stands_again(curve, [other.curve for other in rest], line.step):
+            lines = [*rest, _line(curve, config, measure, noise)]
+    return steps._replace(lines=lines)
+
+
+def lacks(steps: Steps, line: Line) -> bool:
+    """Whether a line of another scan, or a piece of it, has none beside it in this one."""
+    apart = np.ones(len(line.curve), bool)
+    for other in steps.lines:
+        apart &= _apart(line.curve, other.curve)
+    return bool(apart.sum() >= _SHORTEST)
+
+
+def _apart(curve: Array, other: Array) -> NDArray[np.bool_]:
+    """Which points (N,) of a curve have no other curve beside them."""
+    return np.asarray(cKDTree(other).query(curve)[0] > _STAYS)
+
+
+def _again(line: Line, measure: LevelSteps, least: float, scan: Scan) -> Array:
+    """The longest stretch of a line that steps in this scan as it does in another one."""
+    inside = ((line.curve >= 0) & (line.curve <= np.array(scan.smooth.shape) - 1)).all(axis=1)
+    curve = _grown(line.curve[inside], measure, least, scan)
+    if len(curve) < _SHORTEST or _apart(line.curve[_ENDS:-_ENDS], curve).any():
+        return curve[:0]
+    found = measure.beside(curve)
+    # where another wall hides it, it goes on
+    good = (math.copysign(1.0, line.step) * found.step >= least) | (found.weight < _HIDDEN)
+    label, count = ndimage.label(good)
+    if not count:
+        return curve[:0]
+    return np.asarray(curve[label == np.bincount(label)[1:].argmax() + 1])
+
+
+def _level_steps(scan: Scan, curves: list[Array], walls: list[Wall]) -> tuple[LevelSteps, float]:
+    """Steps of the level of a scan, and their noise."""
+    level, profile = level_of_response(scan, curves, walls)
+    return LevelSteps(scan, level, curves, profile), scan.noise * scan.sigma / LEVEL
 
 
 def trace_kinks(scan: Scan, height: Array, config: WallConfig) -> list[Wall]:
@@ -123,7 +207,8 @@ def trace_kinks(scan: Scan, height: Array, config: WallConfig) -> list[Wall]:
     least = _KINK * usual * scale
     longer = dataclasses.replace(config, min_length=max(config.min_length, _KINK_LENGTH))
     kinks = _Kinks(scale * bend, dy, dx)
-    return _traced(across * sign, scan, kinks, least, usual * scale, longer)
+    lines = _traced(across * sign, scan, kinks, least, usual * scale, longer)
+    return [line.wall for line in lines]
 
 
 class _Kinks:
@@ -181,7 +266,7 @@ def _traced(
     least: float,
     noise: float,
     config: WallConfig,
-) -> list[Wall]:
+) -> list[Line]:
     """Walls along the zeros of a field that are strong enough, the longest first."""
     pieces = []
     # near what is not known the field shows its edge; walls go on there, straight, afterwards
@@ -192,21 +277,24 @@ def _traced(
         closed = bool((curve[0] == curve[-1]).all())
         runs = runs_along(strength, least, _HYSTERESIS * least, closed=closed)
         pieces += [dense[run] for run in runs if len(run) >= max(config.min_length, _SHORTEST)]
-    walls: list[Wall] = []
+    lines: list[Line] = []
     taken = np.empty((0, 2))
-    lines: list[Array] = []
     for piece in sorted(pieces, key=len, reverse=True):
         rest = _longest_free(piece, taken)
         if len(rest) < max(config.min_length, _SHORTEST):
             continue
         whole = _grown(rest, measure, _HYSTERESIS * least, scan)
         straight = len(whole) >= max(config.min_length, 3) and _bending(whole) <= _STRAIGHT
-        if not straight or not measure.stands_out(whole, lines):
+        if not straight or not measure.stands_out(whole, [line.curve for line in lines]):
             continue
         taken = np.concatenate([taken, whole])
-        lines.append(whole)
-        walls.append(_axis_wall(whole, config, measure, noise))
-    return walls
+        lines.append(_line(whole, config, measure, noise))
+    return lines
+
+
+def _line(curve: Array, config: WallConfig, measure: LevelSteps | _Kinks, noise: float) -> Line:
+    step = float(np.median(measure.beside(curve).step))
+    return Line(curve, step, _axis_wall(curve, config, measure, noise))
 
 
 def _longest_free(piece: Array, taken: Array) -> Array:

@@ -11,14 +11,14 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 from scipy.special import ndtri
 
-from napari_rvae.curves import field_at, zero_curves
+from napari_rvae.curves import field_at
 from napari_rvae.detect.polar_walls import Scan, Wall, signed_distance
 from napari_rvae.detect.wall_lines import (
     STRIP,
     StepProfile,
     normals_along,
+    step_evidence,
     step_profile,
-    step_score,
 )
 from napari_rvae.tables import fold_angle
 
@@ -39,9 +39,16 @@ _BESIDE, _PARALLEL = 2.5, math.radians(30)
 _WIDTHS = (0.7, 12.0)
 #: The strength of chance lines is that of so many; the best of them passes in this share of scans.
 _CHANCE, _FALSE = 300, 0.001
+#: A line that stands in another scan is there with so many of those standard deviations.
+_AGAIN = 4.0
 #: It steps alike along its whole length: the least tenth by so much of the median at least; and it
 #: follows the steps to within so many px (rms).
 _EVEN, _FOLLOWS = 0.5, 1.5
+#: Rows across a line count with this weight at least (one that is seen whole has 14), and so many
+#: must.
+_SEEN, _LEAST_SEEN = 3.0, 8
+#: Within so many half-widths of a 180-degree wall no step is seen.
+_WITHIN = 1.5
 #: No wall has this share of its step between two rows, all along.
 _ABRUPT = 0.6
 #: Walls cross where the cosine between their normals is below this.
@@ -104,6 +111,28 @@ def level_of_response(scan: Scan, curves: list[Array], walls: list[Wall]) -> tup
     return np.asarray(top / np.maximum(bottom, 0.02)), Profile(profile, width)
 
 
+def _from_changes(smooth: Array) -> Array:
+    """Distance (Y, X) in px of every pixel from the nearest whose neighbour has another sign."""
+    sign = smooth >= 0
+    change = np.zeros(sign.shape, bool)
+    change[:, 1:] |= sign[:, 1:] != sign[:, :-1]
+    change[1:] |= sign[1:] != sign[:-1]
+    if not change.any():
+        return np.full(sign.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~change))
+
+
+def _crossed(curve: Array, others: list[Array]) -> NDArray[np.bool_]:
+    """Points (N,) of a curve where others cross it."""
+    normal = normals_along(curve)
+    found = np.zeros(len(curve), bool)
+    for other in others:
+        distance, nearest = cKDTree(other).query(curve)
+        turned = np.abs((normals_along(other)[nearest] * normal).sum(axis=1)) < _CROSSED
+        found |= turned & (distance < STRIP)
+    return found
+
+
 class _Lines:
     """Curves, to be found by what lies beside them."""
 
@@ -113,9 +142,7 @@ class _Lines:
         ty, tx = np.concatenate(along).T if along else np.empty((2, 0))
         self._angle = np.arctan2(tx, ty)
 
-    def beside(
-        self, points: Array, angle: Array, *, parallel: float, crossed: float = 0.0
-    ) -> NDArray[np.bool_]:
+    def beside(self, points: Array, angle: Array, *, parallel: float) -> NDArray[np.bool_]:
         """Which points (N,) of a line lie beside a curve.
 
         Parameters
@@ -124,26 +151,26 @@ class _Lines:
             Places (N, 2), and directions (N,) of the line's normal there.
         parallel
             Within this of a curve of about the line's direction, in px.
-        crossed
-            Within this of any, in px.
         """
         if self._tree is None:
             return np.zeros(len(points), bool)
         distance, nearest = (np.asarray(part) for part in self._tree.query(points))
         turned = np.abs(fold_angle(angle - self._angle[nearest], 2))
-        return np.asarray((distance < crossed) | ((distance < parallel) & (turned < _PARALLEL)))
+        return np.asarray((distance < parallel) & (turned < _PARALLEL))
 
 
 class LevelSteps:
     """Steps of the level, measured anywhere."""
 
     def __init__(self, scan: Scan, level: Array, curves: list[Array], profile: Profile) -> None:
-        # where two walls nearly touch neither has response on its two sides, and the level is low
-        weak = zero_curves(scan.smooth, mask=scan.known) if curves else []
-        self._polar, self._changes = _Lines(curves), _Lines(weak)
+        self._polar = _Lines(curves)
         self._level, self._slopes = level, slopes_of(level, 1.0)
         self._beside = _BESIDE * profile.width
-        self._fields = scan.response, profile.profile, scan.known.astype(float)
+        known = scan.known.astype(float)
+        self._fields = scan.response, profile.profile, known
+        # where two walls nearly touch neither has response on its two sides, and the level is low
+        clear = known * (_from_changes(scan.smooth) > _WITHIN * profile.width) if curves else known
+        self._clear = scan.response, profile.profile, clear
         self._chance: dict[int, float] = {}
 
     def ridge(self) -> Array:
@@ -165,39 +192,43 @@ class LevelSteps:
         """Whether a curve steps more than chance lines of its length anywhere in the scan do.
 
         It also steps alike along its length, as two variants of a crystal do, and follows the
-        steps. Where it crosses other walls or lies beside a change of sign, that does not count:
+        steps. Where it crosses other walls, and within 180-degree walls, that does not count:
         the steps are theirs.
 
         Chance lines meet the noise and the texture of this scan, whatever they are like. A curve is
         chosen among lines through every pixel; the best is to pass in one scan of a thousand.
         """
+        least = -float(ndtri(_FALSE / (2 * self._fields[0].size)))
+        step, score = self._seen(curve, others)
+        if abs(score) <= least or self._is_of_rows(curve):
+            return False
+        found = self.beside(curve)
+        whole = float(np.median(found.step))
+        step = step * np.sign(whole)
+        # the rest of the line, which is less sure, has that step as well
+        alike = np.median(step) >= _EVEN * abs(whole)
+        even = np.quantile(step, 0.1) >= _EVEN * np.median(step)
+        off = np.average(found.offset**2, weights=found.weight + 1e-12)
+        return bool(alike and even and off <= _FOLLOWS**2)
+
+    def stands_again(self, curve: Array, others: list[Array], step: float) -> bool:
+        """Whether a curve has the step that a line at this place has in another scan."""
+        seen, score = self._seen(curve, others)
+        if score * math.copysign(1.0, step) <= _AGAIN or self._is_of_rows(curve):
+            return False
+        whole = float(np.median(self.beside(curve).step))
+        return bool(np.median(seen) * np.sign(whole) >= _EVEN * abs(whole))
+
+    def _seen(self, curve: Array, others: list[Array]) -> tuple[Array, float]:
+        """Step at the points of a curve that count, and in all, in those of chance lines."""
         length = 2 ** min(max(round(math.log2(len(curve))), 4), 7)
         if length not in self._chance:
             self._chance[length] = self._usual_score(length)
-        least = -ndtri(_FALSE / (2 * self._fields[0].size)) * self._chance[length]
-        found, clear = self.beside(curve), self._clear(curve, others)
-        if not clear.any() or abs(self._score(curve, clear)) <= least or self._is_of_rows(curve):
-            return False
-        step = found.step[clear] * np.sign(np.median(found.step[clear]))
-        even = np.quantile(step, 0.1) >= _EVEN * np.median(step)
-        off = np.average(found.offset**2, weights=found.weight + 1e-12)
-        return bool(even and off <= _FOLLOWS**2)
-
-    def _clear(self, curve: Array, others: list[Array]) -> NDArray[np.bool_]:
-        """Points (N,) of a curve whose step is not that of other walls."""
-        normal = normals_along(curve)
-        angle = np.arctan2(-normal[:, 0], normal[:, 1])
-        clear = ~self._changes.beside(
-            curve, angle, parallel=self._beside + STRIP, crossed=self._beside
-        )
-        for other in others:
-            distance, nearest = cKDTree(other).query(curve)
-            crossed = np.abs((normals_along(other)[nearest] * normal).sum(axis=1)) < _CROSSED
-            clear &= ~(crossed & (distance < STRIP))
-        return clear
-
-    def _score(self, curve: Array, clear: NDArray[np.bool_]) -> float:
-        return step_score(*self._fields, curve, clear)
+        seen = step_evidence(*self._clear, curve)
+        counts = (seen.own >= _SEEN) & ~_crossed(curve, others)
+        if counts.sum() < _LEAST_SEEN or not self._chance[length]:
+            return np.zeros(1), 0.0
+        return seen.step()[counts], seen.score(counts) / self._chance[length]
 
     def _is_of_rows(self, curve: Array) -> bool:
         """Whether a step lies between two rows of the scan: something happened to the tip."""
@@ -224,7 +255,8 @@ class LevelSteps:
             line = sides * middle + steps[:, None] * along
             line = line[((line >= 0) & (line <= sides)).all(axis=1)]
             if len(line) >= length / 2:
-                scores.append(self._score(line, self._clear(line, [])))
+                seen = step_evidence(*self._clear, line)
+                scores.append(seen.score(np.ones(len(line), bool)))
         return 1.4826 * float(np.median(np.abs(scores))) if scores else 0.0
 
     def strength(self, points: Array) -> Array:

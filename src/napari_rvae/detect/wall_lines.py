@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["STRIP", "StepProfile", "normals_along", "smooth_curve", "step_profile", "step_score"]
+__all__ = [
+    "STRIP",
+    "Evidence",
+    "StepProfile",
+    "normals_along",
+    "smooth_curve",
+    "step_evidence",
+    "step_profile",
+]
 
 #: A step is looked at so far on either side of a wall, in px.
 STRIP = 9
@@ -106,23 +114,57 @@ def step_profile(response: Array, profile: Array, known: Array, curve: Array) ->
     return _best(offsets, np.where(sign * step > 0, gain, 0.0), middle)
 
 
-def step_score(
-    response: Array, profile: Array, known: Array, curve: Array, used: NDArray[np.bool_]
-) -> float:
-    """Step along a curve in all, in pixels' worth of noise: its sum over the root of its weight.
+class Evidence(NamedTuple):
+    """What each row across a curve says of a step there."""
 
-    White noise of standard deviation 1 has scores of standard deviation 1, whatever the curve.
+    both: Array  # (N,): product of the response with an edge
+    own: Array  # (N,): that of the edge with itself
+
+    def step(self) -> Array:
+        """Step (N,) of the level, rows nearby taken together."""
+        both, own = _along(self.both), _along(self.own)
+        return np.where(own > _LEAST, 2 * both / np.maximum(own, _LEAST), 0.0)
+
+    def score(self, used: NDArray[np.bool_]) -> float:
+        """Step along the rows that count in all, in pixels' worth of noise.
+
+        White noise of standard deviation 1 has scores of standard deviation 1, whatever the curve.
+        """
+        both, own = self.both[used].sum(), self.own[used].sum()
+        return float(both / np.sqrt(own)) if own > _LEAST else 0.0
+
+
+def step_evidence(response: Array, profile: Array, clear: Array, curve: Array) -> Evidence:
+    """What is seen of a step of the level along a curve (N, 2), 180-degree walls left out.
+
+    Positive and negative domains have levels of their own there, which a background that was not
+    taken off whole makes different: a 180-degree wall beside the curve is no step.
 
     Parameters
     ----------
-    response, profile, known, curve
-        As in :func:`step_profile`.
-    used
-        Points (N,) of the curve that count.
+    response
+        Response (Y, X).
+    profile
+        The same of a level of 1.
+    clear
+        1 where the response was measured and is not within a 180-degree wall, else 0, (Y, X).
+    curve
+        Points (N, 2) at steps of about one px.
     """
-    r, p, k, far = _strip(response, profile, known, curve)
-    both, own = (part[used].sum() for part in _rows(r, p, k, far))
-    return float(both / np.sqrt(own)) if own > _LEAST else 0.0
+    r, p, k, far = _strip(response, profile, clear, curve)
+    s, k = np.where(p >= 0, 1.0, -1.0), k * p**2
+    edge, r = np.tanh(far / _WIDTH), r / np.where(k > 0, p, 1.0)
+    count, mixed = _along(k.sum(1)) + _LEAST, _along((k * s).sum(1))
+    area = count**2 - mixed**2
+
+    def rest(values: Array) -> Array:
+        """Values (N, S) without what a level of either sign explains."""
+        one, two = _along((k * values).sum(1)), _along((k * s * values).sum(1))
+        level, odd = (count * one - mixed * two) / area, (count * two - mixed * one) / area
+        return np.asarray(values - level[:, None] - odd[:, None] * s)
+
+    step = rest(np.broadcast_to(edge, r.shape))
+    return Evidence((k * step * rest(r)).sum(1), (k * step**2).sum(1))
 
 
 def _strip(

@@ -1,4 +1,4 @@
-"""Domain walls: sites along them in every frame, and the junctions where they meet."""
+"""Domain walls: sites along them in every frame."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_rvae.config import WallConfig
-from napari_rvae.detect.ferroelastic import trace_kinks, trace_steps
-from napari_rvae.detect.polar_walls import Wall, measured_scan, trace_polar_walls
+from napari_rvae.detect.ferroelastic import Steps, lacks, seek_steps, trace_kinks, trace_steps
+from napari_rvae.detect.polar_walls import Scan, Wall, measured_scan, trace_polar_walls
 from napari_rvae.detect.vector_walls import trace_vector_walls
 from napari_rvae.errors import Cancelled, InputError, NoWallsWarning
 from napari_rvae.frames import Frames, as_frames, as_region
 from napari_rvae.preprocess import level_height, signed_response
 from napari_rvae.preprocess.channels import scan_channels
 from napari_rvae.preprocess.levelling import lost_rows, mend_rows
-from napari_rvae.tables import fold_angle, group_rows, make_sites, validate_sites
+from napari_rvae.tables import make_sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,10 +30,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["detect_walls", "find_junctions"]
+__all__ = ["detect_walls"]
 
-#: Walls that meet differ by this angle at least; parallel ones pass each other.
-_MEETING = math.radians(20)
 _FERROELASTIC = "ferroelastic"
 #: Polarizations that differ by more than this on the two sides of a wall are opposite.
 _OPPOSITE = math.radians(135)
@@ -48,6 +44,20 @@ class _Found(NamedTuple):
     kind: str
     wall: Wall
     turn: float = math.nan  # between the polarizations of its two sides, radians
+
+
+class _InFrame(NamedTuple):
+    """What was found in one frame."""
+
+    walls: list[_Found]  # but for those of the next two
+    steps: Steps | None  # of the level
+    kinks: list[Wall]  # of the height
+
+    def all(self) -> list[_Found]:
+        """All walls; a kink that is a step, or a turn of the vector, counts once."""
+        lines = self.steps.lines if self.steps else []
+        found = self.walls + [_Found(_FERROELASTIC, line.wall) for line in lines]
+        return found + [_Found(_FERROELASTIC, wall) for wall in _new_walls(self.kinks, found)]
 
 
 def detect_walls(
@@ -66,7 +76,8 @@ def detect_walls(
     pixels, smoothed as the noise asks for, with enough response of either sign on its two sides.
     Ferroelastic walls are where the level of the response steps, or the height has a kink, without
     a change of sign; beside a 180-degree wall the level is what is left when its known profile is
-    divided out.
+    divided out. They stay in their place while 180-degree walls move and hide them: a line that
+    stands out in one frame is looked for, with half of its least step, in those before and after.
 
     With ``modality="vector"`` walls are where the polarization turns: between two domains of which
     each has a vector of its own, 180 degrees apart or less, whatever the component in which they
@@ -138,15 +149,20 @@ def detect_walls(
     response, heights = _inputs(movie, channels, config)
     domains = response.table["domains"].to_numpy() if "domains" in response.table else None
     components = _components(response, config)
-    parts: list[dict[str, NDArray[Any]]] = []
+    frames_of: list[_InFrame] = []
     for t in range(response.n_frames):
         two = domains is None or domains[t] != 1
         vector = np.stack([response.frame(t, number) for number in components])
-        walls = _walls_of(vector, heights, t, config, polar=two)
-        here = allowed[t] if allowed is not None and allowed.ndim == 3 else allowed
-        parts.append(_columns(walls, t, response.frame_shape, here))
+        frames_of.append(_walls_of(vector, heights, t, config, polar=two))
         if progress is not None and progress(t + 1, response.n_frames) is False:
             raise Cancelled(f"Detection was stopped after {t + 1} of {response.n_frames} frames.")
+    frames_of = _with_standing_lines(
+        frames_of, lambda t: measured_scan(response.frame(t, components[0]), config), config
+    )
+    parts: list[dict[str, NDArray[Any]]] = []
+    for t, walls in enumerate(frames_of):
+        here = allowed[t] if allowed is not None and allowed.ndim == 3 else allowed
+        parts.append(_columns(walls.all(), t, response.frame_shape, here))
     columns: dict[str, Any] = {
         name: np.concatenate([part[name] for part in parts]) for name in parts[0]
     }
@@ -226,13 +242,14 @@ def _walls_of(
     config: WallConfig,
     *,
     polar: bool,
-) -> list[_Found]:
+) -> _InFrame:
     """Walls of the components (C, Y, X) of one frame, each with its type."""
     response = vector[0]
     if not np.isfinite(vector).any() or float(np.nanmax(np.abs(vector))) == 0:
-        return []
+        return _InFrame([], None, [])
     scan = measured_scan(response, config)
     found: list[_Found] = []
+    steps = None
     if config.modality == "vector":
         for walls, turn in trace_vector_walls(vector, config):
             found += [_Found("180" if turn > _OPPOSITE else "90", w, turn) for w in walls]
@@ -240,12 +257,26 @@ def _walls_of(
         walls, curves = trace_polar_walls(scan, config) if polar else ([], [])
         found += [_Found("180", wall) for wall in walls]
         if config.ferroelastic in ("level", "both"):
-            found += [_Found(_FERROELASTIC, w) for w in trace_steps(scan, curves, walls, config)]
+            steps = trace_steps(scan, curves, walls, config)
     height = heights(frame)
-    if height is not None:
-        kinks = trace_kinks(scan, height, config)
-        found += [_Found(_FERROELASTIC, w) for w in _new_walls(kinks, found)]
-    return found
+    return _InFrame(found, steps, [] if height is None else trace_kinks(scan, height, config))
+
+
+def _with_standing_lines(
+    frames: list[_InFrame], scan_of: Callable[[int], Scan], config: WallConfig
+) -> list[_InFrame]:
+    """Ferroelastic walls looked for in the frames before and after those where they were found."""
+    frames, last = list(frames), len(frames) - 1
+    for numbers, step in ((range(1, last + 1), -1), (range(last - 1, -1, -1), 1)):
+        for t in numbers:
+            own, other = frames[t].steps, frames[t + step].steps
+            if own is None or other is None:
+                continue
+            lines = [line for line in other.lines if lacks(own, line)]
+            if lines:
+                steps = seek_steps(scan_of(t), own, lines, config)
+                frames[t] = frames[t]._replace(steps=steps)
+    return frames
 
 
 def _new_walls(kinks: list[Wall], found: list[_Found]) -> list[Wall]:
@@ -309,93 +340,3 @@ def _warn(domains: Any) -> None:
         NoWallsWarning,
         stacklevel=3,
     )
-
-
-def find_junctions(sites: pd.DataFrame, *, radius: float = 6.0) -> pd.DataFrame:
-    """Find the places where walls meet or cross.
-
-    Parameters
-    ----------
-    sites
-        Sites table of walls, as :func:`detect_walls` gives it.
-    radius
-        Walls that come so near to each other, in px, at an angle of 20 degrees or more, meet.
-
-    Returns
-    -------
-    DataFrame
-        ``source``, ``frame``, ``y``, ``x`` (where straight pieces of the two walls cross) and
-        ``wall_types``, such as "180+ferroelastic", sorted by source, frame, y, x.
-
-    Raises
-    ------
-    InputError
-        If the columns of walls are missing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from napari_rvae import find_junctions
-    >>> from napari_rvae.tables import make_sites
-    >>> along, middle = np.arange(0.0, 41.0, 4.0), np.full(11, 20.0)
-    >>> walls = make_sites(
-    ...     frame=0, y=[*along, *middle], x=[*middle, *along], kind="wall",
-    ...     normal_angle=[0.0] * 11 + [np.pi / 2] * 11, wall_id=[0] * 11 + [1] * 11,
-    ...     wall_type=["180"] * 11 + ["ferroelastic"] * 11)
-    >>> find_junctions(walls)[["y", "x"]].to_numpy().tolist()
-    [[20.0, 20.0]]
-    """
-    walls = validate_sites(sites, need=["normal_angle", "wall_type", "wall_id"])
-    walls = walls[walls["kind"] == "wall"].reset_index(drop=True)
-    found: list[tuple[str, int, float, float, str]] = []
-    for source, frame, rows in group_rows(walls):
-        here = walls.iloc[rows]
-        for (y, x), types in _meetings(here, radius):
-            found.append((source, frame, float(y), float(x), types))
-    table = pd.DataFrame(sorted(found), columns=["source", "frame", "y", "x", "wall_types"])
-    return table.astype(
-        {"source": "str", "frame": "int64", "y": "float64", "x": "float64", "wall_types": "str"}
-    )
-
-
-def _meetings(here: pd.DataFrame, radius: float) -> list[tuple[Array, str]]:
-    """Place and types of each junction of one frame."""
-    points = here[["y", "x"]].to_numpy(float)
-    if not len(points):
-        return []
-    pairs = cKDTree(points).query_pairs(radius, output_type="ndarray")
-    wall, angle = here["wall_id"].to_numpy(), here["normal_angle"].to_numpy(float)
-    one, two = pairs.T
-    apart = np.abs(fold_angle(angle[one] - angle[two], 2))
-    keep = (wall[one] != wall[two]) & (apart >= _MEETING)
-    one, two = one[keep], two[keep]
-    if not one.size:
-        return []
-    place = _crossing(points[one], points[two], angle[one], angle[two])
-    middle = (points[one] + points[two]) / 2
-    good = np.hypot(*(place - middle).T) <= radius
-    place, one, two = place[good], one[good], two[good]
-    if not one.size:
-        return []
-    near = cKDTree(place).query_pairs(radius, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(near)), near.T), shape=(len(place), len(place)))
-    count, label = connected_components(graph, directed=False)
-    types = here["wall_type"].to_numpy(str)
-    return [
-        (
-            np.median(place[label == k], axis=0),
-            "+".join(sorted({*types[one[label == k]], *types[two[label == k]]})),
-        )
-        for k in range(count)
-    ]
-
-
-def _crossing(one: Array, two: Array, first: Array, second: Array) -> Array:
-    """Where lines through points (P, 2), with normals of these angles, cross."""
-    normals = [np.stack([-np.sin(a), np.cos(a)], axis=1) for a in (first, second)]
-    offsets = [(p * n).sum(axis=1) for p, n in zip((one, two), normals, strict=True)]
-    (ay, ax), (by, bx) = (n.T for n in normals)
-    area = ay * bx - ax * by
-    y = (offsets[0] * bx - offsets[1] * ax) / area
-    x = (ay * offsets[1] - by * offsets[0]) / area
-    return np.stack([y, x], axis=1)

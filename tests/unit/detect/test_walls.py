@@ -179,6 +179,57 @@ def test_a_180_degree_wall_beside_a_ferroelastic_one_does_not_move_it():
     assert rms(fold_angle(line["normal_angle"], 2)) < math.radians(1)
 
 
+def lines_of(steps, *, first_seed=0):
+    """Lengths of ferroelastic walls in scans of one domain whose level steps by so much at 60."""
+    x = np.indices((128, 128))[1].astype(float)
+    scans = [
+        scan_of(1 - step * (1 + erf((x - 60) / 4)) / 2, first_seed + k, 0.15)[0]
+        for k, step in enumerate(steps)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoWallsWarning)
+        sites = detect_walls(np.stack(scans), spacing=1.0)
+    assert rms(sites["x"] - 60) < 1 if len(sites) else True
+    return [int((sites["frame"] == t).sum()) for t in range(len(steps))]
+
+
+def test_a_line_that_stands_in_one_scan_is_found_in_those_before_and_after():
+    faint = 0.15  # the least step is 0.2
+    assert lines_of([faint, faint, faint]) == [0, 0, 0]
+    assert min(lines_of([faint, faint, 0.4, faint])) > 115
+    # where it is gone it is not found, nor beyond
+    one, two, three = lines_of([0.4, 0.0, faint])
+    assert one > 115
+    assert (two, three) == (0, 0)
+
+
+def test_a_line_between_nuclei_that_hide_most_of_it_is_found():
+    y, x = np.indices((128, 128)).astype(float)
+    level = 1 - 0.2 * (1 + np.tanh((x - 64) / 3))
+    away = np.max(
+        [
+            9 - np.hypot(y - at, x - 64 - side)
+            for at, side in ((10, 14), (30, -13), (52, 12), (75, -14), (98, 14), (120, -12))
+        ],
+        axis=0,
+    )
+    line = detect_walls(scan_of(level * np.tanh(away / 3) + 0.2j, 5), spacing=1.0)
+    line = line[line["wall_type"] == "ferroelastic"]
+    assert np.ptp(line["y"]) > 115
+    assert rms(line["x"] - 64) < 0.7
+
+
+@pytest.mark.parametrize("seed", [3, 4, 6])
+def test_domains_that_respond_unequally_make_no_ferroelastic_walls(seed):
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=(160, 160)), 12)
+    away = ndimage.distance_transform_edt(field > 0) - ndimage.distance_transform_edt(field <= 0)
+    wall = erf(away / 3)
+    texture = ndimage.gaussian_filter(rng.normal(size=(160, 160)), 3)
+    signal = wall * (1 - 0.15 * wall) * (1 + 0.06 * texture / texture.std())
+    assert set(detect_walls(scan_of(signal, seed, 0.12))["wall_type"]) == {"180"}
+
+
 @pytest.mark.parametrize(("seed", "noise"), [(205, 0.3), (207, 0.3), (201, 0.15)])
 def test_scans_without_stripes_have_no_ferroelastic_walls(seed, noise):
     movie = simulate_walls(n_frames=2, size=192, seed=seed, stripes=0, noise=noise)
