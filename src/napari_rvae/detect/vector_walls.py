@@ -28,10 +28,12 @@ _SAMPLES = 2000
 #: A domain has room for a disc of this radius somewhere, in px, and ends where one of that radius
 #: does not fit: what a wall turns through is a strip.
 _ROOM, _STRIP = 5.0, 2.5
+#: A smaller one has so many pixels, and this share of what lies about it is of one other domain.
+_SPOT, _ENCLOSED = 4, 0.95
 #: Of the pixels of a variant this share is in its domains at least, not in strips.
 _INSIDE = 0.5
 #: The vectors of two domains differ by this share of a usual response.
-_APART = 0.5
+_APART = 0.4
 #: What lies in no domain goes to the nearest within so many px; a wall has its domains on either
 #: side at one of these distances.
 _GROW, _SIDES = 12.0, (2.0, 3.5, 5.0)
@@ -110,13 +112,41 @@ def _variants(
     number[known] = nearest
     domain = np.full(known.shape, -1)
     kept: list[Array] = []
+    left = np.full(known.shape, -1)
     for k in range(len(centres)):
         inside = _without_strips(number == k)
         if inside.sum() > _INSIDE * (number == k).sum():
             domain[inside] = len(kept)
+            left[(number == k) & ~inside] = len(kept)
             kept.append(np.median(smooth[:, inside], axis=1))
+    domain = _with_small_domains(domain, left)
     distance, nearest = ndimage.distance_transform_edt(domain < 0, return_indices=True)
     return np.array(kept), np.where(distance < _GROW, domain[tuple(nearest)], -1)
+
+
+def _with_small_domains(domain: NDArray[np.int64], left: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Domains (Y, X) with those too small for a disc, each in the middle of a gap in another.
+
+    What a wall turns through lies between two domains, or beside the middle.
+    """
+    label, _ = ndimage.label(left >= 0)
+    depth = ndimage.distance_transform_edt(domain < 0)
+    whole, reach = domain.copy(), math.ceil(_GROW)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(label), start=1):
+        spot = label[rows, columns] == number
+        own = left[rows, columns][spot]
+        if max(spot.shape) > 4 * _STRIP or spot.sum() < _SPOT or np.ptp(own):
+            continue
+        box = (
+            slice(max(rows.start - reach, 0), rows.stop + reach),
+            slice(max(columns.start - reach, 0), columns.stop + reach),
+        )
+        middle = depth[rows, columns][spot].max() > depth[box].max() - 1.0
+        others = np.bincount(domain[box][domain[box] >= 0], minlength=own[0] + 1)
+        enclosed = not others[own[0]] and others.max() > _ENCLOSED * others.sum() > 0
+        if middle and enclosed:
+            whole[rows, columns][spot] = own[0]
+    return whole
 
 
 def _without_strips(domain: NDArray[np.bool_]) -> NDArray[np.bool_]:

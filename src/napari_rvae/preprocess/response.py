@@ -121,14 +121,23 @@ def signed_response(
     components = vector_channels(movie) if modality == "vector" and channels is None else {}
     if components:
         return _vector_response(movie, components, phase_unit)
-    parts = [
-        _turned(complex_response(movie, pair, phase_unit=phase_unit))
+    scans = [
+        complex_response(movie, pair, phase_unit=phase_unit)
         for pair in _pairs(movie, channels, modality)
     ]
+    parts = [_turned(scan) for scan in scans]
+    if len(parts) == 2 and not np.any(parts[1].facts["background"]):
+        parts[1] = _beside_a_vertical(scans[1], parts[1])
     names: tuple[str, ...] = ("response", "quadrature", "lateral response", "lateral quadrature")
     names = names[2:] if modality == "lateral" else names
     data = np.concatenate([part.data for part in parts], axis=1)
     return _as_frames(movie, data, names[: data.shape[1]], parts[0].facts)
+
+
+def _beside_a_vertical(scans: Complex, found: _Signed) -> _Signed:
+    """A lateral response (T, Y, X) without opposite domains: most of it is background alone."""
+    lateral = _turned_together(scans[:, None], alone=False)
+    return found._replace(data=np.concatenate([lateral.real, lateral.imag], 1).astype(np.float32))
 
 
 def _vector_response(movie: Frames, components: dict[str, ScanChannels], phase_unit: str) -> Frames:

@@ -96,6 +96,29 @@ def test_stripes_that_tilt_have_walls_of_their_own_angle():
     assert np.quantile(gap, 0.95) < 3
 
 
+@pytest.mark.parametrize("kind", ["bloch", "neel"])
+def test_nuclei_have_walls_though_hardly_a_pixel_of_them_is_outside_of_these(kind):
+    movie = simulate_walls(n_frames=2, size=160, seed=6, stripes=0, in_plane=kind, spacing=0.5)
+    sites = detect_walls(movie.frames, modality="vector", spacing=1.0)
+    true = movie.sites[movie.sites["frame"] == 1][["y", "x"]]
+    born = movie.events[movie.events["frame"] == 1][["y", "x"]]
+    nuclei = true[cKDTree(born).query(true)[0] < 9]
+    assert len(nuclei) > 100
+    own = sites[sites["frame"] == 1]
+    assert (cKDTree(own[["y", "x"]]).query(nuclei)[0] < 2).mean() > 0.7
+    # what their walls turn through is no domain
+    assert set(own["wall_type"]) == {"180"}
+    assert (cKDTree(true).query(own[["y", "x"]])[0] < 2).all()
+
+
+def test_stripes_that_tilt_are_seen_with_one_lateral_response():
+    movie = simulate_walls(n_frames=1, size=144, seed=2, lateral=True, spacing=0.5)
+    sites = detect_walls(movie.frames, modality="vector", spacing=1.0)
+    lines = movie.sites[movie.sites["wall_type"] == "ferroelastic"]
+    tilted = sites[sites["wall_type"] == "90"]
+    assert (cKDTree(tilted[["y", "x"]]).query(lines[["y", "x"]])[0] < 4).mean() > 0.8
+
+
 def test_one_variant_and_missing_components_are_one_line():
     one = np.stack([np.ones((96, 96)), np.zeros((96, 96))])
     with pytest.warns(NoWallsWarning, match="nowhere two domains"):

@@ -111,7 +111,24 @@ def test_lateral_and_vector(movie):
     assert lateral.channels == ("lateral response", "lateral quadrature")
     vector = signed_response(movie.frames, modality="vector")
     assert vector.channels[2:] == ("lateral response", "lateral quadrature")
-    assert np.array_equal(vector.data[:, 2:], lateral.data)
+    assert np.array_equal(vector.data[:, :2], signed_response(movie.frames).data)
+    # the stripes alone lie in the plane: the rest is background, which has a phase of its own
+    polarization = movie.fields["polarization"]
+    clear = np.abs(polarization) > 0.9
+    level = np.clip(movie.fields["response"][clear] / polarization[clear], -1, 1)
+    true = polarization[clear] * np.sqrt(1 - level**2)
+    found = np.stack([vector.frame(t, "lateral response") for t in range(5)])[clear]
+    assert abs(np.corrcoef(found, true)[0, 1]) > 0.75
+    assert abs(np.corrcoef(lateral.data[:, 0][clear], true)[0, 1]) < 0.6
+    assert abs(np.median(found[np.abs(true) < 0.05])) < 0.1 * 20
+
+
+def test_opposite_domains_in_the_plane_are_centred_beside_a_vertical_response(movie):
+    data = np.concatenate([movie.frames.data[:, :2], movie.frames.data[:, :2]], axis=1)
+    names = [f"{kind}{part}" for kind in ("", "lateral ") for part in ("amplitude", "phase")]
+    both = Frames(data, channels=tuple(names))
+    vector = signed_response(both, modality="vector")
+    assert np.array_equal(vector.data[:, 2:], signed_response(both, modality="lateral").data)
 
 
 def test_channels_by_name():
