@@ -229,7 +229,8 @@ def guesses(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Curvature (N,) along one direction of the latents, and how likely a junction each site is.
 
-    Of each group by what the others tell; NaN where the truth does not say.
+    Of each group by what the others tell; NaN where the truth does not say, and where the others
+    have no junction.
     """
     z = table[latent_names(table)].to_numpy()
     guess, chance = np.full((2, len(table)), np.nan)
@@ -242,14 +243,12 @@ def guesses(
         PolynomialFeatures(2),
         LogisticRegression(class_weight="balanced", max_iter=2000),
     )
-    chance[used] = cross_val_predict(
-        judge,
-        z[used],
-        junction[used] < NEAR,
-        groups=groups[used],
-        cv=folds,
-        method="predict_proba",
-    )[:, 1]
+    rows = np.flatnonzero(used)
+    is_one = junction[rows] < NEAR
+    for train, test in folds.split(z[rows], is_one, groups[rows]):
+        if 0 < is_one[train].sum() < train.size:
+            judge.fit(z[rows[train]], is_one[train])
+            chance[rows[test]] = judge.predict_proba(z[rows[test]])[:, 1]
     return guess, chance
 
 
@@ -262,8 +261,9 @@ def scores(
     guess: np.ndarray, chance: np.ndarray, bend: np.ndarray, junction: np.ndarray
 ) -> dict[str, float]:
     """Rank correlation with the curvature, and area under the curve of junctions."""
-    good, used = np.isfinite(bend), is_clear(junction)
+    good, used = np.isfinite(bend), is_clear(junction) & np.isfinite(chance)
     is_one = junction[used] < NEAR
+    told = 0 < is_one.sum() < is_one.size
 
     def correlated(rows: np.ndarray) -> float:
         return float(spearmanr(guess[rows], bend[rows])[0])
@@ -272,7 +272,7 @@ def scores(
         "curvature_spearman": correlated(good),
         "near_junctions": correlated(good & (junction <= FAR)),
         "away": correlated(good & (junction > FAR)),
-        "junction_auc": float(roc_auc_score(is_one, chance[used])),
+        "junction_auc": float(roc_auc_score(is_one, chance[used])) if told else math.nan,
         "junctions": float(is_one.sum()),
     }
 
