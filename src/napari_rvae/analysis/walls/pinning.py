@@ -83,7 +83,7 @@ def residence_map(response: Any, *, smooth: float = 1.0) -> Array:
 def pinning_centres(
     response: Any,
     *,
-    radius: float = 4.0,
+    radius: float = 5.0,
     least_evidence: float = 7.0,
     smooth: float = 1.0,
 ) -> pd.DataFrame:
