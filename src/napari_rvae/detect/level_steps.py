@@ -15,6 +15,7 @@ from napari_rvae.curves import field_at
 from napari_rvae.detect.polar_walls import Scan, Wall, signed_distance
 from napari_rvae.detect.wall_lines import (
     STRIP,
+    Evidence,
     StepProfile,
     normals_along,
     step_evidence,
@@ -224,11 +225,14 @@ class LevelSteps:
         length = 2 ** min(max(round(math.log2(len(curve))), 4), 7)
         if length not in self._chance:
             self._chance[length] = self._usual_score(length)
-        seen = step_evidence(*self._clear, curve)
+        seen = self._evidence(curve)
         counts = (seen.own >= _SEEN) & ~_crossed(curve, others)
         if counts.sum() < _LEAST_SEEN or not self._chance[length]:
             return np.zeros(1), 0.0
         return seen.step()[counts], seen.score(counts) / self._chance[length]
+
+    def _evidence(self, curve: Array) -> Evidence:
+        return step_evidence(*self._clear, curve, polar=self._beside > 0)
 
     def _is_of_rows(self, curve: Array) -> bool:
         """Whether a step lies between two rows of the scan: something happened to the tip."""
@@ -255,7 +259,7 @@ class LevelSteps:
             line = sides * middle + steps[:, None] * along
             line = line[((line >= 0) & (line <= sides)).all(axis=1)]
             if len(line) >= length / 2:
-                seen = step_evidence(*self._clear, line)
+                seen = self._evidence(line)
                 scores.append(seen.score(np.ones(len(line), bool)))
         return 1.4826 * float(np.median(np.abs(scores))) if scores else 0.0
 

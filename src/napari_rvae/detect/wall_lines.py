@@ -134,7 +134,9 @@ class Evidence(NamedTuple):
         return float(both / np.sqrt(own)) if own > _LEAST else 0.0
 
 
-def step_evidence(response: Array, profile: Array, clear: Array, curve: Array) -> Evidence:
+def step_evidence(
+    response: Array, profile: Array, clear: Array, curve: Array, *, polar: bool
+) -> Evidence:
     """What is seen of a step of the level along a curve (N, 2), 180-degree walls left out.
 
     Positive and negative domains have levels of their own there, which a background that was not
@@ -150,9 +152,11 @@ def step_evidence(response: Array, profile: Array, clear: Array, curve: Array) -
         1 where the response was measured and is not within a 180-degree wall, else 0, (Y, X).
     curve
         Points (N, 2) at steps of about one px.
+    polar
+        Whether the scan has domains of either sign; else the sign is that of the noise.
     """
     r, p, k, far = _strip(response, profile, clear, curve)
-    s, k = np.where(p >= 0, 1.0, -1.0), k * p**2
+    s, k = np.where((p >= 0) | (not polar), 1.0, -1.0), k * p**2
     edge, r = np.tanh(far / _WIDTH), r / np.where(k > 0, p, 1.0)
     count, mixed = _along(k.sum(1)) + _LEAST, _along((k * s).sum(1))
     area = count**2 - mixed**2

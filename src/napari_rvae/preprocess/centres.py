@@ -31,14 +31,19 @@ _RATIO = 1 / 3
 #: The response is compared at pairs of mirrored pixels so many px from the wall between them: most
 #: of a small domain is wall, and domains far from any wall may respond otherwise.
 _FROM, _TO = 3.0, 12.0
-#: Fewer pairs tell nothing.
-_PAIRS = 30
+#: Fewer pairs tell nothing. Where fewer than so many are left all domains are small, and pairs from
+#: this distance on are taken, too: they mirror each other as well, but a misplaced wall misleads
+#: them more, and it takes more rounds.
+_PAIRS, _ENOUGH, _NEARER = 30, 300, 1.0
+#: The second pixel of a pair lies as far from any wall as the first, to this share.
+_AS_FAR = 0.9
 #: A background of more than this share of a domain's amplitude is none: the domains respond
 #: unequally.
 _MOST = 0.5
 #: Islands of fewer pixels are noise.
 _ISLAND = 30
-_ROUNDS = 4
+#: Rounds end where the background moves by less than this share of a domain's amplitude.
+_ROUNDS, _STEADY = 12, 0.003
 
 
 class Centres(NamedTuple):
@@ -69,9 +74,9 @@ def two_centres(signal: Complex) -> Centres:
     The phase, weighted by the amplitude, has one peak for each domain. They are taken for two
     domains if they are 90 degrees or more apart, the second holds 0.2 % of the amplitude, and its
     response is at least a third as strong as the first's. Centres and background are then medians
-    over pairs of pixels that mirror each other at a wall, 3 to 12 px from it. Where the midpoint
-    lies farther from zero than half of a domain's amplitude, the domains respond unequally, and
-    there is no background to be told.
+    over pairs of pixels that mirror each other at a wall, 3 to 12 px from it (1 to 12 px where all
+    domains are small). Where the midpoint lies farther from zero than half of a domain's amplitude,
+    the domains respond unequally, and there is no background to be told.
 
     Parameters
     ----------
@@ -145,11 +150,11 @@ def _beside_walls(signal: Complex, first: complex, second: complex) -> Centres |
         near, far = _mirrored(signal, np.where(plus, np.abs(along), -np.abs(along)))
         if len(near) < _PAIRS:
             break
-        middle, half = _median((near + far) / 2), _median((near - far) / 2)
+        before, middle, half = middle, _median((near + far) / 2), _median((near - far) / 2)
         believed = abs(middle) <= _MOST * abs(half)
         share = float(1 - plus[known].mean())
         found = Centres(middle + half, middle - half, middle if believed else 0j, share)
-        if not believed or half == 0:
+        if not believed or half == 0 or abs(middle - before) < _STEADY * abs(half):
             break
         axis = half / abs(half)
     if found is None or found.share <= 0.5:
@@ -183,12 +188,17 @@ def _mirrored(signal: Complex, along: NDArray[np.float64]) -> tuple[Complex, Com
         return np.empty(0, complex), np.empty(0, complex)
     wall = np.concatenate(curves)
     here = np.argwhere(along > 0)
-    distance, nearest = cKDTree(wall).query(here, distance_upper_bound=_TO)
-    use = (np.asarray(distance) > _FROM) & np.isfinite(distance)
-    here = here[use]
-    there = 2 * wall[np.asarray(nearest)[use]] - here
-    inside = ((there >= 0) & (there <= np.array(signal.shape) - 1)).all(axis=1)
-    here, there = here[inside], there[inside]
-    other = field_at(along, there) < 0  # beyond a second wall there is the first domain again
-    far = field_at(signal.real, there[other]) + 1j * field_at(signal.imag, there[other])
-    return signal[tuple(here[other].T)], far
+    tree = cKDTree(wall)
+    distance, nearest = (np.asarray(p) for p in tree.query(here, distance_upper_bound=_TO))
+    use = np.isfinite(distance) & (distance > _NEARER)
+    here, distance = here[use], distance[use]
+    there = 2 * wall[nearest[use]] - here
+    use = ((there >= 0) & (there <= np.array(signal.shape) - 1)).all(axis=1)
+    use[use] = field_at(along, there[use]) < 0
+    # beyond the middle of a small domain another piece of its wall is nearer
+    use[use] = np.asarray(tree.query(there[use])[0]) > _AS_FAR * distance[use]
+    if (use & (distance > _FROM)).sum() >= _ENOUGH:
+        use &= distance > _FROM
+    here, there = here[use], there[use]
+    far = field_at(signal.real, there) + 1j * field_at(signal.imag, there)
+    return signal[tuple(here.T)], far

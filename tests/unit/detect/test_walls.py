@@ -123,7 +123,7 @@ def test_places_and_directions_along_a_wall_that_bends_to_and_fro():
     assert rms(np.concatenate(places)) < 0.115  # each point alone: 0.135
 
 
-@pytest.mark.parametrize("radius", [8.0, 12.0, 20.0])
+@pytest.mark.parametrize("radius", [6.0, 8.0, 12.0, 20.0])
 def test_smoothing_does_not_shrink_a_disc(radius):
     y, x = np.indices((96, 96)) - 47.3
     off = []
@@ -132,6 +132,19 @@ def test_smoothing_does_not_shrink_a_disc(radius):
         sites = detect_walls(scan, ferroelastic="off", spacing=1.0)
         off.append(np.hypot(sites["y"] - 47.3, sites["x"] - 47.3).mean() - radius)
     assert abs(np.mean(off)) < 0.05
+
+
+@pytest.mark.parametrize("apart", [5.0, 8.0, 12.0])
+def test_two_walls_that_are_near_to_each_other_are_where_they_are(apart):
+    x = np.indices((96, 96))[1].astype(float)
+    strip = np.tanh(np.maximum(apart / 2 - np.abs(x - 30.3), x - 65) / 3)
+    off = []
+    for seed in range(4):
+        sites = detect_walls(scan_of(strip + 0.3j, seed, 0.15), ferroelastic="off", spacing=1.0)
+        own = np.abs(sites.loc[sites["x"] < 50, "x"] - 30.3) - apart / 2
+        assert len(own) > 180
+        off.append(own.mean())
+    assert abs(np.mean(off)) < 0.06
 
 
 def test_walls_that_leave_the_frame_have_no_sites_outside():

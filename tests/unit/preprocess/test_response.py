@@ -85,6 +85,15 @@ def test_radians_and_degrees_give_one_answer(movie):
     assert np.allclose(two, told, atol=1e-3)
 
 
+@pytest.mark.parametrize("radius", [4.5, 6.0, 7.5])
+def test_a_domain_that_is_nearly_all_wall_moves_no_background(radius):
+    y, x = np.indices((96, 96)) - 47.3
+    disc = np.tanh((radius - np.hypot(y, x)) / 2.5)
+    found = two_centres((disc + 0.2 + 0.3j) * np.exp(0.7j))
+    assert found.domains == 2
+    assert abs(found.middle * np.exp(-0.7j) - (0.2 + 0.3j)) < 0.03
+
+
 def test_a_lost_row_is_mended(movie):
     data = bare(movie).copy()
     data[2, :, 50] = 0.0
