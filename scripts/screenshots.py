@@ -234,6 +234,13 @@ class Tour:
         latents.draw_everywhere()
         self.wait(lambda: latents.workspace.job("latents") is None)
         self.keep("walls-dense")
+        for layer in viewer.layers:
+            if layer.metadata.get("napari_rvae", {}).get("dense"):
+                layer.visible = False
+        self.widget(0).walls.motion.click()
+        self.wait(lambda: detect.workspace.job("detect") is None)
+        latents.color_by("displacement")
+        self.keep("walls-motion")
         viewer.close()
 
     def look_around(self) -> None:

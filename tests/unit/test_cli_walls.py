@@ -31,6 +31,22 @@ def test_walls_are_told_and_written(scan, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_of_a_movie_it_tells_what_moves_and_what_holds(tmp_path, capsys):
+    movie = simulate_walls(n_frames=12, size=96, seed=1)
+    path, out = tmp_path / "movie.npy", tmp_path / "walls"
+    np.save(path, np.asarray(movie.frames.data)[:, :2])
+    assert main(["walls", str(path), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "median displacement" in said
+    assert "pinning centre" in said
+    assert np.isfinite(load_run(out).sites["displacement"]).mean() > 0.5
+    assert "displacement" in pd.read_csv(out / "walls.csv")
+    tables = {name: pd.read_csv(out / f"{name}.csv") for name in ("switched_area", "pinning")}
+    assert len(tables["switched_area"]) == 12
+    assert {"y", "x", "strength", "released"} <= set(tables["pinning"])
+    assert {"frame", "sign"} <= set(pd.read_csv(out / "new_domains.csv"))
+
+
 def test_windows_around_walls_are_trained_on(scan, tmp_path, capsys):
     out = tmp_path / "walls"
     flags = ["--window", "20", "--rvae.epochs", "2", "--device", "cpu", "--out", str(out)]

@@ -109,6 +109,37 @@ def test_a_second_search_takes_the_place_of_the_first(widget, viewer, movie, qtb
     assert sorted(layer.name for layer in viewer.layers) == sorted(names)
 
 
+def test_motion_gives_columns_residence_and_rings(widget, viewer, qtbot):
+    assert not widget.walls.motion.isEnabled()
+    _open(viewer, simulate_walls(n_frames=12, size=96, seed=1).frames)
+    _detect(widget, qtbot)
+    (points,) = _ours(viewer, "sites")
+    for _ in range(2):  # a second time takes the place of the first
+        qtbot.waitUntil(widget.walls.motion.isEnabled, timeout=LONG)
+        widget.walls.motion.click()
+        qtbot.waitUntil(lambda: widget.workspace.job("detect") is None, timeout=LONG)
+        (rings,), (residence,) = _ours(viewer, "pinning"), _ours(viewer, "picture")
+        assert rings.name == "pinning centres"
+        assert {"strength", "arrived", "released"} <= set(rings.features)
+    names = [layer.name for layer in viewer.layers]
+    assert names.count("residence") == names.count("pinning centres") == 1
+    known = points.features["displacement"].notna()
+    assert 0.5 < known.mean() < 1
+    assert not known[points.features["frame"] == 11].any()
+    assert "pinning centre" in widget.status.plain_text
+    np.testing.assert_array_equal(np.asarray(residence.scale), np.asarray(points.scale)[1:])
+
+
+def test_two_frames_have_displacements_and_a_line_on_the_rest(widget, viewer, movie, qtbot):
+    _open(viewer, movie)
+    _detect(widget, qtbot)
+    widget.walls.motion.click()
+    qtbot.waitUntil(lambda: widget.workspace.job("detect") is None, timeout=LONG)
+    assert "5 are the least" in widget.status.plain_text
+    assert "displacement" in _ours(viewer, "sites")[0].features
+    assert not _ours(viewer, "pinning")
+
+
 def test_a_vector_takes_the_lateral_layers_as_well(widget, viewer, qtbot):
     movie = simulate_walls(n_frames=1, size=96, seed=1, in_plane="bloch").frames
     widget.walls.advanced.fields["modality"].set("vector")

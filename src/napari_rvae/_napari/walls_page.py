@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_rvae._napari import wall_work
+from napari_rvae._napari import motion_work, wall_work
 from napari_rvae._napari.forms import ConfigForm, folded, form_layout, read_forms
 from napari_rvae._napari.layer_kinds import is_frames
 from napari_rvae._napari.panel import LayerChoice, button
@@ -83,12 +83,20 @@ class WallsPage(QWidget):
             primary=True,
         )
         column.addWidget(self.detect)
+        self.motion = button(
+            "Motion and pinning",
+            "Follow the walls from frame to frame: displacements of the sites, where walls stay, "
+            "and the places that hold them",
+            self._follow,
+        )
+        column.addWidget(self.motion)
         step.listen(step.viewer.layers.events.inserted, self.pick)
 
     def refresh(self, *, busy: bool) -> None:
         """Enable the button where there is a scan."""
         ready = self.amplitude.layer() is not None and self.phase.layer() is not None
         self.detect.setEnabled(ready and not busy)
+        self.motion.setEnabled(not busy and motion_work.moving_walls(self._step.viewer) is not None)
 
     def pick(self, _event: Any = None) -> None:
         """Choose the layers whose names say what they are, unless the user has chosen."""
@@ -114,6 +122,10 @@ class WallsPage(QWidget):
 
     def _detect(self) -> None:
         self._step.attempt(self._start)
+
+    def _follow(self) -> None:
+        step: Any = self._step
+        step.attempt(lambda: motion_work.start_motion(step.workspace))
 
     def _start(self) -> None:
         step: Any = self._step

@@ -34,7 +34,9 @@ examples:
   napari-rvae walls first.h5 second.h5 --walls.ferroelastic off --window 24 --out walls
 
 With --out, DIR holds run.json with the table of sites (and the model and units), walls.csv with
-lengths in nm and angles in degrees, and junctions.csv, in pixels.
+lengths in nm and angles in degrees, and junctions.csv, in pixels. Of several frames the sites have
+displacements, and switched_area.csv, new_domains.csv and (from five frames on) pinning.csv tell,
+in pixels and frames, what switches, where it begins and what holds it.
 
 """
 
@@ -84,6 +86,7 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
         sites = nr.detect_walls(frames, config, channels=channels, progress=tick)
     junctions = nr.find_junctions(sites)
     _tell(response, sites, junctions)
+    sites, changes = _in_motion(response, sites)
     configs: list[Any] = [config]
     model, units = None, None
     if arguments.window is not None:
@@ -104,7 +107,8 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
         overwrite=arguments.overwrite,
     )
     nr.export_table(sites, arguments.out / "walls.csv", frames=response)
-    write_output(arguments.out / "junctions.csv", junctions.to_csv(index=False).encode())
+    for name, table in {"junctions": junctions, **changes}.items():
+        write_output(arguments.out / f"{name}.csv", table.to_csv(index=False).encode())
     say(f"written to {arguments.out}")
 
 
@@ -178,6 +182,31 @@ def _tell(response: Frames, sites: pd.DataFrame, junctions: pd.DataFrame) -> Non
             f"{number[other]:18d}  {(junctions['frame'] == frame).sum():9d}"
         )
     say(f"{len(sites)} sites along the walls")
+
+
+def _in_motion(
+    response: Frames, sites: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Sites with their displacements, and what switches; of one frame there is nothing to add."""
+    import napari_rvae as nr
+
+    if response.n_frames < 2 or not len(sites):
+        return sites, {}
+    moved = nr.wall_motion(sites, response)
+    sites = sites.merge(moved, on="site_id", how="left", validate="1:1")
+    if "response" not in response.channels:  # a vector has no sign that switches
+        return sites, {}
+    new = nr.nucleation_sites(response)
+    changes = {"switched_area": nr.switched_area(response), "new_domains": new}
+    told = [f"median displacement {moved['displacement'].abs().median():.2f} px"]
+    told.append(f"{len(new)} new domains")
+    try:
+        changes["pinning"] = nr.pinning_centres(response)
+        told.append(f"{len(changes['pinning'])} pinning centres")
+    except InputError as error:  # too few frames, or nothing moves
+        told.append(str(error))
+    say("; ".join(told))
+    return sites, changes
 
 
 def _trained(

@@ -34,7 +34,7 @@ from napari_rvae.layers.styles import (
 )
 from napari_rvae.layers.tracks import tracks_layer
 from napari_rvae.layers.units import show_units, units_from_layer
-from napari_rvae.layers.walls import walls_layer
+from napari_rvae.layers.walls import pinning_layer, walls_layer
 
 __all__ = [
     "METADATA_KEY",
@@ -64,6 +64,7 @@ __all__ = [
     "manifold_layer",
     "map_layer",
     "name_selection",
+    "pinning_layer",
     "plot_figure",
     "plot_key",
     "plotted_colours",

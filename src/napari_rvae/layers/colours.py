@@ -49,6 +49,8 @@ _UNITS = {
     **dict.fromkeys(("off_centre_y", "off_centre_x", "off_centre", "off_centre_sd"), "px"),
     "wall_position": "px",
     "curvature": "1/px",
+    "displacement": "px",
+    "speed": "px/s",
     **dict.fromkeys(("lattice_rotation", "misorientation", "polarization_turn"), "rad"),
 }
 

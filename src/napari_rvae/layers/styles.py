@@ -55,11 +55,13 @@ class VectorStyle:
 
 @dataclass(frozen=True)
 class WallStyle:
-    """How domain walls are drawn; the width in pixels of the frame."""
+    """How domain walls and the rings around pinning centres are drawn; sizes in frame pixels."""
 
     polar: str = "#009e73"
     ferroelastic: str = "#cc79a7"
     width: float = 1.0
+    pinning: str = "#f0e442"
+    ring: float = 12.0
 
 
 @dataclass(frozen=True)

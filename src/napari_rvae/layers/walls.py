@@ -1,4 +1,4 @@
-"""Domain walls -> lines over the frames."""
+"""Domain walls -> lines over the frames, and what holds them -> rings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_rvae.layers.styles import WallStyle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["walls_layer"]
+__all__ = ["pinning_layer", "walls_layer"]
 
 #: A wall whose ends are this near, in its own steps, is closed.
 _CLOSED = 1.6
@@ -98,3 +98,53 @@ def walls_layer(
         **placement(movie, n_axes),
     }
     return paths, options, "shapes"
+
+
+def pinning_layer(
+    centres: pd.DataFrame,
+    frames: Any = None,
+    *,
+    name: str = "pinning centres",
+    style: WallStyle | None = None,
+) -> LayerTuple:
+    """Make a Points layer of pinning centres: a ring around each, seen in all frames.
+
+    Parameters
+    ----------
+    centres
+        What :func:`~napari_rvae.pinning_centres` gives.
+    frames
+        Frames that they lie on: gives scale, units and axis labels.
+    name
+        Name of the layer.
+    style
+        Colour and size of a ring.
+
+    Returns
+    -------
+    tuple
+        Points (N, 2) as (y, x) in pixels; options, the features being the other columns; "points".
+
+    Examples
+    --------
+    >>> from napari_rvae import pinning_centres, pinning_layer, signed_response, simulate_walls
+    >>> response = signed_response(simulate_walls(n_frames=12, size=96, seed=1).frames)
+    >>> points, options, kind = pinning_layer(pinning_centres(response), response)
+    >>> points.shape == (len(options["features"]), 2), kind
+    (True, 'points')
+    """
+    style = style or WallStyle()
+    movie = None if frames is None else as_frames(frames)
+    options = {
+        "name": name,
+        "features": centres.drop(columns=["y", "x"]).reset_index(drop=True),
+        "symbol": "disc",
+        "size": style.ring,
+        "face_color": "transparent",
+        "border_color": style.pinning,
+        "border_width": style.width,
+        "border_width_is_relative": False,
+        "metadata": provenance("pinning", movie),
+        **placement(movie, 2),
+    }
+    return centres[["y", "x"]].to_numpy(float), options, "points"

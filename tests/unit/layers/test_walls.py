@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 from napari.layers import Shapes
 
-from napari_rvae import InputError, simulate_walls, walls_layer
+from napari_rvae import InputError, pinning_layer, simulate_walls, walls_layer
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,13 @@ def test_no_walls_and_no_columns(movie):
     assert not len(Shapes(paths or None, **options, ndim=3).data)
     with pytest.raises(InputError, match="wall_position"):
         walls_layer(movie.sites.drop(columns="wall_position"))
+
+
+def test_rings_lie_on_the_centres_in_all_frames(movie):
+    centres = pd.DataFrame({"y": [4.0, 9.0], "x": [5.0, 7.0], "strength": [2.0, 1.0]})
+    points, options, kind = pinning_layer(centres, movie.frames)
+    assert kind == "points"
+    np.testing.assert_array_equal(points, [[4, 5], [9, 7]])
+    assert options["features"]["strength"].tolist() == [2, 1]
+    assert options["scale"] == movie.frames.scale[-2:]
+    assert options["metadata"]["napari_rvae"]["kind"] == "pinning"
