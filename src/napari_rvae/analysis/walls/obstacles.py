@@ -149,12 +149,9 @@ def _fitted(
     size, logs = chance.sum(1), np.log(np.tile(_STRENGTHS, _WIDTHS.size))
     middle = float(size @ logs)
     spread = float(np.sqrt(size @ (logs - middle) ** 2))
-    y, x = place[0] + y, place[1] + x
-    rows, columns = np.indices(late.shape)
-    near = np.hypot(rows - y, columns - x) <= radius
-    last = int(np.where(near, late, -np.inf).argmax())
+    last = _last_near(late, place[0] + y, place[1] + x, radius)
     # both tell the place about as well, by different errors
-    y, x = (y + rows.flat[last]) / 2, (x + columns.flat[last]) / 2
+    y, x = (place[0] + y + last[0]) / 2, (place[1] + x + last[1]) / 2
     return Obstacle(y, x, error, float(np.exp(middle)), float(np.exp(spread)), most)
 
 
@@ -168,6 +165,19 @@ def _latest(passage: Passage, radius: float) -> Array:
     bends = hessian_matrix(padded, sigma=sigma, use_gaussian_derivatives=True)
     found = -hessian_matrix_eigvals(bends)[0]
     return np.asarray(found[wide:-wide, wide:-wide])
+
+
+def _last_near(late: Array, y: float, x: float, radius: float) -> tuple[int, int]:
+    """Pixel within the radius of a place that switched latest against all sides."""
+    reach = int(np.ceil(radius)) + 1
+    # the place may lie beyond the frame, by no more than the radius
+    middle = [int(np.clip(round(v), 0, n - 1)) for v, n in zip((y, x), late.shape, strict=True)]
+    top, left = (max(value - reach, 0) for value in middle)
+    part = late[top : middle[0] + reach + 1, left : middle[1] + reach + 1]
+    rows, columns = np.indices(part.shape)
+    distance = np.hypot(rows + top - y, columns + left - x)
+    number = int(np.where(distance <= max(radius, distance.min()), part, -np.inf).argmax())
+    return int(rows.flat[number]) + top, int(columns.flat[number]) + left
 
 
 def _around(passage: Passage, place: NDArray[np.int64], radius: float) -> _Around | None:
