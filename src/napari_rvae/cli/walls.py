@@ -86,7 +86,7 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
         sites = nr.detect_walls(frames, config, channels=channels, progress=tick)
     junctions = nr.find_junctions(sites)
     _tell(response, sites, junctions)
-    sites, changes = _in_motion(response, sites)
+    sites, changes = _in_motion(response, sites, progress)
     configs: list[Any] = [config]
     model, units = None, None
     if arguments.window is not None:
@@ -185,14 +185,15 @@ def _tell(response: Frames, sites: pd.DataFrame, junctions: pd.DataFrame) -> Non
 
 
 def _in_motion(
-    response: Frames, sites: pd.DataFrame
+    response: Frames, sites: pd.DataFrame, progress: Progress
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Sites with their displacements, and what switches; of one frame there is nothing to add."""
     import napari_rvae as nr
 
     if response.n_frames < 2 or not len(sites):
         return sites, {}
-    moved = nr.wall_motion(sites, response)
+    with progress.step("following walls"):
+        moved = nr.wall_motion(sites, response)
     sites = sites.merge(moved, on="site_id", how="left", validate="1:1")
     if "response" not in response.channels:  # a vector has no sign that switches
         return sites, {}
@@ -201,7 +202,8 @@ def _in_motion(
     told = [f"median displacement {moved['displacement'].abs().median():.2f} px"]
     told.append(f"{len(new)} new domains")
     try:
-        changes["pinning"] = nr.pinning_centres(response)
+        with progress.step("looking for what holds walls"):
+            changes["pinning"] = nr.pinning_centres(response)
         told.append(f"{len(changes['pinning'])} pinning centres")
     except InputError as error:  # too few frames, or nothing moves
         told.append(str(error))
