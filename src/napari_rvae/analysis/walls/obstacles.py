@@ -53,7 +53,6 @@ class Obstacle(NamedTuple):
     x: float
     error: float  # standard deviation of the place in px
     strength: float  # in units of the mean drive
-    factor: float  # standard deviation of the strength, as a factor
     evidence: float  # log-likelihood ratio
 
 
@@ -146,13 +145,11 @@ def _fitted(
     here = chance.sum(0)
     y, x = float(here @ dy), float(here @ dx)
     error = float(np.sqrt(here @ ((dy - y) ** 2 + (dx - x) ** 2) / 2))
-    size, logs = chance.sum(1), np.log(np.tile(_STRENGTHS, _WIDTHS.size))
-    middle = float(size @ logs)
-    spread = float(np.sqrt(size @ (logs - middle) ** 2))
+    strength = float(np.exp(chance.sum(1) @ np.log(np.tile(_STRENGTHS, _WIDTHS.size))))
     last = _last_near(late, place[0] + y, place[1] + x, radius)
     # both tell the place about as well, by different errors
     y, x = (place[0] + y + last[0]) / 2, (place[1] + x + last[1]) / 2
-    return Obstacle(y, x, error, float(np.exp(middle)), float(np.exp(spread)), most)
+    return Obstacle(y, x, error, strength, most)
 
 
 def _latest(passage: Passage, radius: float) -> Array:

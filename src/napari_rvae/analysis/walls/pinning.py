@@ -26,8 +26,6 @@ _COLUMNS = {
     "x": "float64",
     "error": "float64",
     "strength": "float64",
-    "strength_low": "float64",
-    "strength_high": "float64",
     "evidence": "float64",
     "residence": "float64",
     "delay": "float64",
@@ -101,7 +99,7 @@ def pinning_centres(
         What :func:`~napari_rvae.signed_response` gives, or an array (T, Y, X). Its frames table
         tells bias and times.
     radius
-        Reach of a centre in px: its force falls to an eighth there or before.
+        Reach of a centre in px. Widths (standard deviations) from 0.4 to 0.9 of it are tried.
     least_evidence
         Logarithm of the likelihood of what is seen with a centre over that without, at least. With
         7, chance is as likely as a centre at one in a thousand places; a movie has some hundreds.
@@ -115,10 +113,9 @@ def pinning_centres(
 
         - ``y``, ``x`` in px, and ``error``, the standard error of either;
         - ``strength``: the greatest force that it takes, in units of the force of the mean drive
-          on a straight wall, with ``strength_low`` and ``strength_high`` one standard error off. A
-          straight wall needs so many times the mean bias to pass; one that bends around a
-          centre needs less;
-        - ``evidence``;
+          on a straight wall. It orders centres; taken by itself it is too small by a third to a
+          half, as a wall that stands tells only that all the force is taken;
+        - ``evidence``: the logarithm of the ratio of likelihoods;
         - ``residence`` (see :func:`residence_map`): the mean within the radius;
         - ``delay``: the drive by which the centre switched later than the earliest quarter of its
           surroundings, in frames of mean drive; more than that where it is not released;
@@ -172,8 +169,6 @@ def _row(one: Obstacle, passage: Passage, radius: float) -> dict[str, float]:
         "x": one.x,
         "error": one.error,
         "strength": one.strength,
-        "strength_low": one.strength / one.factor,
-        "strength_high": one.strength * one.factor,
         "evidence": one.evidence,
         "residence": float((passage.slope[near] / passage.free).mean()),
         "delay": float(middle - np.percentile(needed[around], 25)),

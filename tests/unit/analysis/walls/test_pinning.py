@@ -44,7 +44,7 @@ def test_a_wall_that_is_held_until_the_end_shows_its_centre():
     assert 32 < one["x"] < 37  # ahead of the wall
     assert one["arrived"] == pytest.approx(18, abs=2)
     assert one["released"] == -1
-    assert one["strength_low"] < one["strength"] < one["strength_high"]
+    assert one["strength"] > 0.7  # it stopped a wall
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
