@@ -113,8 +113,8 @@ def pinning_centres(
 
         - ``y``, ``x`` in px, and ``error``, the standard error of either;
         - ``strength``: the greatest force that it takes, in units of the force of the mean drive
-          on a straight wall. It orders centres; taken by itself it is too small by a third to a
-          half, as a wall that stands tells only that all the force is taken;
+          on a straight wall. It is too small by a third to a half, and orders centres roughly where
+          walls were let go again: one that stands tells only that all the force is taken;
         - ``evidence``: the logarithm of the ratio of likelihoods;
         - ``residence`` (see :func:`residence_map`): the mean within the radius;
         - ``delay``: the drive by which the centre switched later than the earliest quarter of its
