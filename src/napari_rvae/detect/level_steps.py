@@ -48,8 +48,9 @@ _EVEN, _FOLLOWS = 0.5, 1.5
 #: Rows across a line count with this weight at least (one that is seen whole has 14), and so many
 #: must.
 _SEEN, _LEAST_SEEN = 3.0, 8
-#: Within so many half-widths of a 180-degree wall no step is seen.
-_WITHIN = 1.5
+#: Within so many half-widths of a 180-degree wall no step is seen, and within so many not where the
+#: response is below this share of the usual one: two such walls nearly touch there.
+_WITHIN, _NECK, _LOW = 1.5, 4.0, 0.4
 #: No wall has this share of its step between two rows, all along.
 _ABRUPT = 0.6
 #: Walls cross where the cosine between their normals is below this.
@@ -112,15 +113,22 @@ def level_of_response(scan: Scan, curves: list[Array], walls: list[Wall]) -> tup
     return np.asarray(top / np.maximum(bottom, 0.02)), Profile(profile, width)
 
 
-def _from_changes(smooth: Array) -> Array:
-    """Distance (Y, X) in px of every pixel from the nearest whose neighbour has another sign."""
-    sign = smooth >= 0
+def _clear_of_walls(scan: Scan, curves: list[Array], width: float) -> NDArray[np.bool_]:
+    """Pixels (Y, X) whose level is not lowered by 180-degree walls.
+
+    Where two of these nearly touch neither has response on its two sides. They are not followed
+    there, and in the neck between two domains the sign does not even change.
+    """
+    sign = scan.smooth >= 0
     change = np.zeros(sign.shape, bool)
     change[:, 1:] |= sign[:, 1:] != sign[:, :-1]
     change[1:] |= sign[1:] != sign[:-1]
-    if not change.any():
-        return np.full(sign.shape, np.inf)
-    return np.asarray(ndimage.distance_transform_edt(~change))
+    points = np.rint(np.concatenate(curves)).astype(np.int64)
+    followed = np.zeros(sign.shape, bool)
+    followed[tuple(np.clip(points.T, 0, np.array([sign.shape]).T - 1))] = True
+    clear = ndimage.distance_transform_edt(~change) > _WITHIN * width
+    neck = ndimage.distance_transform_edt(~followed) < _NECK * width
+    return np.asarray(clear & ~(neck & (np.abs(scan.smooth) < _LOW * scan.size)))
 
 
 def _crossed(curve: Array, others: list[Array]) -> NDArray[np.bool_]:
@@ -169,8 +177,7 @@ class LevelSteps:
         self._beside = _BESIDE * profile.width
         known = scan.known.astype(float)
         self._fields = scan.response, profile.profile, known
-        # where two walls nearly touch neither has response on its two sides, and the level is low
-        clear = known * (_from_changes(scan.smooth) > _WITHIN * profile.width) if curves else known
+        clear = known * _clear_of_walls(scan, curves, profile.width) if curves else known
         self._clear = scan.response, profile.profile, clear
         self._chance: dict[int, float] = {}
 

@@ -243,6 +243,14 @@ def test_domains_that_respond_unequally_make_no_ferroelastic_walls(seed):
     assert set(detect_walls(scan_of(signal, seed, 0.12))["wall_type"]) == {"180"}
 
 
+@pytest.mark.parametrize("seed", [1022, 1037])
+def test_necks_between_domains_that_nearly_touch_are_no_ferroelastic_walls(seed):
+    movie = simulate_walls(
+        n_frames=2, size=192, seed=seed, stripes=0, domains=10, nucleations=6, spacing=0.5
+    )
+    assert set(detect_walls(movie.frames)["wall_type"]) == {"180"}
+
+
 @pytest.mark.parametrize(("seed", "noise"), [(205, 0.3), (207, 0.3), (201, 0.15)])
 def test_scans_without_stripes_have_no_ferroelastic_walls(seed, noise):
     movie = simulate_walls(n_frames=2, size=192, seed=seed, stripes=0, noise=noise)
