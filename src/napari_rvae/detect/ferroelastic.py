@@ -284,6 +284,8 @@ def _traced(
         if len(rest) < max(config.min_length, _SHORTEST):
             continue
         whole = _grown(rest, measure, _HYSTERESIS * least, scan)
+        if len(taken) and np.mean(cKDTree(taken).query(whole)[0] <= _SAME) > 0.5:
+            continue  # it has grown along a wall that was found
         straight = len(whole) >= max(config.min_length, 3) and _bending(whole) <= _STRAIGHT
         if not straight or not measure.stands_out(whole, [line.curve for line in lines]):
             continue

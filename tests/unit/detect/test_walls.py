@@ -243,6 +243,17 @@ def test_domains_that_respond_unequally_make_no_ferroelastic_walls(seed):
     assert set(detect_walls(scan_of(signal, seed, 0.12))["wall_type"]) == {"180"}
 
 
+def test_a_line_in_pieces_is_one_wall_where_noise_is_strong():
+    movie = simulate_walls(n_frames=1, size=192, seed=545, noise=0.3, spacing=0.5)
+    sites = detect_walls(movie.frames, spacing=1.0)
+    lines = [wall[["y", "x"]].to_numpy() for _, wall in
+             sites[sites["wall_type"] == "ferroelastic"].groupby("wall_id")]  # fmt: skip
+    assert len(lines) >= 4
+    for number, line in enumerate(lines):
+        for other in lines[:number]:
+            assert (cKDTree(other).query(line)[0] < 4).mean() < 0.3
+
+
 @pytest.mark.parametrize("seed", [1022, 1037])
 def test_necks_between_domains_that_nearly_touch_are_no_ferroelastic_walls(seed):
     movie = simulate_walls(
