@@ -27,17 +27,20 @@ from scipy.spatial import cKDTree
 from scipy.special import erf
 
 from napari_rvae import (
+    RVAE,
     Frames,
     detect_walls,
+    extract_crops,
     find_junctions,
     fold_angle,
     read_frames,
     register_scans,
+    sample_grid,
     signed_response,
     simulate_walls,
 )
 from napari_rvae.curves import curve_points, normals_and_bends, zero_curves
-from napari_rvae.tables import make_sites
+from napari_rvae.tables import latent_names, make_sites
 
 #: Bars: px, shares of the walls' length, degrees.
 MOST_OFFSET, LEAST_SHARE, MOST_TURN, LEAST_TYPE = 0.5, 0.95, 3.0, 0.95
@@ -279,6 +282,25 @@ def draw_scans(paths: list[Path], folder: Path) -> None:
             f"{np.corrcoef(one[known], two[known])[0, 1]:.3f}, their signs agree in "
             f"{np.mean(np.sign(one[known]) == np.sign(two[known])):.1%}"
         )
+        height = [name for name in both.channels if name.lower().startswith(("height", "topogr"))]
+        for movie, channel in ((response, "response"), *((both, name) for name in height[:1])):
+            found = ", ".join(f"{value:.2f}" for value in sorted(repeated(movie, channel)))
+            print(f"latents of {channel} at the same places correlate by {found}")
+
+
+def repeated(movie: Frames, channel: str) -> list[float]:
+    """Correlation of each latent of the same places in two registered scans.
+
+    Windows of 24 px on a grid, of both scans; the model is told nothing of what belongs together.
+    """
+    one = movie.select_channel(channel)
+    crops = extract_crops(one, sample_grid(one, step=8), window=24)
+    table = RVAE(device="cpu").fit(crops).transform(crops)
+    table = table.assign(frame=crops.frame, y=crops.y.round(), x=crops.x.round())
+    first, second = (part for _, part in table.groupby("frame"))
+    both = first.merge(second, on=["y", "x"], suffixes=("", "_again"))
+    names = latent_names(table)
+    return [float(np.corrcoef(both[name], both[f"{name}_again"])[0, 1]) for name in names]
 
 
 def main() -> None:
