@@ -43,7 +43,7 @@ _MOST = 0.5
 #: Islands of fewer pixels are noise.
 _ISLAND = 30
 #: Rounds end where the background moves by less than this share of a domain's amplitude.
-_ROUNDS, _STEADY = 12, 0.003
+_ROUNDS, _STRICT_ROUNDS, _STEADY = 4, 12, 0.003
 
 
 class Centres(NamedTuple):
@@ -142,12 +142,25 @@ def _median(values: Complex) -> complex:
 def _beside_walls(signal: Complex, first: complex, second: complex) -> Centres | None:
     """Centres and background beside the walls; None where no walls are."""
     # the walls begin where the response about zero changes its sign
-    middle, axis = 0j, (first - second) / abs(first - second)
-    known, found = np.isfinite(signal), None
-    for _ in range(_ROUNDS):
+    start = Centres(first, second, 0j, 0.0)
+    found = _in_rounds(signal, start, _ROUNDS, strict=False)
+    if found is not None and found.middle != 0:
+        # only a background that is believed is refined: walls of an uneven scan wind
+        better = _in_rounds(signal, found, _STRICT_ROUNDS, strict=True)
+        found = better if better is not None and better.middle != 0 else found
+    if found is None or found.share <= 0.5:
+        return found
+    return Centres(found.second, found.first, found.middle, 1 - found.share)
+
+
+def _in_rounds(signal: Complex, start: Centres, rounds: int, *, strict: bool) -> Centres | None:
+    """Centres and background by the pairs beside walls, which these move in their turn."""
+    middle, axis = start.middle, start.first - start.second
+    axis, known, found = axis / abs(axis), np.isfinite(signal), None
+    for _ in range(rounds):
         along = ((signal - middle) / axis).real
         plus = _without_islands(known & (along > 0), known)
-        near, far = _mirrored(signal, np.where(plus, np.abs(along), -np.abs(along)))
+        near, far = _mirrored(signal, np.where(plus, np.abs(along), -np.abs(along)), strict=strict)
         if len(near) < _PAIRS:
             break
         before, middle, half = middle, _median((near + far) / 2), _median((near - far) / 2)
@@ -157,9 +170,7 @@ def _beside_walls(signal: Complex, first: complex, second: complex) -> Centres |
         if not believed or half == 0 or abs(middle - before) < _STEADY * abs(half):
             break
         axis = half / abs(half)
-    if found is None or found.share <= 0.5:
-        return found
-    return Centres(found.second, found.first, found.middle, 1 - found.share)
+    return found
 
 
 def _without_islands(plus: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -173,7 +184,9 @@ def _without_islands(plus: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArr
     return kept & known
 
 
-def _mirrored(signal: Complex, along: NDArray[np.float64]) -> tuple[Complex, Complex]:
+def _mirrored(
+    signal: Complex, along: NDArray[np.float64], *, strict: bool
+) -> tuple[Complex, Complex]:
     """Values (P,) in + domains and at the places that mirror them at the nearest wall.
 
     Parameters
@@ -182,6 +195,8 @@ def _mirrored(signal: Complex, along: NDArray[np.float64]) -> tuple[Complex, Com
         The scan (Y, X), complex.
     along
         Its response (Y, X), 0 at the walls.
+    strict
+        Whether either place of a pair is as far from every wall as the other.
     """
     curves = [curve_points(curve, 0.5) for curve in zero_curves(along)]
     if not curves:
@@ -195,9 +210,9 @@ def _mirrored(signal: Complex, along: NDArray[np.float64]) -> tuple[Complex, Com
     there = 2 * wall[nearest[use]] - here
     use = ((there >= 0) & (there <= np.array(signal.shape) - 1)).all(axis=1)
     use[use] = field_at(along, there[use]) < 0
-    # beyond the middle of a small domain another piece of its wall is nearer
-    use[use] = np.asarray(tree.query(there[use])[0]) > _AS_FAR * distance[use]
-    if (use & (distance > _FROM)).sum() >= _ENOUGH:
+    if strict:  # beyond the middle of a small domain another piece of its wall is nearer
+        use[use] = np.asarray(tree.query(there[use])[0]) > _AS_FAR * distance[use]
+    if not strict or (use & (distance > _FROM)).sum() >= _ENOUGH:
         use &= distance > _FROM
     here, there = here[use], there[use]
     far = field_at(signal.real, there) + 1j * field_at(signal.imag, there)
