@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from napari_rvae.errors import InputError
 CONFIGS = [getattr(module, name) for name in module.__all__ if name not in ("Config", "option")]
 
 
-def _values(item):
+def _values(item, hint):
     """Strategy for the allowed values of an option."""
     meta, default = item.metadata, item.default
     if meta["choices"]:
@@ -25,12 +26,17 @@ def _values(item):
         return st.integers(meta["low"], meta["high"])
     if isinstance(default, str):
         return st.text(max_size=8)
-    numbers = st.floats(meta["low"], meta["high"], allow_infinity=False, allow_nan=False)
+    if int in get_args(hint):
+        numbers = st.integers(meta["low"], meta["high"])
+    else:
+        numbers = st.floats(meta["low"], meta["high"], allow_infinity=False, allow_nan=False)
     return st.none() | numbers if default is None else numbers
 
 
 def configs(kind):
-    return st.builds(kind, **{item.name: _values(item) for item in dataclasses.fields(kind)})
+    hints = get_type_hints(kind)
+    options = {item.name: _values(item, hints[item.name]) for item in dataclasses.fields(kind)}
+    return st.builds(kind, **options)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

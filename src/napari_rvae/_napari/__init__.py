@@ -7,7 +7,7 @@ can read the manifest at no cost. The modules, by what they are for:
   thread), `panel`, `sites_step`, `forms`, `columns`, `figure_view`, `picture`, `legend`,
   `layer_kinds`, `words`, `loading`, `way`, `flying`;
 - Detect: `detect_widget`, `detection`, `preview`, `some_frames`, `scaling`, `frame_quality`,
-  `editing`; its other pages `walls_page`, `wall_work` and `grid_page`;
+  `editing`; its other pages `walls_page`, `wall_work`, `motion_work` and `grid_page`;
 - Train: `train_widget`, `training`, `loss_plot`, `checking`, `check_list`;
 - Latents: `latents_widget`, `colouring`, `drawing`, `dense_work`, `manifold`, `exporting`,
   `taking_away`;
