@@ -200,11 +200,11 @@ def _in_motion(
     new = nr.nucleation_sites(response)
     changes = {"switched_area": nr.switched_area(response), "new_domains": new}
     told = [f"median displacement {moved['displacement'].abs().median():.2f} px"]
-    told.append(f"{len(new)} new domains")
+    told.append(f"new domains: {len(new)}")
     try:
         with progress.step("looking for what holds walls"):
             changes["pinning"] = nr.pinning_centres(response)
-        told.append(f"{len(changes['pinning'])} pinning centres")
+        told.append(f"pinning centres: {len(changes['pinning'])}")
     except InputError as error:  # too few frames, or nothing moves
         told.append(str(error))
     say("; ".join(told))
