@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from napari_rvae.vae.pixel.training import start_pixel_training
 from napari_rvae.vae.start import start_training
 from napari_rvae.vae.trained import TrainedModel
 
-__all__ = ["ENGINES", "check_same_training", "restore_model"]
+__all__ = ["ENGINES", "model_header", "options_to_resume", "restore_model"]
 
 #: Both engines by their name in :attr:`RVAEConfig.decoder`.
 ENGINES = {
@@ -29,8 +30,16 @@ ENGINES = {
 _MAY_CHANGE = ("epochs", "learning_rate", "beta")
 
 
-def check_same_training(begun: RVAEConfig, config: RVAEConfig) -> None:
-    """Raise InputError if a training that has begun cannot go on with other options."""
+def options_to_resume(begun: RVAEConfig, config: RVAEConfig) -> RVAEConfig:
+    """Options with which a training that has begun goes on; an automatic number is its own.
+
+    Raises
+    ------
+    InputError
+        If it cannot go on with them.
+    """
+    if config.n_latents is None:
+        config = dataclasses.replace(config, n_latents=begun.n_latents)
     names = (item.name for item in dataclasses.fields(config))
     other = [name for name in names if getattr(config, name) != getattr(begun, name)]
     fixed = [name for name in other if name not in _MAY_CHANGE]
@@ -39,6 +48,15 @@ def check_same_training(begun: RVAEConfig, config: RVAEConfig) -> None:
             f"{', '.join(fixed)} cannot change in a training that goes on, only "
             f"{', '.join(_MAY_CHANGE)} can: set it back, or begin a new training."
         )
+    return config
+
+
+def model_header(
+    config: RVAEConfig, trained: Trained, history: Iterable[EpochRecord]
+) -> dict[str, Any]:
+    """What is written of a model beside its tensors, for :func:`restore_model`."""
+    records = [record.to_dict() for record in history]
+    return {"config": config.to_dict(), "history": records, **trained.header()}
 
 
 def restore_model(

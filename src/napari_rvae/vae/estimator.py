@@ -18,15 +18,12 @@ from napari_rvae.errors import InputError, NotFittedError
 from napari_rvae.tables import latent_grid
 from napari_rvae.vae.checkpoint import read_model, write_model
 from napari_rvae.vae.engine import Trained, Training
-from napari_rvae.vae.engines import ENGINES, check_same_training, restore_model
+from napari_rvae.vae.engines import ENGINES, model_header, options_to_resume, restore_model
 from napari_rvae.vae.epochs import EpochRecord, FitProgress
-from napari_rvae.vae.latents import features_table, latents_table
+from napari_rvae.vae.latents import angle_shares, features_table, latents_table
 from napari_rvae.vae.start import number_of_latents
 
 __all__ = ["RVAE"]
-
-#: Crops whose posterior is in memory at a time.
-_FEW = 64
 
 
 class RVAE:
@@ -210,14 +207,10 @@ class RVAE:
         return longer or not trainer.finished
 
     def _left_training(self, config: RVAEConfig) -> Training:
-        """Return the training to go on with, if it can with these options."""
+        """Return the training, to go on with these options if it can."""
         if self._trainer is None:
             raise InputError("There is no training to resume: call fit or iter_fit first.")
-        begun = self._trainer.config
-        if config.n_latents is None:
-            config = dataclasses.replace(config, n_latents=begun.n_latents)
-        check_same_training(begun, config)
-        self._trainer.config = config
+        self._trainer.config = options_to_resume(self._trainer.config, config)
         return self._trainer
 
     def _start(self, crops: Crops, config: RVAEConfig) -> Generator[FitProgress, None, Training]:
@@ -281,13 +274,7 @@ class RVAE:
 
     @property
     def n_latents_(self) -> int:
-        """Number of latents of the trained model.
-
-        Raises
-        ------
-        NotFittedError
-            Before the training.
-        """
+        """Number of latents of the trained model."""
         return self._fitted.model.n_latents
 
     @property
@@ -434,8 +421,7 @@ class RVAE:
             raise InputError(f"parts = {parts}: divide the circle into one part or more.")
         trained = self._finish()
         trained.check(crops)
-        found = [trained.angle_shares(part, parts) for part in crops.pieces(_FEW)]
-        return np.concatenate(found) if found else np.zeros((0, parts))
+        return angle_shares(crops, trained, parts)
 
     def invariants(self, crops: Crops) -> pd.DataFrame:
         """Rotation-invariant features of every crop: of the basis alone, not of the network.
@@ -584,11 +570,7 @@ class RVAE:
             If it cannot be written.
         """
         trained = self._finish()
-        header = {
-            "config": self.config.to_dict(),
-            "history": [record.to_dict() for record in self.history_],
-            **trained.header(),
-        }
+        header = model_header(self.config, trained, self.history_)
         write_model(folder, header, trained.tensors())
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Crops and a trained model -> a table of latents, or of features."""
+"""Crops and a trained model -> a table of latents, or of features, or the angle's posterior."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from napari_rvae.tables import fold_angle
 from napari_rvae.vae.engine import Trained
 from napari_rvae.vae.trained import CHUNK
 
-__all__ = ["features_table", "latents_table"]
+__all__ = ["angle_shares", "features_table", "latents_table"]
+
+#: Crops whose posterior is in memory at a time.
+_FEW = 64
 
 
 def latents_table(crops: Crops, trained: Trained, n_latents: int) -> pd.DataFrame:
@@ -46,3 +49,9 @@ def features_table(crops: Crops, trained: Trained) -> pd.DataFrame:
     table = pd.DataFrame(values, columns=names)
     table.insert(0, "site_id", crops.site_id)
     return table
+
+
+def angle_shares(crops: Crops, trained: Trained, parts: int) -> NDArray[np.float64]:
+    """Shares (N, parts) of the posterior of crops' angles, as :meth:`RVAE.angle_posterior` has."""
+    found = [trained.angle_shares(part, parts) for part in crops.pieces(_FEW)]
+    return np.concatenate(found) if found else np.zeros((0, parts))
