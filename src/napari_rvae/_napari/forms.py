@@ -53,7 +53,8 @@ class _Field:
     def __init__(self, item: dataclasses.Field[Any], hint: Any, tip: str) -> None:
         self.name = item.name
         kinds = get_args(hint) or (hint,)
-        self._optional, self._whole = types.NoneType in kinds, int in kinds
+        self._optional = types.NoneType in kinds
+        self._whole = self._optional and int in kinds  # a float box stands for it
         self.widget = _make_widget(item, kinds, optional=self._optional)
         self.widget.native.setMinimumWidth(FIELD_WIDTH)
         self.widget.native.setToolTip(tip)
@@ -66,7 +67,7 @@ class _Field:
             return self._exact
         if self._optional and shown <= self.widget.min:
             return None
-        return int(shown) if self._optional and self._whole else shown
+        return int(shown) if self._whole else shown
 
     def set(self, value: Any) -> None:
         """Show a value."""
@@ -101,9 +102,7 @@ def _make_widget(item: dataclasses.Field[Any], kinds: tuple[Any, ...], *, option
     return widget
 
 
-def _float_box(
-    item: dataclasses.Field[Any], *, whole: bool = False, optional: bool
-) -> FloatSpinBox:
+def _float_box(item: dataclasses.Field[Any], *, whole: bool, optional: bool) -> FloatSpinBox:
     """Box for a number; its step, and so its digits, follow from the default value.
 
     Whole numbers that may be automatic have one, too: boxes of whole numbers cannot show words.
