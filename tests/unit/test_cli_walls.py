@@ -45,6 +45,10 @@ def test_of_a_movie_it_tells_what_moves_and_what_holds(tmp_path, capsys):
     assert len(tables["switched_area"]) == 12
     assert {"y", "x", "strength", "released"} <= set(tables["pinning"])
     assert {"frame", "sign"} <= set(pd.read_csv(out / "new_domains.csv"))
+    np.save(path, np.asarray(movie.frames.data)[:2, :2])
+    assert main(["walls", str(path), "--out", str(out), "--overwrite"]) == 0
+    assert (out / "switched_area.csv").is_file()
+    assert not (out / "pinning.csv").exists()  # it was of the earlier run
 
 
 def test_windows_around_walls_are_trained_on(scan, tmp_path, capsys):

@@ -41,6 +41,10 @@ in pixels and frames, what switches, where it begins and what holds it.
 """
 
 
+#: Tables of what switches, written where there are several frames.
+_CHANGES = ("switched_area", "new_domains", "pinning")
+
+
 def add_walls_command(commands: Any, epilog: str) -> argparse.ArgumentParser:
     """Add the command's flags; the caller adds those that several commands share."""
     walls: argparse.ArgumentParser = commands.add_parser(
@@ -106,7 +110,10 @@ def find_walls(arguments: argparse.Namespace, config: WallConfig, options: Optio
         configs=configs,
         overwrite=arguments.overwrite,
     )
-    nr.export_table(sites, arguments.out / "walls.csv", frames=response)
+    written = arguments.out / "walls.csv"
+    nr.export_table(sites, written, frames=response, overwrite=arguments.overwrite)
+    for name in _CHANGES:
+        (arguments.out / f"{name}.csv").unlink(missing_ok=True)  # of an earlier run
     for name, table in {"junctions": junctions, **changes}.items():
         write_output(arguments.out / f"{name}.csv", table.to_csv(index=False).encode())
     say(f"written to {arguments.out}")
