@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_rvae.errors import InputError
 from napari_rvae.frames import as_frames
 from napari_rvae.layers.place import LayerTuple, placement, provenance
 from napari_rvae.layers.sites import coordinates, drawable
@@ -125,6 +126,11 @@ def pinning_layer(
     tuple
         Points (N, 2) as (y, x) in pixels; options, the features being the other columns; "points".
 
+    Raises
+    ------
+    InputError
+        If it is no such table.
+
     Examples
     --------
     >>> from napari_rvae import pinning_centres, pinning_layer, signed_response, simulate_walls
@@ -133,6 +139,8 @@ def pinning_layer(
     >>> points.shape == (len(options["features"]), 2), kind
     (True, 'points')
     """
+    if not {"y", "x"} <= set(centres):
+        raise InputError("The table has no columns y and x: give what pinning_centres found.")
     style = style or WallStyle()
     movie = None if frames is None else as_frames(frames)
     options = {

@@ -45,3 +45,8 @@ def test_rings_lie_on_the_centres_in_all_frames(movie):
     assert options["features"]["strength"].tolist() == [2, 1]
     assert options["scale"] == movie.frames.scale[-2:]
     assert options["metadata"]["napari_rvae"]["kind"] == "pinning"
+
+
+def test_a_table_without_places_has_no_rings():
+    with pytest.raises(InputError, match="no columns y and x"):
+        pinning_layer(pd.DataFrame({"strength": [1.0]}))

@@ -78,7 +78,7 @@ class Passage(NamedTuple):
         return float(self.drive.sum())
 
 
-def wall_passages(response: Any, smooth: float) -> tuple[Frames, list[Passage]]:
+def wall_passages(response: Any, smooth: float) -> list[Passage]:
     """Passages of walls under a drive of either sign.
 
     Parameters
@@ -108,7 +108,7 @@ def wall_passages(response: Any, smooth: float) -> tuple[Frames, list[Passage]]:
             found += [passage] if passage else []
     if not found:
         raise InputError("No wall passed any place: the domains stay as they are in all frames.")
-    return movie, found
+    return found
 
 
 def _passage(

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_rvae.analysis.walls.friction import wall_passages
 from napari_rvae.analysis.walls.obstacles import find_obstacles
+from napari_rvae.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def residence_map(response: Any, *, smooth: float = 1.0) -> Array:
     >>> round(float(found[16, 18]), 1), bool(found[16, 29] > 1.5)
     (1.0, True)
     """
-    _, passages = wall_passages(response, smooth)
+    passages = wall_passages(response, smooth)
     maps = []
     for passage in passages:
         passed = (passage.needed > 0.1) & (passage.needed < passage.total - 0.1)
@@ -134,7 +135,9 @@ def pinning_centres(
     >>> pinning_centres(signed_response(movie)).columns.tolist()[:4]
     ['y', 'x', 'error', 'strength']
     """
-    _, passages = wall_passages(response, smooth)
+    if not radius > 0:
+        raise InputError(f"radius = {radius}: give pixels, more than 0.")
+    passages = wall_passages(response, smooth)
     found = [
         (one, passage)
         for passage in passages

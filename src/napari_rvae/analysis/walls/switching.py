@@ -38,8 +38,10 @@ def polarity(response: Any, *, smooth: float) -> tuple[Frames, Array]:
     Raises
     ------
     InputError
-        If all of it is one constant.
+        If the response is zero or missing everywhere, or `smooth` is negative.
     """
+    if not smooth >= 0:
+        raise InputError(f"smooth = {smooth}: give pixels, 0 or more.")
     movie = as_frames(response)
     channel = "response" if "response" in movie.channels else 0
     found = []

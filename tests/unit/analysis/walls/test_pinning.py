@@ -59,7 +59,7 @@ def test_directions_are_alike(turn):
 
 
 def test_what_bends_cost_is_not_taken_for_friction():
-    _, (passage,) = wall_passages(picture(round_domain(), noise=0.0), 1.0)
+    (passage,) = wall_passages(picture(round_domain(), noise=0.0), 1.0)
     seen = passage.weight > 0
     slow = 1 - passage.free / passage.slope[seen]
     assert slow.max() > 0.2  # beside the place where it was born
@@ -125,3 +125,9 @@ def test_the_drive_sets_the_scale_of_the_strength():
         frame.table["bias"] = bias
     weak, strong = (pinning_centres(frame) for frame in frames)
     assert weak.equals(strong)
+
+
+@pytest.mark.parametrize(("option", "value"), [("radius", 0.0), ("radius", -1.0), ("smooth", -1.0)])
+def test_an_option_that_is_no_length_is_one_line(option, value):
+    with pytest.raises(InputError, match=f"{option} = {value}: give pixels"):
+        pinning_centres(np.ones((6, 32, 32)), **{option: value})
