@@ -122,7 +122,7 @@ def test_motion_gives_columns_residence_and_rings(widget, viewer, qtbot):
         assert rings.name == "pinning centres"
         assert {"strength", "arrived", "released"} <= set(rings.features)
     names = [layer.name for layer in viewer.layers]
-    assert names.count("residence") == names.count("pinning centres") == 1
+    assert names.count("residence (1: usual speed)") == names.count("pinning centres") == 1
     known = points.features["displacement"].notna()
     assert 0.5 < known.mean() < 1
     assert not known[points.features["frame"] == 11].any()

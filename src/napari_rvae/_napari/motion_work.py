@@ -88,7 +88,7 @@ def start_motion(workspace: Workspace) -> Job | None:
             residence,
             response,
             contrast_limits=_RESIDENCE,
-            name="residence",
+            name="residence (1: usual speed)",
             style=ImageStyle(colormap="magma"),
         )
         rings = pinning_layer(centres, response)
